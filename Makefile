@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# xdpcache: one Makefile, sections in pipeline order: abi -> bpf object -> skeleton -> user objects -> programs -> tests.
+# Everything built lands in build/. `make help` lists the targets.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+B := build
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CLANG ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
+LLVM_STRIP ?= $(firstword $(wildcard /usr/bin/llvm-strip /usr/bin/llvm-strip-14) llvm-strip)
+PREFIX ?= /usr/local
+DESTDIR ?=
+VERSION := 0.1.0
+
+Q := $(if $(V),,@)
+msg = @printf '  %-8s %s\n' '$(1)' '$(2)'
+
+WARN := -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wwrite-strings
+CPPFLAGS := -D_GNU_SOURCE -DXC_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(B)
+CFLAGS := -std=gnu17 -O2 -g $(WARN) -fno-strict-aliasing -fstack-protector-strong
+SANFLAGS := -std=gnu17 -O1 -g $(WARN) -fno-strict-aliasing -fsanitize=address,undefined -fno-omit-frame-pointer \
+	-fno-sanitize-recover=all
+DEPFLAGS = -MMD -MP
+LIBS := -lbpf -lelf -lz -lconfig -ljansson -lcap-ng -lseccomp -lsystemd -lxxhash -lpthread
+
+.PHONY: all
+all: $(B)/xdpcache.bpf.o $(B)/xdpcached $(B)/xdpcache bench-programs
+
+# --- bpf object and skeleton -------------------------------------------------------------------------------------
+BPF_CFLAGS := -std=gnu17 -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Iinclude -Ibpf \
+	-I/usr/include/$(shell uname -m)-linux-gnu
+
+$(B)/%.bpf.o: bpf/%.bpf.c Makefile
+	$(call msg,BPF,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -MF $(@:.o=.d) -MT $@ -c $< -o $@
+	$(Q)$(LLVM_STRIP) -g $@
+
+# The object carries the product's name; its source, the program's.
+$(B)/xdpcache.bpf.o: $(B)/fastpath.bpf.o
+	$(Q)cp $< $@
+
+$(B)/fastpath.skel.h: $(B)/xdpcache.bpf.o
+	$(call msg,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name fastpath_bpf > $@
+
+# --- user objects ------------------------------------------------------------------------------------------------
+USER_SRC := $(filter-out user/main.c,$(wildcard user/*.c user/*/*.c))
+USER_OBJ := $(USER_SRC:%.c=$(B)/obj/%.o)
+ASAN_OBJ := $(USER_SRC:%.c=$(B)/asan/%.o)
+CLI_SRC := $(wildcard tools/xdpcache/*.c)
+CLI_OBJ := $(CLI_SRC:%.c=$(B)/obj/%.o)
+
+$(B)/obj/%.o: %.c Makefile | $(B)/fastpath.skel.h
+	$(call msg,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(DEPFLAGS) -c $< -o $@
+
+$(B)/asan/%.o: %.c Makefile | $(B)/fastpath.skel.h
+	$(call msg,CC-SAN,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(SANFLAGS) $(DEPFLAGS) -c $< -o $@
+
+$(B)/libxdpcache.a: $(USER_OBJ)
+	$(call msg,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/libxdpcache_asan.a: $(ASAN_OBJ)
+	$(call msg,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/xdpcached: $(B)/obj/user/main.o $(B)/libxdpcache.a
+	$(call msg,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $^ $(LIBS) -o $@
+
+$(B)/xdpcache: $(CLI_OBJ) $(B)/libxdpcache.a
+	$(call msg,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $^ $(LIBS) -o $@
+
+# --- benchmarks: bench/<name>.c -> build/bench/<name>, bench/<name>/*.c -> build/bench/<name> -----------------------
+BENCH_ONE := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
+BENCH_DIR := $(sort $(patsubst bench/%/,$(B)/bench/%,$(dir $(wildcard bench/*/*.c))))
+.PHONY: bench-programs
+bench-programs: $(BENCH_ONE) $(BENCH_DIR)
+
+$(BENCH_ONE): $(B)/bench/%: $(B)/obj/bench/%.o $(B)/libxdpcache.a
+	$(call msg,LINK,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $^ $(LIBS) -lm -o $@
+
+define bench_dir_rule
+$(1): $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/$(notdir $(1))/*.c)) $(B)/libxdpcache.a
+	$$(call msg,LINK,$$@)
+	$$(Q)mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(CFLAGS) $$^ $$(LIBS) -lm -o $$@
+endef
+$(foreach d,$(BENCH_DIR),$(eval $(call bench_dir_rule,$(d))))
+
+# --- tests -------------------------------------------------------------------------------------------------------
+# tests/unit/test_*.c: ASan+UBSan, cmocka, no root. tests/bpf/test_*.c: root, BPF_PROG_TEST_RUN.
+TESTLIB_SRC := $(wildcard tests/lib/*.c)
+UNIT_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+ROOT_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bpf/test_*.c tests/parity/test_*.c \
+	tests/coherence/test_*.c))
+
+$(UNIT_BIN): $(B)/tests/%: $(B)/asan/tests/%.o $(TESTLIB_SRC:%.c=$(B)/asan/%.o) $(B)/libxdpcache_asan.a
+	$(call msg,LINK,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(SANFLAGS) $^ $(LIBS) -lcmocka -lm -o $@
+
+$(ROOT_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_SRC:%.c=$(B)/obj/%.o) $(B)/libxdpcache.a
+	$(call msg,LINK,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $^ $(LIBS) -lcmocka -lm -o $@
+
+$(B)/obj/tests/%.o: CPPFLAGS += -Itests
+.PHONY: test-programs
+test-programs: $(UNIT_BIN) $(ROOT_BIN)
+
+.SECONDARY:
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+.PHONY: clean
+clean:
+	rm -rf $(B)

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * conf - what the daemon tells the kernel program while it runs.
+ *
+ * Does      defines the one value of xc_conf, the keys and values of xc_local and xc_allow, the tc hand-over mark, and
+ *           the names of programs and maps.
+ * Shape     xc_conf: ARRAY of 1, mmapable. All zero (nobody configured it): every packet passes.
+ * Units     times in boot-time nanoseconds (CLOCK_BOOTTIME); ports and addresses in network order.
+ * Owner     the daemon that holds the instance's lock writes; the program reads. digest_key is written once, by the
+ *           first daemon, and reused by every later one, so that pinned entries stay findable.
+ * Clock     now_ns = clock_base_ns + bpf_jiffies64() * tick_ns. The kernel advances jiffies by exactly one per tick_ns
+ *           of CLOCK_MONOTONIC, so the pair is calibrated once and corrected for suspends (docs/decisions/0003).
+ */
+#ifndef XC_ABI_CONF_H
+#define XC_ABI_CONF_H
+
+#include <linux/types.h>
+
+#include "abi/limits.h"
+
+#define XC_ABI_MAGIC 0x43504458U /* "XDPC" */
+#define XC_ABI_VERSION 1
+
+/* struct xc_conf.options */
+#define XC_OPT_TC (1U << 0) /* the tc program is attached: hand over what has no room */
+
+struct xc_conf {
+	__u32 magic;   /* XC_ABI_MAGIC once a daemon configured the maps */
+	__u32 version; /* XC_ABI_VERSION */
+
+	/* Read for every packet to the port: one cache line. */
+	__u64 serve_until_ns; /* the lease: nothing is served and nothing dropped from here on */
+	__u64 clock_base_ns;
+	__u32 tick_ns;
+	__be16 port_be; /* UDP port; 0: pass everything */
+	__u16 pad;	/* 0 */
+	__u64 digest_key[2];
+	__u32 flush_gen; /* entries of another generation are not served */
+	__u32 options;	 /* XC_OPT_* */
+
+	__u64 flush_at_ns; /* a delayed flush_all: from here on nothing is served; 0: none */
+	__u64 owner_epoch; /* raised by each owner; an older process that sees another number stops */
+	__u64 reserved[6]; /* 0 */
+};
+
+_Static_assert(sizeof(struct xc_conf) == 128, "xc_conf is two cache lines");
+
+/* xc_local: HASH; addresses served, per interface. IPv4 addresses are written as ::ffff:a.b.c.d. */
+struct xc_local_key {
+	__u32 ifindex;
+	__u8 addr[16];
+};
+
+#define XC_LOCAL_ANY_MAC (1U << 0)  /* lo: do not compare the destination MAC */
+#define XC_LOCAL_NEEDS_TAG (1U << 1) /* address of a VLAN device above: only frames with a tag in them are ours */
+
+struct xc_local {
+	__u8 mac[6];
+	__u16 mtu; /* largest IP packet the reply may be */
+	__u32 flags; /* XC_LOCAL_* */
+};
+
+/* xc_allow: LPM_TRIE; sources served, IPv4 as ::ffff:a.b.c.d/96+n. The value is a flag word, 1 for allowed. */
+struct xc_allow_key {
+	__u32 prefix_len; /* bits */
+	__u8 addr[16];
+};
+
+/* XDP metadata in front of a packet that had no room: "answer this one at tc". Anything else there is not ours. */
+struct xc_handover {
+	__u32 magic; /* XC_HANDOVER_MAGIC */
+	__u32 entry_idx;
+};
+
+#define XC_HANDOVER_MAGIC 0x58435443U
+
+/* Names that bpftool and the pins show. */
+#define XC_PROG_XDP "xc_fastpath"
+#define XC_PROG_TC "xc_tc"
+#define XC_PROG_CLOCK "xc_clock"
+#define XC_MAP_HOT "xc_hot"
+#define XC_MAP_ENTRY "xc_entry"
+#define XC_MAP_HITS "xc_hits"
+#define XC_MAP_SEG "xc_seg"
+#define XC_MAP_CONF "xc_conf"
+#define XC_MAP_STATS "xc_stats"
+#define XC_MAP_LOCAL "xc_local"
+#define XC_MAP_ALLOW "xc_allow"
+
+/* 1 in 2^XC_HIT_SHIFT kernel hits adds 1 to the entry's word in xc_hits. */
+#define XC_HIT_SHIFT 4
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * outcome - every way a packet can leave the fast path.
+ *
+ * Does      one table; expanded to the enum, to the fields of xc_stats (readable in bpftool map dump) and to names
+ *           and meanings in user space. Names are the counters' names everywhere.
+ * Rule      hit_*: a reply was sent. drop_*: the packet ends here. pass_*: the packet went on, byte for byte as it
+ *           came. finish() in bpf/finish.bpf.h alone turns an outcome into a counter and an action.
+ */
+#ifndef XC_ABI_OUTCOME_H
+#define XC_ABI_OUTCOME_H
+
+#include <linux/types.h>
+
+/* X(name, meaning); order is ABI: new rows go to the end of the table. */
+#define XC_OUTCOMES(X)                                                                             \
+	X(hit_tail, "answered in the driver, packet grown at its end")                             \
+	X(hit_head, "answered in the driver, packet grown at its front")                           \
+	X(hit_tc, "answered at tc ingress, no room in the driver's frame")                         \
+	X(drop_not_allowed, "source not in the allowlist")                                         \
+	X(drop_broken, "packet could not be finished after its first changed byte")                \
+	X(pass_not_local, "not addressed to this interface's MAC and an address served here")      \
+	X(pass_not_ip, "neither IPv4 nor IPv6")                                                    \
+	X(pass_vlan, "more VLAN tags than the parser walks")                                       \
+	X(pass_short, "shorter than its headers say")                                              \
+	X(pass_ip_options, "IPv4 header with options")                                             \
+	X(pass_ip_fragment, "IPv4 fragment")                                                       \
+	X(pass_ip_header, "bad IP version or header length")                                       \
+	X(pass_ip6_extension, "IPv6 extension header or fragment")                                 \
+	X(pass_not_udp, "not UDP")                                                                 \
+	X(pass_length, "IP or UDP length disagrees with the frame")                                \
+	X(pass_not_port, "another UDP port")                                                       \
+	X(pass_source, "source address or port that no honest client has")                         \
+	X(pass_unconfigured, "no daemon has configured these maps yet")                            \
+	X(pass_no_lease, "the daemon's lease has run out")                                         \
+	X(pass_frame, "UDP frame header: several datagrams, or reserved bits set")                 \
+	X(pass_verb, "not a get or gets")                                                          \
+	X(pass_line, "line does not end with CR LF at the datagram's end")                         \
+	X(pass_key_len, "key empty or over 250 bytes")                                             \
+	X(pass_key_bytes, "space or control byte in the key: several keys, or another command")    \
+	X(pass_miss, "key not resident")                                                           \
+	X(pass_vacant, "entry emptied by a write or delete")                                       \
+	X(pass_busy, "entry was being switched")                                                   \
+	X(pass_other_key, "entry belongs to another key with the same digest")                     \
+	X(pass_expired, "TTL has run out")                                                         \
+	X(pass_flushed, "flush_all covers this entry")                                             \
+	X(pass_log, "entry names bytes outside the log")                                           \
+	X(pass_mtu, "reply larger than the interface's MTU")                                       \
+	X(pass_no_room, "packet could not grow, neither here nor at tc")
+
+enum xc_outcome {
+	XC_NEXT = -1, /* stage done, go on */
+#define X(name, meaning) XC_##name,
+	XC_OUTCOMES(X)
+#undef X
+	XC_OUTCOME_CNT
+};
+
+/* Value of xc_stats, one per CPU: packets by outcome, and the bytes replies carried (UDP payload). */
+struct xc_stats {
+#define X(name, meaning) __u64 name;
+	XC_OUTCOMES(X)
+#undef X
+	__u64 reply_bytes;
+};
+
+_Static_assert(sizeof(struct xc_stats) == (XC_OUTCOME_CNT + 1) * 8, "xc_stats is an array of counters by outcome");
+
+#endif

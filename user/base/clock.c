@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "base/clock.h"
+
+#include <time.h>
+
+static uint64_t system_now_ns(const struct clock *self)
+{
+	struct timespec ts;
+
+	(void)self;
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+static int64_t system_wall_sec(const struct clock *self)
+{
+	(void)self;
+	return (int64_t)time(NULL);
+}
+
+const struct clock *clock_system(void)
+{
+	static const struct clock system = { .now_ns = system_now_ns, .wall_sec = system_wall_sec };
+
+	return &system;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * log - what the operator reads.
+ *
+ * Does      writes one line: level, module, message (with key=value details). To stderr; journald reads the
+ *           "<n>" priority prefix when stderr is its stream (JOURNAL_STREAM is set).
+ * Rule      nothing logs per request. A start-up error says what to do next.
+ * Threads   any; a line is written with one write(2).
+ */
+#ifndef XC_BASE_LOG_H
+#define XC_BASE_LOG_H
+
+#include <stdarg.h>
+
+enum log_level {
+	LOG_ERROR,
+	LOG_WARN,
+	LOG_INFO,
+	LOG_DEBUG,
+};
+
+/* Lines above this level are dropped; default LOG_INFO. */
+void log_set_level(enum log_level level);
+enum log_level log_get_level(void);
+
+__attribute__((format(printf, 3, 4))) void log_line(enum log_level level, const char *module, const char *fmt, ...);
+__attribute__((format(printf, 3, 0))) void log_vline(enum log_level level, const char *module, const char *fmt,
+						     va_list args);
+
+#endif

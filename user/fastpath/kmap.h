@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * kmap - user-space side of the kernel hot map.
+ *
+ * Does      gives keys a place in xc_hot / xc_entry, switches entries to new versions, empties them, takes places back.
+ * Shape     a place is an entry number. xc_hot names it by the key's digest; xc_entry says where the item is.
+ * Units     expiry in boot-time ns, sizes in bytes.
+ * Errors    -ENOSPC no free place, -EEXIST the digest already has one, other errno from the map call.
+ * Owner     sole writer of xc_hot and xc_entry; keeps locations, copies no values.
+ * Threads   kmap_insert, kmap_remove, kmap_release: promoter thread. kmap_find, kmap_switch, kmap_vacate: any thread
+ *           that holds the key's lock in the store; no system call.
+ * Invariant an entry is switched or emptied before the write that caused it is acknowledged. A place is given to
+ *           another key only after its xc_hot element is gone and an RCU grace period has passed.
+ * Source    docs/coherence.md; include/abi/entry.h has the read and write protocol.
+ */
+#ifndef XC_FASTPATH_KMAP_H
+#define XC_FASTPATH_KMAP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "abi/conf.h"
+#include "abi/entry.h"
+#include "base/span.h"
+
+struct kmap;
+
+struct kmap_options {
+	int hot_fd;
+	struct xc_entry *entries;
+	uint32_t *hits;
+	struct xc_conf *conf;
+	uint32_t entry_cnt;
+	const uint8_t *log_base;
+	uint64_t log_bytes;
+};
+
+/* What an entry is to say. key and value lie in the log, value right behind key. */
+struct kmap_item {
+	struct span key;
+	struct span value;
+	uint32_t flags;
+	uint64_t expire_ns;
+	uint64_t cas;
+};
+
+int kmap_new(const struct kmap_options *options, struct kmap **ret);
+void kmap_free(struct kmap *kmap); /* NULL-safe; maps stay as they are */
+
+/* True if the kernel can serve such an item. */
+bool kmap_fits(const struct kmap *kmap, const struct kmap_item *item);
+
+/* Takes a place for the key, vacant until switched. hash is the store's. */
+int kmap_insert(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret_idx);
+/* The key's place; false when it has none. */
+bool kmap_find(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret_idx);
+/* From the return on the kernel serves this version. */
+void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item);
+/* From the return on the kernel passes this key. */
+void kmap_vacate(struct kmap *kmap, uint32_t idx);
+/* Unlinks the key's place, which must be vacant; it is reusable after kmap_release. */
+int kmap_remove(struct kmap *kmap, uint32_t idx);
+/* Call after a grace period: places removed before it began become free. Returns how many. */
+uint32_t kmap_release(struct kmap *kmap, uint32_t removed_before);
+uint32_t kmap_removed_cnt(const struct kmap *kmap);
+
+/* Every entry becomes unservable at once (flush_all); O(1). */
+void kmap_flush(struct kmap *kmap);
+
+/* Adoption: empties entries that are torn or name bytes outside the log, and forgets the places of an earlier process
+ * that `keep` does not recognise; kept ones are found again under the hash it returns. */
+int kmap_adopt(struct kmap *kmap, bool (*keep)(void *ctx, const struct xc_entry *entry, uint64_t *ret_hash), void *ctx);
+
+uint32_t kmap_used_cnt(const struct kmap *kmap);
+uint32_t kmap_entry_cnt(const struct kmap *kmap);
+/* Key bytes of a place in use; false if it is free. Promoter thread. */
+bool kmap_key(struct kmap *kmap, uint32_t idx, char ret_key[XC_KEY_MAX], uint8_t *ret_len, uint64_t *ret_hash);
+/* Sampled kernel hits of the entry so far (multiply by 1 << XC_HIT_SHIFT). */
+uint32_t kmap_hits(const struct kmap *kmap, uint32_t idx);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * loader - opens, loads, pins, adopts, attaches and detaches the kernel fast path.
+ *
+ * Does      makes the instance's maps (or adopts the pinned ones), maps the log and the shared arrays into this
+ *           process, attaches the program to interfaces (native, generic or not at all), and undoes all of it.
+ * Shape     <pin_root>/<instance>/v1/<map>, …/v1/if/<interface>/{xdp,tc} (docs/abi.md).
+ * Errors    negative errno, after one log line that says what to do next.
+ * Owner     one process per instance, by an flock on /run/xdpcache/<instance>.lock.
+ * Threads   all calls from the main thread, before workers start or after they stopped, except where said.
+ * Source    AF_XDP and bpf_link documentation of libbpf; decisions 0003 (clock), 0004 (privileges).
+ */
+#ifndef XC_FASTPATH_LOADER_H
+#define XC_FASTPATH_LOADER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "abi/conf.h"
+#include "abi/entry.h"
+#include "abi/outcome.h"
+
+#define FASTPATH_INTERFACE_MAX 16
+
+enum xdp_mode {
+	XDP_MODE_AUTO, /* native, else generic, else off; each step logged with its reason */
+	XDP_MODE_NATIVE,
+	XDP_MODE_GENERIC,
+	XDP_MODE_OFF,
+};
+
+struct fastpath_options {
+	const char *pin_root; /* default /sys/fs/bpf/xdpcache */
+	const char *instance; /* default "default" */
+	const char *interfaces[FASTPATH_INTERFACE_MAX];
+	uint32_t interface_cnt;
+	enum xdp_mode xdp_mode;
+	uint32_t entry_cnt;  /* size of xc_hot, xc_entry and xc_hits when they are made here; adopted maps keep theirs */
+	uint64_t log_bytes;  /* whole extents; adopted extents are reused, missing ones added */
+	bool (*progress)(void *ctx, uint64_t done, uint64_t total); /* NULL, or told of each extent made */
+	void *progress_ctx;
+};
+
+/* The pinned maps, open. Descriptors stay open for the life of the process; map reads and writes on them need no
+ * privilege. */
+struct fastpath_maps {
+	int hot_fd;
+	int entry_fd;
+	int hits_fd;
+	int seg_fd;
+	int conf_fd;
+	int stats_fd;
+	int local_fd;
+	int allow_fd;
+	struct xc_conf *conf;	  /* mapped, shared with the program */
+	struct xc_entry *entries; /* mapped, entry_cnt of them */
+	uint32_t *hits;		  /* mapped, one word an entry */
+	uint32_t entry_cnt;
+	uint8_t *log_base;	  /* extents, contiguous */
+	uint64_t log_bytes;
+	bool adopted;		  /* an earlier process configured these maps: entries and log hold its items */
+};
+
+struct fastpath;
+
+/* Opens or makes the instance: takes the lock, adopts or creates and pins every map, makes and maps the log. */
+int fastpath_open(const struct fastpath_options *options, struct fastpath **ret);
+const struct fastpath_maps *fastpath_maps(const struct fastpath *fp);
+/* Unmaps, closes, drops the lock. Pins and attachments stay: unload removes them. NULL-safe. */
+void fastpath_close(struct fastpath *fp);
+
+/* Attaches to every interface of the options that does not carry our program yet, and adds the tc hook. */
+int fastpath_attach(struct fastpath *fp);
+/* Removes our program, hooks and pins from every interface, then the instance's pins. Safe to repeat. */
+int fastpath_unload(const char *pin_root, const char *instance);
+
+/* What is attached where; also for `xdpcache status` without a daemon. */
+struct fastpath_interface {
+	char name[16];
+	uint32_t ifindex;
+	uint32_t prog_id;
+	enum xdp_mode mode; /* OFF: not attached */
+	bool tc;
+	bool by_link; /* false: attached by netlink (bpftool, ip link) */
+	char reason[128]; /* why not native, or why not at all */
+};
+
+int fastpath_interfaces(const struct fastpath *fp, struct fastpath_interface *ret, uint32_t max);
+
+#endif
