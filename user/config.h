@@ -2,10 +2,11 @@
 /*
  * config - every option of the daemon.
  *
- * Does      one table of options -> command line, configuration file, --help and `config show`. memcached's flags keep
- *           memcached's meaning.
+ * Does      one table of options -> command line, configuration file, --help and `config show`.
+ *           memcached's flags keep memcached's meaning.
  * Units     as the field names say; sizes in bytes.
- * Errors    config_load prints what is wrong, where, and what to write instead, and returns -EINVAL.
+ * Errors    config_load prints what is wrong, where, and what to write instead, and returns
+ *           -EINVAL.
  * Owner     immutable after start; a reload builds a new one.
  */
 #ifndef XC_CONFIG_H
@@ -27,7 +28,8 @@ struct config_list {
 struct config {
 	/* memcached's */
 	int32_t tcp_port;	  /* -p, 0: off */
-	int32_t udp_port;	  /* -U; -1: unset (off, or tcp_port when an interface is given); 0: off */
+	/* -U; -1: unset (off, or tcp_port when an interface is given); 0: off */
+	int32_t udp_port;
 	const char *unix_path;	  /* -s */
 	uint32_t unix_mode;	  /* -a, octal */
 	struct config_list listen; /* -l, repeatable and comma separated; empty: all addresses */
@@ -51,7 +53,8 @@ struct config {
 	enum xdp_mode xdp_mode;	  /* --xdp-mode */
 	struct config_list allow; /* --allow CIDR; empty: loopback only */
 	uint32_t hot_max;	  /* --hot-max; 0: from the hot budget */
-	uint32_t hot_threshold;	  /* --hot-threshold: estimated reads a second that make a key hot */
+	/* --hot-threshold: estimated reads a second that make a key hot */
+	uint32_t hot_threshold;
 	uint32_t lease_ms;	  /* --lease-ms */
 	const char *eviction;	  /* --eviction */
 	const char *pin_root;	  /* --pin-root */
@@ -61,8 +64,10 @@ struct config {
 	enum log_level log_level;
 };
 
-/* Builds the configuration from defaults, then the file (--config), then argv. *ret_exit: --help or --version was
- * asked and answered; leave with status 0. */
+/*
+ * Builds the configuration from defaults, then the file (--config), then argv. *ret_exit: --help or
+ * --version was asked and answered; leave with status 0.
+ */
 int config_load(int argc, char **argv, struct config *ret, bool *ret_exit);
 void config_fini(struct config *config);
 

@@ -2,14 +2,16 @@
 /*
  * conf - what the daemon tells the kernel program while it runs.
  *
- * Does      defines the one value of xc_conf, the keys and values of xc_local and xc_allow, the tc hand-over mark, and
- *           the names of programs and maps.
+ * Does      defines the one value of xc_conf, the keys and values of xc_local and xc_allow, the tc
+ *           hand-over mark, and the names of programs and maps.
  * Shape     xc_conf: ARRAY of 1, mmapable. All zero (nobody configured it): every packet passes.
  * Units     times in boot-time nanoseconds (CLOCK_BOOTTIME); ports and addresses in network order.
- * Owner     the daemon that holds the instance's lock writes; the program reads. digest_key is written once, by the
- *           first daemon, and reused by every later one, so that pinned entries stay findable.
- * Clock     now_ns = clock_base_ns + bpf_jiffies64() * tick_ns. The kernel advances jiffies by exactly one per tick_ns
- *           of CLOCK_MONOTONIC, so the pair is calibrated once and corrected for suspends (docs/decisions/0003).
+ * Owner     the daemon that holds the instance's lock writes; the program reads. digest_key is
+ *           written once, by the first daemon, and reused by every later one, so that pinned
+ *           entries stay findable.
+ * Clock     now_ns = clock_base_ns + bpf_jiffies64() * tick_ns. The kernel advances jiffies by
+ *           exactly one per tick_ns of CLOCK_MONOTONIC, so the pair is calibrated once and
+ *           corrected for suspends (docs/decisions/0003).
  */
 #ifndef XC_ABI_CONF_H
 #define XC_ABI_CONF_H
@@ -39,7 +41,8 @@ struct xc_conf {
 	__u32 options;	 /* XC_OPT_* */
 
 	__u64 flush_at_ns; /* a delayed flush_all: from here on nothing is served; 0: none */
-	__u64 owner_epoch; /* raised by each owner; an older process that sees another number stops */
+	/* raised by each owner; an older process that sees another number stops */
+	__u64 owner_epoch;
 	__u64 reserved[6]; /* 0 */
 };
 
@@ -52,7 +55,8 @@ struct xc_local_key {
 };
 
 #define XC_LOCAL_ANY_MAC (1U << 0)  /* lo: do not compare the destination MAC */
-#define XC_LOCAL_NEEDS_TAG (1U << 1) /* address of a VLAN device above: only frames with a tag in them are ours */
+/* address of a VLAN device above: only frames with a tag in them are ours */
+#define XC_LOCAL_NEEDS_TAG (1U << 1)
 
 struct xc_local {
 	__u8 mac[6];
@@ -60,13 +64,15 @@ struct xc_local {
 	__u32 flags; /* XC_LOCAL_* */
 };
 
-/* xc_allow: LPM_TRIE; sources served, IPv4 as ::ffff:a.b.c.d/96+n. The value is a flag word, 1 for allowed. */
+/* xc_allow: LPM_TRIE; sources served, IPv4 as ::ffff:a.b.c.d/96+n. The value is a flag word, 1 for
+ * allowed. */
 struct xc_allow_key {
 	__u32 prefix_len; /* bits */
 	__u8 addr[16];
 };
 
-/* XDP metadata in front of a packet that had no room: "answer this one at tc". Anything else there is not ours. */
+/* XDP metadata in front of a packet that had no room: "answer this one at tc". Anything else there
+ * is not ours. */
 struct xc_handover {
 	__u32 magic; /* XC_HANDOVER_MAGIC */
 	__u32 entry_idx;

@@ -2,19 +2,23 @@
 /*
  * entry - where a resident item is, and how to read it without a lock.
  *
- * Does      defines the value of xc_entry (one cache line an item) and of xc_hot (digest -> entry number).
- * Shape     xc_hot: struct xc_digest -> __u32 entry number. xc_entry: entry number -> struct xc_entry.
- *           The item's key is at key_loc in the log and its value follows the key's last byte.
- * Units     expire_ns in boot-time nanoseconds (CLOCK_BOOTTIME); lengths in bytes; checksums are 16-bit one's
- *           complement sums, folded, not inverted, as if the summed bytes began at an even offset.
+ * Does      defines the value of xc_entry (one cache line an item) and of xc_hot (digest -> entry
+ *           number).
+ * Shape     xc_hot: struct xc_digest -> __u32 entry number. xc_entry: entry number -> struct
+ *           xc_entry. The item's key is at key_loc in the log and its value follows the key's last
+ *           byte.
+ * Units     expire_ns in boot-time nanoseconds (CLOCK_BOOTTIME); lengths in bytes; checksums are
+ *           16-bit one's complement sums, folded, not inverted, as if the summed bytes began at an
+ *           even offset.
  * Owner     the daemon writes (user/fastpath/kmap.c alone); the kernel program only reads.
  *
- * Reading   1. read seq; odd: someone is writing, pass. 2. copy the 64 bytes. 3. read seq again; changed: pass.
- *           Only then use the copy. Both reads of seq are ordered against the copy (bpf/lookup.bpf.h: how, per CPU).
- * Writing   seq + 1 (odd), store barrier, the fields, store barrier, seq + 1 (even). One writer at a time per entry:
- *           the holder of the item's bucket lock in the store.
- * Log       bytes at key_loc never change while any entry names them, and for one RCU grace period after; so what a
- *           reader copied in step 2 stays readable until its program returns.
+ * Reading   1. read seq; odd: someone is writing, pass. 2. copy the 64 bytes. 3. read seq again;
+ *           changed: pass. Only then use the copy. Both reads of seq are ordered against the copy
+ *           (bpf/lookup.bpf.h: how, per CPU).
+ * Writing   seq + 1 (odd), store barrier, the fields, store barrier, seq + 1 (even). One writer at
+ *           a time per entry: the holder of the item's bucket lock in the store.
+ * Log       bytes at key_loc never change while any entry names them, and for one RCU grace period
+ *           after; so what a reader copied in step 2 stays readable until its program returns.
  * Source    docs/coherence.md.
  */
 #ifndef XC_ABI_ENTRY_H

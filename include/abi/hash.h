@@ -2,12 +2,14 @@
 /*
  * hash - the keyed digest of a cache key.
  *
- * Does      SipHash-c-d with a 128-bit result, fed one 64-bit word at a time so that the kernel program can read the
- *           key straight from the packet. The fast path uses SipHash-1-3.
- * Shape     words are the key's bytes in memory order; the last word holds the len & 7 left-over bytes, zero padded.
+ * Does      SipHash-c-d with a 128-bit result, fed one 64-bit word at a time so that the kernel
+ *           program can read the key straight from the packet. The fast path uses SipHash-1-3.
+ * Shape     words are the key's bytes in memory order; the last word holds the len & 7 left-over
+ *           bytes, zero padded.
  * Owner     pure functions.
- * Source    Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012, with the authors' 128-bit extension.
- *           SipHash-2-4-128 test vectors of the reference implementation: tests/unit/test_abi_hash.c.
+ * Source    Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012, with the authors'
+ *           128-bit extension. SipHash-2-4-128 test vectors of the reference implementation:
+ *           tests/unit/test_abi_hash.c.
  */
 #ifndef XC_ABI_HASH_H
 #define XC_ABI_HASH_H
@@ -66,7 +68,8 @@ static inline __attribute__((always_inline)) void xc_sip_word(struct xc_sip *s, 
 	s->v0 ^= word;
 }
 
-/* The left-over bytes (0 to 7 of them, zero padded) and the whole key's length; d final rounds (a constant). */
+/* The left-over bytes (0 to 7 of them, zero padded) and the whole key's length; d final rounds (a
+ * constant). */
 static inline __attribute__((always_inline)) void xc_sip_final(struct xc_sip *s, __u64 rest, __u32 len, int c, int d,
 							       struct xc_digest *ret)
 {

@@ -13,8 +13,8 @@
 #define XC_KEY_MAX 250
 
 /*
- * Largest value the kernel serves: a one-byte key with flags 0 and a value of 1441 bytes fills an IPv4 datagram of a
- * 1500-byte MTU. Larger values are the daemon's.
+ * Largest value the kernel serves: a one-byte key with flags 0 and a value of 1441 bytes fills an
+ * IPv4 datagram of a 1500-byte MTU. Larger values are the daemon's.
  */
 #define XC_VALUE_MAX 1456
 
@@ -22,9 +22,9 @@
 #define XC_SUFFIX_MAX 16
 
 /*
- * The log. An offset in the log is one 64-bit number: extent (24 bits up), block of 1 MiB (20 bits up), byte. One
- * extent is one inner map of xc_seg. 16 MiB, so that a small -m is met closely and memory can be given back in small
- * steps (docs/decisions/0002).
+ * The log. An offset in the log is one 64-bit number: extent (24 bits up), block of 1 MiB (20 bits
+ * up), byte. One extent is one inner map of xc_seg. 16 MiB, so that a small -m is met closely and
+ * memory can be given back in small steps (docs/decisions/0002).
  */
 #define XC_BLOCK_SHIFT 20
 #define XC_BLOCK_SIZE (1U << XC_BLOCK_SHIFT)
@@ -34,12 +34,13 @@
 #define XC_EXTENT_MAX 16384 /* 256 GiB */
 
 /*
- * The last bytes of a block that no resident item may start in, so that one comparison proves key and value to lie
- * inside the block. The store starts no item there.
+ * The last bytes of a block that no resident item may start in, so that one comparison proves key
+ * and value to lie inside the block. The store starts no item there.
  */
 #define XC_BLOCK_TAIL 2048
 
-/* Bytes that always precede a key in the log (its item header): the kernel's word-wise compare may read them. */
+/* Bytes that always precede a key in the log (its item header): the kernel's word-wise compare may
+ * read them. */
 #define XC_KEY_LEAD 8
 
 /* Sizes the object has when nobody set others (plain bpftool). The daemon may load it with more. */

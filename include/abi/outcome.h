@@ -2,10 +2,12 @@
 /*
  * outcome - every way a packet can leave the fast path.
  *
- * Does      one table; expanded to the enum, to the fields of xc_stats (readable in bpftool map dump) and to names
- *           and meanings in user space. Names are the counters' names everywhere.
- * Rule      hit_*: a reply was sent. drop_*: the packet ends here. pass_*: the packet went on, byte for byte as it
- *           came. finish() in bpf/finish.bpf.h alone turns an outcome into a counter and an action.
+ * Does      one table; expanded to the enum, to the fields of xc_stats (readable in bpftool map
+ *           dump) and to names and meanings in user space. Names are the counters' names
+ *           everywhere.
+ * Rule      hit_*: a reply was sent. drop_*: the packet ends here. pass_*: the packet went on, byte
+ *           for byte as it came. finish() in bpf/finish.bpf.h alone turns an outcome into a counter
+ *           and an action.
  */
 #ifndef XC_ABI_OUTCOME_H
 #define XC_ABI_OUTCOME_H
@@ -56,7 +58,8 @@ enum xc_outcome {
 	XC_OUTCOME_CNT
 };
 
-/* Value of xc_stats, one per CPU: packets by outcome, and the bytes replies carried (UDP payload). */
+/* Value of xc_stats, one per CPU: packets by outcome, and the bytes replies carried (UDP
+ * payload). */
 struct xc_stats {
 #define X(name, meaning) __u64 name;
 	XC_OUTCOMES(X)

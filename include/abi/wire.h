@@ -2,7 +2,8 @@
 /*
  * wire - memcached bytes that both parsers know.
  *
- * Does      the UDP frame header and the fixed words of the text protocol, as integers in memory order.
+ * Does      the UDP frame header and the fixed words of the text protocol, as integers in memory
+ *           order.
  * Units     network order where the field says __be.
  * Source    memcached doc/protocol.txt, "UDP protocol" and "Retrieval command".
  */
@@ -23,7 +24,8 @@ _Static_assert(sizeof(struct xc_udp_frame) == 8, "the UDP frame header is 8 byte
 
 #define XC_PORT_DEFAULT 11211
 
-/* Little-endian images of fixed words; the program builds for little-endian BPF targets only (asserted there). */
+/* Little-endian images of fixed words; the program builds for little-endian BPF targets only
+ * (asserted there). */
 #define XC_WORD_GET 0x20746567U	 /* "get " */
 #define XC_WORD_GETS 0x73746567U /* "gets" */
 #define XC_WORD_VALU 0x554c4156U /* "VALU" */

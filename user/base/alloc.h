@@ -2,7 +2,8 @@
 /*
  * alloc - heap memory that tests can refuse.
  *
- * Does      calloc-like allocation; the n-th call fails on demand (tests/lib/fault.h sets the hook).
+ * Does      calloc-like allocation; the n-th call fails on demand (tests/lib/fault.h sets the
+ *           hook).
  * Errors    NULL when out of memory, or when the hook says so.
  * Threads   any.
  */

@@ -2,8 +2,8 @@
 /*
  * clock - the only source of time.
  *
- * Does      gives boot time (CLOCK_BOOTTIME, the base of every TTL and lease, comparable with the kernel program's
- *           clock) and wall time (for absolute memcached expiry times and logs).
+ * Does      gives boot time (CLOCK_BOOTTIME, the base of every TTL and lease, comparable with the
+ *           kernel program's clock) and wall time (for absolute memcached expiry times and logs).
  * Shape     a struct clock is a small vtable, so that tests and simulations pass their own.
  * Units     nanoseconds; wall time in seconds since 1970.
  * Threads   clock_system() may be read from any thread.

@@ -2,8 +2,8 @@
 /*
  * log - what the operator reads.
  *
- * Does      writes one line: level, module, message (with key=value details). To stderr; journald reads the
- *           "<n>" priority prefix when stderr is its stream (JOURNAL_STREAM is set).
+ * Does      writes one line: level, module, message (with key=value details). To stderr; journald
+ *           reads the "<n>" priority prefix when stderr is its stream (JOURNAL_STREAM is set).
  * Rule      nothing logs per request. A start-up error says what to do next.
  * Threads   any; a line is written with one write(2).
  */

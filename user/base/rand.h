@@ -2,10 +2,12 @@
 /*
  * rand - the only source of randomness.
  *
- * Does      secrets from getrandom(2); fast repeatable numbers for sampling and tests from a seeded generator.
+ * Does      secrets from getrandom(2); fast repeatable numbers for sampling and tests from a seeded
+ *           generator.
  * Errors    rand_secret: negative errno when the kernel has no entropy to give.
  * Threads   a struct rand belongs to one thread.
- * Source    splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA'14).
+ * Source    splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators",
+ *           OOPSLA'14).
  */
 #ifndef XC_BASE_RAND_H
 #define XC_BASE_RAND_H

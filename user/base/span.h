@@ -2,7 +2,8 @@
 /*
  * span - a borrowed run of bytes.
  *
- * Does      pairs a pointer with a length, so that no room passes bare pointers or relies on a terminator.
+ * Does      pairs a pointer with a length, so that no room passes bare pointers or relies on a
+ *           terminator.
  * Owner     the span owns nothing; whoever returns one says how long its bytes stay.
  */
 #ifndef XC_BASE_SPAN_H

@@ -2,15 +2,19 @@
 /*
  * kmap - user-space side of the kernel hot map.
  *
- * Does      gives keys a place in xc_hot / xc_entry, switches entries to new versions, empties them, takes places back.
- * Shape     a place is an entry number. xc_hot names it by the key's digest; xc_entry says where the item is.
+ * Does      gives keys a place in xc_hot / xc_entry, switches entries to new versions, empties
+ *           them, takes places back.
+ * Shape     a place is an entry number. xc_hot names it by the key's digest; xc_entry says where
+ *           the item is.
  * Units     expiry in boot-time ns, sizes in bytes.
- * Errors    -ENOSPC no free place, -EEXIST the digest already has one, other errno from the map call.
+ * Errors    -ENOSPC no free place, -EEXIST the digest already has one, other errno from the map
+ *           call.
  * Owner     sole writer of xc_hot and xc_entry; keeps locations, copies no values.
- * Threads   kmap_insert, kmap_remove, kmap_release: promoter thread. kmap_find, kmap_switch, kmap_vacate: any thread
- *           that holds the key's lock in the store; no system call.
- * Invariant an entry is switched or emptied before the write that caused it is acknowledged. A place is given to
- *           another key only after its xc_hot element is gone and an RCU grace period has passed.
+ * Threads   kmap_insert, kmap_remove, kmap_release: promoter thread. kmap_find, kmap_switch,
+ *           kmap_vacate: any thread that holds the key's lock in the store; no system call.
+ * Invariant an entry is switched or emptied before the write that caused it is acknowledged. A
+ *           place is given to another key only after its xc_hot element is gone and an RCU grace
+ *           period has passed.
  * Source    docs/coherence.md; include/abi/entry.h has the read and write protocol.
  */
 #ifndef XC_FASTPATH_KMAP_H
@@ -67,8 +71,9 @@ uint32_t kmap_removed_cnt(const struct kmap *kmap);
 /* Every entry becomes unservable at once (flush_all); O(1). */
 void kmap_flush(struct kmap *kmap);
 
-/* Adoption: empties entries that are torn or name bytes outside the log, and forgets the places of an earlier process
- * that `keep` does not recognise; kept ones are found again under the hash it returns. */
+/* Adoption: empties entries that are torn or name bytes outside the log, and forgets the places of
+ * an earlier process that `keep` does not recognise; kept ones are found again under the hash it
+ * returns. */
 int kmap_adopt(struct kmap *kmap, bool (*keep)(void *ctx, const struct xc_entry *entry, uint64_t *ret_hash), void *ctx);
 
 uint32_t kmap_used_cnt(const struct kmap *kmap);

@@ -2,12 +2,14 @@
 /*
  * loader - opens, loads, pins, adopts, attaches and detaches the kernel fast path.
  *
- * Does      makes the instance's maps (or adopts the pinned ones), maps the log and the shared arrays into this
- *           process, attaches the program to interfaces (native, generic or not at all), and undoes all of it.
+ * Does      makes the instance's maps (or adopts the pinned ones), maps the log and the shared
+ *           arrays into this process, attaches the program to interfaces (native, generic or not at
+ *           all), and undoes all of it.
  * Shape     <pin_root>/<instance>/v1/<map>, …/v1/if/<interface>/{xdp,tc} (docs/abi.md).
  * Errors    negative errno, after one log line that says what to do next.
  * Owner     one process per instance, by an flock on /run/xdpcache/<instance>.lock.
- * Threads   all calls from the main thread, before workers start or after they stopped, except where said.
+ * Threads   all calls from the main thread, before workers start or after they stopped, except
+ *           where said.
  * Source    AF_XDP and bpf_link documentation of libbpf; decisions 0003 (clock), 0004 (privileges).
  */
 #ifndef XC_FASTPATH_LOADER_H
@@ -35,14 +37,18 @@ struct fastpath_options {
 	const char *interfaces[FASTPATH_INTERFACE_MAX];
 	uint32_t interface_cnt;
 	enum xdp_mode xdp_mode;
-	uint32_t entry_cnt;  /* size of xc_hot, xc_entry and xc_hits when they are made here; adopted maps keep theirs */
+	/* size of xc_hot, xc_entry and xc_hits when they are made here; adopted maps keep theirs */
+	uint32_t entry_cnt;
 	uint64_t log_bytes;  /* whole extents; adopted extents are reused, missing ones added */
-	bool (*progress)(void *ctx, uint64_t done, uint64_t total); /* NULL, or told of each extent made */
+	/* NULL, or told of each extent made */
+	bool (*progress)(void *ctx, uint64_t done, uint64_t total);
 	void *progress_ctx;
 };
 
-/* The pinned maps, open. Descriptors stay open for the life of the process; map reads and writes on them need no
- * privilege. */
+/*
+ * The pinned maps, open. Descriptors stay open for the life of the process; map reads and writes on
+ * them need no privilege.
+ */
 struct fastpath_maps {
 	int hot_fd;
 	int entry_fd;
@@ -58,20 +64,24 @@ struct fastpath_maps {
 	uint32_t entry_cnt;
 	uint8_t *log_base;	  /* extents, contiguous */
 	uint64_t log_bytes;
-	bool adopted;		  /* an earlier process configured these maps: entries and log hold its items */
+	/* an earlier process configured these maps: entries and log hold its items */
+	bool adopted;
 };
 
 struct fastpath;
 
-/* Opens or makes the instance: takes the lock, adopts or creates and pins every map, makes and maps the log. */
+/* Opens or makes the instance: takes the lock, adopts or creates and pins every map, makes and maps
+ * the log. */
 int fastpath_open(const struct fastpath_options *options, struct fastpath **ret);
 const struct fastpath_maps *fastpath_maps(const struct fastpath *fp);
 /* Unmaps, closes, drops the lock. Pins and attachments stay: unload removes them. NULL-safe. */
 void fastpath_close(struct fastpath *fp);
 
-/* Attaches to every interface of the options that does not carry our program yet, and adds the tc hook. */
+/* Attaches to every interface of the options that does not carry our program yet, and adds the tc
+ * hook. */
 int fastpath_attach(struct fastpath *fp);
-/* Removes our program, hooks and pins from every interface, then the instance's pins. Safe to repeat. */
+/* Removes our program, hooks and pins from every interface, then the instance's pins. Safe to
+ * repeat. */
 int fastpath_unload(const char *pin_root, const char *instance);
 
 /* What is attached where; also for `xdpcache status` without a daemon. */

@@ -3,11 +3,12 @@
  * tracker - what is hot now.
  *
  * Does      takes sampled GETs and SETs from the workers and ranks keys by decayed rate.
- * Shape     each worker owns one bounded ring (tracker_ring); a full ring drops the sample and counts it.
+ * Shape     each worker owns one bounded ring (tracker_ring); a full ring drops the sample and
+ *           counts it.
  * Units     rates in requests a second, estimated from 1-in-N samples.
  * Threads   tracker_sample_*: the ring's worker. tracker_drain, tracker_top: the promoter thread.
- * Source    Metwally, Agrawal, El Abbadi, "Efficient computation of frequent and top-k elements in data streams"
- *           (Space-Saving), ICDT'05, with exponential decay.
+ * Source    Metwally, Agrawal, El Abbadi, "Efficient computation of frequent and top-k elements in
+ *           data streams" (Space-Saving), ICDT'05, with exponential decay.
  */
 #ifndef XC_HOTKEY_TRACKER_H
 #define XC_HOTKEY_TRACKER_H
