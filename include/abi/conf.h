@@ -43,7 +43,7 @@ struct xc_conf {
 	__u64 flush_at_ns; /* a delayed flush_all: from here on nothing is served; 0: none */
 	/* raised by each owner; an older process that sees another number stops */
 	__u64 owner_epoch;
-	__u64 reserved[6]; /* 0 */
+	__u64 reserved[7]; /* 0 */
 };
 
 _Static_assert(sizeof(struct xc_conf) == 128, "xc_conf is two cache lines");
