@@ -7,13 +7,17 @@
  * Units     as the field names say; sizes in bytes.
  * Errors    config_load prints what is wrong, where, and what to write instead, and returns
  *           -EINVAL.
- * Owner     immutable after start; a reload builds a new one.
+ * Layers    defaults, then the file (libconfig syntax, or memcached.conf's lines of flags), then the
+ *           files of conf.d/ beside it in order of name, then the command line. A list in a later
+ *           layer replaces the earlier one's.
+ * Owner     immutable after start; a reload builds a new one. Its strings live until config_fini.
  */
 #ifndef XC_CONFIG_H
 #define XC_CONFIG_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/log.h"
 #include "fastpath/loader.h"
@@ -28,14 +32,18 @@ struct config_list {
 struct config {
 	/* memcached's */
 	int32_t tcp_port;	  /* -p, 0: off */
-	/* -U; -1: unset (off, or tcp_port when an interface is given); 0: off */
+	/* -U, 0: off. When not given: tcp_port with an interface, else off. Never -1 once loaded */
 	int32_t udp_port;
 	const char *unix_path;	  /* -s */
 	uint32_t unix_mode;	  /* -a, octal */
-	struct config_list listen; /* -l, repeatable and comma separated; empty: all addresses */
+	/*
+	 * -l, repeatable and comma separated; each item is "host", "host:port", "[v6]",
+	 * "[v6]:port" or "*". Empty: all addresses.
+	 */
+	struct config_list listen;
 	uint64_t memory_bytes;	  /* -m, given in MiB */
 	uint32_t conn_max;	  /* -c */
-	uint32_t thread_cnt;	  /* -t; default: one per online CPU */
+	uint32_t thread_cnt;	  /* -t; default: one per online CPU; never 0 once loaded */
 	uint64_t item_max;	  /* -I, with k and m suffixes */
 	uint32_t verbosity;	  /* -v, repeatable */
 	const char *user;	  /* -u */
@@ -56,12 +64,20 @@ struct config {
 	/* --hot-threshold: estimated reads a second that make a key hot */
 	uint32_t hot_threshold;
 	uint32_t lease_ms;	  /* --lease-ms */
-	const char *eviction;	  /* --eviction */
+	const char *eviction;	  /* --eviction; NULL: the store's default */
 	const char *pin_root;	  /* --pin-root */
 	const char *instance;	  /* --instance */
 	const char *control_path; /* --control */
 	const char *config_file;  /* --config */
 	enum log_level log_level;
+
+	struct config_memory *memory; /* config.c's own: the strings, and where each value came from */
+};
+
+/* Takes what building a configuration has to say, one line at a time. */
+struct config_sink {
+	void (*line)(void *ctx, enum log_level level, const char *line);
+	void *ctx;
 };
 
 /*
@@ -69,6 +85,17 @@ struct config {
  * --version was asked and answered; leave with status 0.
  */
 int config_load(int argc, char **argv, struct config *ret, bool *ret_exit);
-void config_fini(struct config *config);
+/*
+ * Defaults and one file with its conf.d, as the daemon would see them; every mistake goes to the
+ * sink. On failure ret is untouched. For `config check` and `config show --config`.
+ */
+int config_check(const char *path, const struct config_sink *sink, struct config *ret);
+void config_fini(struct config *config); /* safe on a zeroed one, and twice */
+
+/*
+ * What is in effect: a file that config_load reads back to the same values, with a comment where a
+ * value is not the default; or one JSON object of sections.
+ */
+void config_print(const struct config *config, FILE *out, bool json);
 
 #endif
