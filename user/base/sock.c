@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "base/sock.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define HOST_MAX    256
+#define MAPPED_BITS 96 /* of ::ffff:0:0/96 */
+
+/* Splits text into host and port. A bare IPv6 address has more than one colon and no port. */
+static int split(const char *text, char host[HOST_MAX], uint16_t *port, bool *ret_had_port)
+{
+	const char *colon = strrchr(text, ':');
+	const char *end = text + strlen(text);
+	const char *port_text = NULL;
+
+	*ret_had_port = false;
+	if (text[0] == '[') {
+		end = strchr(++text, ']');
+		if (!end || (end[1] && end[1] != ':'))
+			return -EINVAL;
+		if (end[1])
+			port_text = end + 2;
+	} else if (colon && strchr(text, ':') == colon) {
+		end = colon;
+		port_text = colon + 1;
+	}
+	if (end - text >= HOST_MAX)
+		return -EINVAL;
+	memcpy(host, text, (size_t)(end - text));
+	host[end - text] = '\0';
+	if (port_text) {
+		char *rest;
+		long number = strtol(port_text, &rest, 10);
+
+		if (*rest || rest == port_text || number < 0 || number > 65535)
+			return -EINVAL;
+		*port = (uint16_t)number;
+		*ret_had_port = true;
+	}
+	return 0;
+}
+
+static int lookup(const char *host, uint16_t port, struct addrinfo **ret)
+{
+	struct addrinfo hints = {
+		.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+	};
+	char service[8];
+
+	snprintf(service, sizeof(service), "%u", port);
+	switch (getaddrinfo(host, service, &hints, ret)) {
+	case 0:
+		return 0;
+	case EAI_MEMORY:
+		return -ENOMEM;
+	default:
+		return -EINVAL;
+	}
+}
+
+int sock_resolve(const char *text, uint16_t port, struct sock_addr *ret, uint32_t max,
+		 bool *ret_had_port)
+{
+	struct addrinfo *list;
+	char host[HOST_MAX] = "";
+	bool had_port = false;
+	uint32_t cnt = 0;
+	int error;
+
+	if (text) {
+		error = split(text, host, &port, &had_port);
+		if (error)
+			return error;
+	}
+	error = lookup(host[0] && strcmp(host, "*") ? host : NULL, port, &list);
+	if (error)
+		return error;
+	/* IPv6 first: with its wildcard bound v6-only, the order does not matter to the kernel,
+	 * only to the log. */
+	for (int family = AF_INET6;; family = AF_INET) {
+		for (struct addrinfo *a = list; a && cnt < max; a = a->ai_next) {
+			if (a->ai_family != family || a->ai_addrlen > sizeof(ret->storage))
+				continue;
+			memset(&ret[cnt], 0, sizeof(ret[cnt]));
+			memcpy(&ret[cnt].storage, a->ai_addr, a->ai_addrlen);
+			ret[cnt++].len = a->ai_addrlen;
+		}
+		if (family == AF_INET)
+			break;
+	}
+	freeaddrinfo(list);
+	if (ret_had_port)
+		*ret_had_port = had_port;
+	return cnt ? (int)cnt : -EINVAL;
+}
+
+uint16_t sock_port(const struct sock_addr *addr)
+{
+	switch (addr->storage.ss_family) {
+	case AF_INET:
+		return ntohs(((const struct sockaddr_in *)&addr->storage)->sin_port);
+	case AF_INET6:
+		return ntohs(((const struct sockaddr_in6 *)&addr->storage)->sin6_port);
+	default:
+		return 0;
+	}
+}
+
+void sock_set_port(struct sock_addr *addr, uint16_t port)
+{
+	if (addr->storage.ss_family == AF_INET)
+		((struct sockaddr_in *)&addr->storage)->sin_port = htons(port);
+	else if (addr->storage.ss_family == AF_INET6)
+		((struct sockaddr_in6 *)&addr->storage)->sin6_port = htons(port);
+}
+
+void sock_text(const struct sock_addr *addr, char ret[SOCK_TEXT_MAX])
+{
+	char host[INET6_ADDRSTRLEN] = "?";
+
+	switch (addr->storage.ss_family) {
+	case AF_INET:
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)&addr->storage)->sin_addr, host,
+			  sizeof(host));
+		snprintf(ret, SOCK_TEXT_MAX, "%s:%u", host, sock_port(addr));
+		break;
+	case AF_INET6:
+		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&addr->storage)->sin6_addr, host,
+			  sizeof(host));
+		snprintf(ret, SOCK_TEXT_MAX, "[%s]:%u", host, sock_port(addr));
+		break;
+	case AF_UNIX:
+		snprintf(ret, SOCK_TEXT_MAX, "%.107s",
+			 ((const struct sockaddr_un *)&addr->storage)->sun_path);
+		break;
+	default:
+		snprintf(ret, SOCK_TEXT_MAX, "<family %d>", addr->storage.ss_family);
+	}
+}
+
+int sock_local(int fd, struct sock_addr *ret)
+{
+	struct sock_addr addr = { .len = sizeof(addr.storage) };
+
+	if (getsockname(fd, (struct sockaddr *)&addr.storage, &addr.len) < 0)
+		return -errno;
+	*ret = addr;
+	return 0;
+}
+
+static int open_socket(int family, int type)
+{
+	int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int set_option(int fd, int level, int name)
+{
+	int one = 1;
+
+	return setsockopt(fd, level, name, &one, sizeof(one)) < 0 ? -errno : 0;
+}
+
+/* Own address family only: the IPv4 wildcard has its own socket. */
+static int bind_to(int fd, const struct sock_addr *addr)
+{
+	int error;
+
+	if (addr->storage.ss_family == AF_INET6) {
+		error = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+		if (error)
+			return error;
+	}
+	return bind(fd, (const struct sockaddr *)&addr->storage, addr->len) < 0 ? -errno : 0;
+}
+
+int sock_listen_tcp(const struct sock_addr *addr, uint32_t backlog)
+{
+	int fd = open_socket(addr->storage.ss_family, SOCK_STREAM);
+	int error;
+
+	if (fd < 0)
+		return fd;
+	/* Accepted sockets inherit both TCP options: no system call for each connection. */
+	error = set_option(fd, SOL_SOCKET, SO_REUSEADDR);
+	if (!error)
+		error = set_option(fd, SOL_SOCKET, SO_REUSEPORT);
+	if (!error)
+		error = set_option(fd, SOL_SOCKET, SO_KEEPALIVE);
+	if (!error)
+		error = set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+	if (!error)
+		error = bind_to(fd, addr);
+	if (!error && listen(fd, (int)backlog) < 0)
+		error = -errno;
+	if (error) {
+		close(fd);
+		return error;
+	}
+	return fd;
+}
+
+int sock_bind_udp(const struct sock_addr *addr)
+{
+	int fd = open_socket(addr->storage.ss_family, SOCK_DGRAM);
+	bool v6 = addr->storage.ss_family == AF_INET6;
+	int error;
+
+	if (fd < 0)
+		return fd;
+	error = set_option(fd, SOL_SOCKET, SO_REUSEPORT);
+	/* Replies must leave from the address that was asked, also when bound to all of them. */
+	if (!error)
+		error = set_option(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP,
+				   v6 ? IPV6_RECVPKTINFO : IP_PKTINFO);
+	if (!error)
+		error = bind_to(fd, addr);
+	if (error) {
+		close(fd);
+		return error;
+	}
+	return fd;
+}
+
+int sock_probe(const struct sock_addr *addr, int type)
+{
+	int fd = open_socket(addr->storage.ss_family, type);
+	int error = 0;
+
+	if (fd < 0)
+		return fd;
+	/* TCP: closed connections that linger are no other server. */
+	if (type == SOCK_STREAM)
+		error = set_option(fd, SOL_SOCKET, SO_REUSEADDR);
+	if (!error)
+		error = bind_to(fd, addr);
+	close(fd);
+	return error;
+}
+
+/* A path left by a server that is gone may be replaced; one that answers, or that is no socket, may
+ * not. */
+static int unix_clear(const struct sockaddr_un *name)
+{
+	struct stat st;
+	int error = 0;
+	int fd;
+
+	if (lstat(name->sun_path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	fd = open_socket(AF_UNIX, SOCK_STREAM);
+	if (fd < 0)
+		return fd;
+	if (connect(fd, (const struct sockaddr *)name, sizeof(*name)) == 0 || errno == EAGAIN)
+		error = -EADDRINUSE;
+	else if (unlink(name->sun_path) < 0)
+		error = -errno;
+	close(fd);
+	return error;
+}
+
+int sock_listen_unix(const char *path, uint32_t mode, uint32_t backlog)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	mode_t mask;
+	int error;
+	int fd;
+
+	if (strlen(path) >= sizeof(name.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(name.sun_path, path);
+	error = unix_clear(&name);
+	if (error)
+		return error;
+	fd = open_socket(AF_UNIX, SOCK_STREAM);
+	if (fd < 0)
+		return fd;
+	/* The mask, not a later chmod: the file never exists with wider rights. */
+	mask = umask(~mode & 0777);
+	if (bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0)
+		error = -errno;
+	umask(mask);
+	if (!error && listen(fd, (int)backlog) < 0)
+		error = -errno;
+	if (error) {
+		close(fd);
+		return error;
+	}
+	return fd;
+}
+
+static void map_v4(const struct in_addr *v4, uint8_t ret[16])
+{
+	memset(ret, 0, 10);
+	memset(ret + 10, 0xff, 2);
+	memcpy(ret + 12, v4, 4);
+}
+
+int sock_cidr_parse(const char *text, struct sock_cidr *ret)
+{
+	const char *slash = strchr(text, '/');
+	struct sock_cidr cidr = { .prefix_len = 128 };
+	char host[INET6_ADDRSTRLEN];
+	size_t host_len = slash ? (size_t)(slash - text) : strlen(text);
+	struct in_addr v4;
+	bool is_v4;
+
+	if (host_len >= sizeof(host))
+		return -EINVAL;
+	memcpy(host, text, host_len);
+	host[host_len] = '\0';
+	is_v4 = inet_pton(AF_INET, host, &v4) == 1;
+	if (is_v4)
+		map_v4(&v4, cidr.addr);
+	else if (inet_pton(AF_INET6, host, cidr.addr) != 1)
+		return -EINVAL;
+	if (slash) {
+		char *rest;
+		long bits = strtol(slash + 1, &rest, 10);
+
+		if (*rest || rest == slash + 1 || bits < 0 || bits > (is_v4 ? 32 : 128))
+			return -EINVAL;
+		cidr.prefix_len = (uint32_t)bits + (is_v4 ? MAPPED_BITS : 0);
+	}
+	*ret = cidr;
+	return 0;
+}
+
+static bool prefix_equal(const uint8_t *a, const uint8_t *b, uint32_t bits)
+{
+	uint32_t whole = bits / 8;
+	uint32_t rest = bits % 8;
+
+	if (memcmp(a, b, whole))
+		return false;
+	return rest == 0 || ((a[whole] ^ b[whole]) >> (8 - rest)) == 0;
+}
+
+bool sock_cidr_match(const struct sock_cidr *cidrs, uint32_t cnt,
+		     const struct sockaddr_storage *addr)
+{
+	uint8_t bytes[16];
+
+	if (addr->ss_family == AF_INET)
+		map_v4(&((const struct sockaddr_in *)addr)->sin_addr, bytes);
+	else if (addr->ss_family == AF_INET6)
+		memcpy(bytes, &((const struct sockaddr_in6 *)addr)->sin6_addr, sizeof(bytes));
+	else
+		return false;
+	for (uint32_t i = 0; i < cnt; i++) {
+		if (prefix_equal(cidrs[i].addr, bytes, cidrs[i].prefix_len))
+			return true;
+	}
+	return false;
+}

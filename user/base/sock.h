@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * sock - sockets and addresses.
+ *
+ * Does      turns "host:port" text into addresses, opens listening TCP, UDP and unix sockets, and
+ *           tests addresses against CIDR lists.
+ * Shape     IPv4 addresses in CIDRs are held as ::ffff:a.b.c.d, so that one compare serves both.
+ * Units     ports in host order.
+ * Errors    negative errno; sock_resolve: -EINVAL for text that names no address.
+ * Owner     descriptors belong to the caller; all are non-blocking and close-on-exec.
+ * Threads   any.
+ */
+#ifndef XC_BASE_SOCK_H
+#define XC_BASE_SOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define SOCK_TEXT_MAX 160 /* a unix path or "[v6%scope]:port" */
+
+struct sock_addr {
+	struct sockaddr_storage storage;
+	socklen_t len;
+};
+
+/*
+ * "host", "host:port", "[v6]:port", a bare IPv6 address, or NULL for every local address. Writes up
+ * to max addresses, IPv6 ones first, and returns how many. ret_had_port (may be NULL): the text
+ * named a port.
+ */
+int sock_resolve(const char *text, uint16_t port, struct sock_addr *ret, uint32_t max,
+		 bool *ret_had_port);
+/* "127.0.0.1:11211", "[::1]:11211", or a unix path. */
+void sock_text(const struct sock_addr *addr, char ret[SOCK_TEXT_MAX]);
+uint16_t sock_port(const struct sock_addr *addr);
+void sock_set_port(struct sock_addr *addr, uint16_t port);
+/* The address a socket is bound to. */
+int sock_local(int fd, struct sock_addr *ret);
+
+/* With SO_REUSEPORT several sockets, one a thread, share the address. Returns the descriptor. */
+int sock_listen_tcp(const struct sock_addr *addr, uint32_t backlog);
+int sock_bind_udp(const struct sock_addr *addr);
+/* Replaces a stale socket file, refuses to replace anything else or a live server's. */
+int sock_listen_unix(const char *path, uint32_t mode, uint32_t backlog);
+/*
+ * -EADDRINUSE when another process has the address: SO_REUSEPORT alone would let two servers share
+ * a port in silence.
+ */
+int sock_probe(const struct sock_addr *addr, int type);
+
+struct sock_cidr {
+	uint8_t addr[16];
+	uint32_t prefix_len; /* bits, of 128 */
+};
+
+/* "10.0.0.0/8", "fd00::/8", or one address. -EINVAL: neither. */
+int sock_cidr_parse(const char *text, struct sock_cidr *ret);
+bool sock_cidr_match(const struct sock_cidr *cidrs, uint32_t cnt,
+		     const struct sockaddr_storage *addr);
+
+#endif
