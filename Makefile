@@ -124,6 +124,93 @@ $(B)/obj/tests/%.o: CPPFLAGS += -Itests
 .PHONY: test-programs
 test-programs: $(UNIT_BIN) $(ROOT_BIN)
 
+# --- packages ----------------------------------------------------------------------------------------
+# Root gets what is missing installed; anyone else is told. NO_DEPS=1: neither.
+# A second make follows wherever packages may have come in: this one has looked for tools already.
+deps = $(if $(NO_DEPS),true,tools/deps.sh $(1))
+JOBS ?= $(shell nproc)
+phase = +$(Q)$(MAKE) --no-print-directory -j$(JOBS) $(1)
+
+# --- running tests: docs/testing.md -------------------------------------------------------------------
+## test: install what is missing, build, run every suite this machine can run (root: all of them)
+.PHONY: test
+test:
+	$(Q)$(call deps,build test vm)
+	$(call phase,all test-programs)
+	$(call phase,vmtest-kernels)
+	$(Q)tools/run_tests.sh
+
+## test-long: the long forms of the suites that have one; BUDGET=30m is for all of them together
+.PHONY: test-long
+BUDGET ?= 30m
+test-long:
+	$(Q)$(call deps,build test)
+	$(call phase,all test-programs)
+	$(Q)tools/run_tests.sh --long --budget $(BUDGET)
+
+## check-unit: unit tests (address and undefined-behaviour sanitizers) and the tools' own; no root
+.PHONY: check-unit check-bpf check-net check-vm
+check-unit: $(UNIT_BIN)
+	$(Q)tools/run_tests.sh --suite unit --suite tools
+
+## check-bpf: packet, parity and coherence tests against the kernel's verifier and test runs; root
+check-bpf: all test-programs
+	$(Q)tools/run_tests.sh --suite bpf --suite parity --suite coherence
+
+## check-net: daemon and fast path over veth and lo with real clients; root
+check-net: all test-programs
+	$(Q)tools/run_tests.sh --suite protocol --suite net
+
+## check-vm, vmtest: the packet tests on other kernels in a virtual machine (KERNEL=6.1 for one); root
+.PHONY: vmtest vmtest-kernels
+check-vm vmtest: all test-programs vmtest-kernels
+	$(Q)vmtest/run $(if $(KERNEL),--kernel $(KERNEL))
+
+# Tests have no network: kernels are fetched before. Without one the suite says so and skips.
+vmtest-kernels:
+	$(Q)vmtest/fetch.sh || true
+
+## lint: layers, style, cppcheck, shellcheck
+.PHONY: lint
+lint:
+	$(Q)tools/lint.sh
+
+# --- showing and measuring ----------------------------------------------------------------------------
+## run: a demonstration: two namespaces, a veth pair, the daemon, real traffic; TRACE=FILE replays one
+.PHONY: run
+run:
+	$(Q)$(call deps,build)
+	$(call phase,all)
+	$(Q)tools/demo.sh
+
+## bench: nanoseconds a packet on this machine's kernel; root
+.PHONY: bench
+bench: all
+	$(Q)$(B)/bench/packet $(BENCH_ARGS)
+
+# --- installing ---------------------------------------------------------------------------------------
+## install: into $(DESTDIR)$(PREFIX); PREFIX is /usr/local unless given
+.PHONY: install uninstall
+install: $(B)/xdpcached $(B)/xdpcache $(B)/xdpcache.bpf.o
+	install -D -m 0755 $(B)/xdpcached $(DESTDIR)$(PREFIX)/sbin/xdpcached
+	install -D -m 0755 $(B)/xdpcache $(DESTDIR)$(PREFIX)/bin/xdpcache
+	install -D -m 0644 $(B)/xdpcache.bpf.o $(DESTDIR)$(PREFIX)/lib/xdpcache/xdpcache.bpf.o
+
+## uninstall: removes what install put there
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/xdpcached $(DESTDIR)$(PREFIX)/bin/xdpcache
+	rm -f $(DESTDIR)$(PREFIX)/lib/xdpcache/xdpcache.bpf.o
+	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/lib/xdpcache
+
+## all: the daemon, the command, the BPF object (make alone does this)
+## clean: removes build/
+## help: this list
+.PHONY: help
+help:
+	@echo 'make TARGET [V=1 shows commands] [JOBS=N]'
+	@sed -n 's/^## \([a-z, -]*\): \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		sort | awk -F'\t' '{ printf "  %-18s %s\n", $$1, $$2 }'
+
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
