@@ -2,19 +2,24 @@
 /*
  * store - every item of this node: the face of the storage engine.
  *
- * Does      keeps items in a log of segments behind a hash index; expires, evicts, and tells watchers of every change.
- * Shape     key (1..250 bytes) -> value (0..item_max bytes), client flags, exact expiry, cas unique.
+ * Does      keeps items in a log of segments behind a hash index; expires, evicts, and tells
+ *           watchers of every change.
+ * Shape     key (1..250 bytes) -> value (0..item_max bytes), client flags, exact expiry, cas.
  * Units     times in boot-time ns (base/clock); expire_ns 0 means never; sizes in bytes.
  * Errors    what a client can see is enum store_status; negative errno only where said.
  * Owner     the log's memory is the caller's (store_log); everything else is the store's.
- * Threads   every calling thread first takes a struct store_thread and passes it in. Reads and writes may run in any
- *           number of threads. One background thread (store_reclaim_start) evicts, expires and cleans.
- * Views     a struct item_view and the bytes it points to stay valid until the same thread calls store_quiesce(),
- *           store_offline() or store_wait(). Call store_quiesce() once per turn of the event loop; a thread that
- *           blocks elsewhere (epoll_wait) calls store_offline() before and store_online() after.
- * Invariant an acknowledged write is seen by every later read; watchers have run, under the key's lock, before the
- *           writing call returns. Log bytes named by the index or by a kernel entry never change.
- * Source    Segcache (Yang, Yue, Rashmi: NSDI'21) for the segment log with TTL classes; docs/architecture.md.
+ * Threads   every calling thread first takes a struct store_thread and passes it in. Reads and
+ *           writes may run in any number of threads. One background thread
+ *           (store_reclaim_start) evicts, expires and cleans.
+ * Views     a struct item_view and the bytes it points to stay valid until the same thread calls
+ *           store_quiesce(), store_offline() or store_wait(). Call store_quiesce() once per turn
+ *           of the event loop; a thread that blocks elsewhere (epoll_wait) calls store_offline()
+ *           before and store_online() after.
+ * Invariant an acknowledged write is seen by every later read; watchers have run, under the
+ *           key's lock, before the writing call returns. Log bytes named by the index or by a
+ *           kernel entry never change.
+ * Source    Segcache (Yang, Yue, Rashmi: NSDI'21) for the segment log with TTL classes;
+ *           docs/architecture.md.
  */
 #ifndef XC_STORE_STORE_H
 #define XC_STORE_STORE_H
@@ -29,14 +34,16 @@
 struct store;
 struct store_thread;
 
-/* Memory that holds items: a run of whole extents (abi/limits.h), mapped once for the life of the process. */
+/* Memory that holds items: a run of whole extents (abi/limits.h), mapped once for the life of the
+ * process. */
 struct store_log {
 	uint8_t *base;
 	uint64_t bytes;
-	bool adopted; /* holds what an earlier process wrote: rebuild from it instead of starting empty */
+	/* holds what an earlier process wrote: rebuild from it instead of starting empty */
+	bool adopted;
 	/*
-	 * Returns when no kernel program that started before the call still runs (an RCU grace period); NULL when no
-	 * kernel program reads this log. Reclaim thread only.
+	 * Returns when no kernel program that started before the call still runs (an RCU grace
+	 * period); NULL when no kernel program reads this log. Reclaim thread only.
 	 */
 	void (*grace)(void *ctx);
 	void *grace_ctx;
@@ -60,8 +67,9 @@ struct item_view {
 	uint32_t flags;
 	uint64_t expire_ns;
 	uint64_t cas;
-	uint64_t loc;  /* offset of the item in the log */
-	bool resident; /* a kernel entry names this item */
+	uint64_t loc;	    /* offset of the item in the log */
+	uint32_t flush_gen; /* of the store, read before the item was judged live */
+	bool resident;	    /* a kernel entry names this item */
 };
 
 enum store_status {
@@ -95,10 +103,15 @@ struct store_put {
 /* Room taken for a value that is being written. Belongs to the thread that reserved it. */
 struct store_pending {
 	struct store_put put; /* key still borrowed from the caller */
-	uint64_t loc;
-	uint32_t segment;     /* chained values: first segment */
-	uint64_t filled;
+	uint64_t loc;	      /* of the item in the log */
+	uint64_t filled;      /* value bytes written so far */
+	uint32_t chain;	      /* first whole segment of a large value; 0: none */
+	uint32_t chain_at;    /* the one being filled */
 };
+
+/* True if the log holds a store that store_new would take over; false: store_new would write over
+ * it, so that whoever reads it (kernel entries) must have been stopped first. */
+bool store_log_holds_items(const struct store_log *log);
 
 struct store *store_new(const struct store_options *options, int *ret_error);
 void store_free(struct store *store);
@@ -110,54 +123,65 @@ void store_thread_free(struct store_thread *t);
 void store_quiesce(struct store_thread *t);
 void store_offline(struct store_thread *t);
 void store_online(struct store_thread *t);
-/* After STORE_AGAIN: waits, at most timeout_ns, for a free segment. All of the thread's views end. */
+/* After STORE_AGAIN: waits, at most timeout_ns, for a free segment. All of the thread's views
+ * end. */
 bool store_wait(struct store_thread *t, uint64_t timeout_ns);
 
 /* Keyed with a secret of this process, so that clients cannot aim at one bucket. */
 uint64_t store_hash(const struct store *store, struct span key);
 
-/* Borrowed view of a live item; false when absent, expired or flushed. Counts as an access for eviction. */
+/* Borrowed view of a live item; false when absent, expired or flushed. Counts as an access for
+ * eviction. */
 bool store_find(struct store_thread *t, struct span key, uint64_t hash, struct item_view *ret);
 /* The part of a value that holds byte `offset` (< value_len), up to the part's end. */
-struct span store_value_part(const struct store *store, const struct item_view *view, uint64_t offset);
+struct span store_value_part(const struct store *store, const struct item_view *view,
+			     uint64_t offset);
 
 /*
- * Write in three steps, so that a value may arrive in pieces: reserve room, fill it, commit. Between reserve and
- * commit the item is invisible. Each reserve ends in exactly one commit or abandon, by the same thread.
- * mode and cas are judged at commit. ret_cas may be NULL.
+ * Write in three steps, so that a value may arrive in pieces: reserve room, fill it, commit.
+ * Between reserve and commit the item is invisible. Each reserve ends in exactly one commit or
+ * abandon, by the same thread. mode and cas are judged at commit. ret_cas may be NULL.
  */
-enum store_status store_reserve(struct store_thread *t, const struct store_put *put, struct store_pending *ret);
+enum store_status store_reserve(struct store_thread *t, const struct store_put *put,
+				struct store_pending *ret);
 void store_fill(struct store_thread *t, struct store_pending *pending, struct span bytes);
-enum store_status store_commit(struct store_thread *t, struct store_pending *pending, uint64_t *ret_cas);
+enum store_status store_commit(struct store_thread *t, struct store_pending *pending,
+			       uint64_t *ret_cas);
 void store_abandon(struct store_thread *t, struct store_pending *pending);
 
 /* reserve + fill + commit; value.len is the value's length (put->value_len is ignored). */
-enum store_status store_put(struct store_thread *t, const struct store_put *put, struct span value, uint64_t *ret_cas);
+enum store_status store_put(struct store_thread *t, const struct store_put *put, struct span value,
+			    uint64_t *ret_cas);
 
 /* Item keeps flags and expiry. cas 0: any. */
-enum store_status store_append(struct store_thread *t, struct span key, uint64_t hash, struct span data, uint64_t cas,
-			       uint64_t *ret_cas);
-enum store_status store_prepend(struct store_thread *t, struct span key, uint64_t hash, struct span data, uint64_t cas,
-				uint64_t *ret_cas);
-/* memcached's arithmetic: incr wraps at 2^64, decr stops at 0 and keeps the old width, padded with spaces. */
-enum store_status store_arith(struct store_thread *t, struct span key, uint64_t hash, uint64_t delta, bool decr,
-			      uint64_t cas, uint64_t *ret_number, uint64_t *ret_cas);
+enum store_status store_append(struct store_thread *t, struct span key, uint64_t hash,
+			       struct span data, uint64_t cas, uint64_t *ret_cas);
+enum store_status store_prepend(struct store_thread *t, struct span key, uint64_t hash,
+				struct span data, uint64_t cas, uint64_t *ret_cas);
+/* memcached's arithmetic: incr wraps at 2^64, decr stops at 0 and keeps the old width, padded with
+ * spaces. */
+enum store_status store_arith(struct store_thread *t, struct span key, uint64_t hash,
+			      uint64_t delta, bool decr, uint64_t cas, uint64_t *ret_number,
+			      uint64_t *ret_cas);
 /* New expiry; cas unique stays. ret (may be NULL) is the touched item. */
-enum store_status store_touch(struct store_thread *t, struct span key, uint64_t hash, uint64_t expire_ns,
-			      struct item_view *ret);
+enum store_status store_touch(struct store_thread *t, struct span key, uint64_t hash,
+			      uint64_t expire_ns, struct item_view *ret);
 /* cas 0: any. */
-enum store_status store_remove(struct store_thread *t, struct span key, uint64_t hash, uint64_t cas);
-/* Everything written before the call is gone when it returns. O(1); memory comes back in the background. */
+enum store_status store_remove(struct store_thread *t, struct span key, uint64_t hash,
+			       uint64_t cas);
+/* Everything written before the call is gone when it returns. O(1); memory comes back in the
+ * background. */
 void store_flush(struct store_thread *t);
 
-/* --- watchers: see store/watch.c; called under the key's lock, in version order; must not call the store --- */
+/* --- watchers: see store/watch.c; called under the key's lock, in version order; must not call the
+ * store --- */
 
 enum store_change {
-	STORE_CHANGE_WRITE,   /* new item, old or not */
-	STORE_CHANGE_REMOVE,  /* deleted by a client */
-	STORE_CHANGE_EXPIRE,  /* TTL ran out and the item was unlinked */
+	STORE_CHANGE_WRITE,  /* new item, old or not */
+	STORE_CHANGE_REMOVE, /* deleted by a client */
+	STORE_CHANGE_EXPIRE, /* TTL ran out and the item was unlinked */
 	STORE_CHANGE_EVICT,
-	STORE_CHANGE_MOVE,    /* same version, other place in the log */
+	STORE_CHANGE_MOVE, /* same version, other place in the log */
 };
 
 struct store_event {
@@ -165,46 +189,52 @@ struct store_event {
 	uint64_t hash;
 	const struct item_view *old_item; /* NULL: there was none */
 	const struct item_view *new_item; /* NULL: none now */
-	bool keep_resident;	      /* set by the watcher that switched the kernel entry to new_item */
+	/* set by the watcher that switched the kernel entry to new_item */
+	bool keep_resident;
 };
 
 struct store_watcher {
 	void (*on_change)(void *ctx, struct store_event *event);
-	void (*on_flush)(void *ctx); /* before store_flush returns */
+	void (*on_flush)(void *ctx, uint32_t flush_gen); /* before store_flush returns */
 	void *ctx;
 };
 
 #define STORE_WATCHER_MAX 4
-int store_watch(struct store *store, const struct store_watcher *watcher); /* before any thread runs */
+/* before any thread runs */
+int store_watch(struct store *store, const struct store_watcher *watcher);
 
 /*
- * Runs fn under the key's lock with the live item; fn returning true marks the item resident (it has switched a kernel
- * entry to it). -ENOENT: no such item, -EAGAIN: fn said no. Promoter thread.
+ * Runs fn under the key's lock with the live item; fn returning true marks the item resident (it
+ * has switched a kernel entry to it). -ENOENT: no such item, -EAGAIN: fn said no. Promoter thread.
  */
 int store_make_resident(struct store_thread *t, struct span key, uint64_t hash,
 			bool (*fn)(void *ctx, const struct item_view *item), void *ctx);
-/* Undoes the mark if the key's item still has it; fn runs under the key's lock and vacates the entry. */
-void store_drop_resident(struct store_thread *t, struct span key, uint64_t hash, void (*fn)(void *ctx), void *ctx);
+/* Undoes the mark if the key's item still has it; fn runs under the key's lock and vacates the
+ * entry. */
+void store_drop_resident(struct store_thread *t, struct span key, uint64_t hash,
+			 void (*fn)(void *ctx), void *ctx);
 /* Feeds accesses that the kernel answered into eviction. */
 void store_note_hits(struct store_thread *t, struct span key, uint64_t hash, uint32_t hits);
 
-/* Walks live items, in no order, without blocking writers for long; fn returning false stops. For restart, tests. */
-void store_walk(struct store_thread *t, bool (*fn)(void *ctx, uint64_t hash, const struct item_view *item), void *ctx);
+/* Walks live items, in no order, without blocking writers for long; fn returning false stops. For
+ * restart, tests. */
+void store_walk(struct store_thread *t,
+		bool (*fn)(void *ctx, uint64_t hash, const struct item_view *item), void *ctx);
 
 struct store_counts {
 	uint64_t item_cnt;
-	uint64_t item_bytes;	 /* live items: header, key and value */
+	uint64_t item_bytes;	  /* live items: header, key and value */
 	uint64_t key_value_bytes; /* of those, what the clients gave us */
-	uint64_t log_bytes;	 /* all segments */
+	uint64_t log_bytes;	  /* all segments */
 	uint64_t log_free_bytes;
 	uint64_t index_bytes;
-	uint64_t total_items;	 /* ever stored */
+	uint64_t total_items; /* ever stored */
 	uint64_t evicted_cnt;
-	uint64_t expired_cnt;	 /* unlinked because their TTL ran out */
+	uint64_t expired_cnt; /* unlinked because their TTL ran out */
 	uint64_t reclaimed_segment_cnt;
-	uint64_t moved_cnt;	 /* items copied to survive reclaim */
-	uint64_t recovered_cnt;	 /* items taken over from an earlier process */
-	uint64_t dropped_cnt;	 /* items of an earlier process that could not be proven whole */
+	uint64_t moved_cnt;	/* items copied to survive reclaim */
+	uint64_t recovered_cnt; /* items taken over from an earlier process */
+	uint64_t dropped_cnt;	/* items of an earlier process that are not proven whole */
 	uint32_t segment_bytes;
 	uint32_t segment_cnt;
 	const char *eviction;

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * impl - what the files of this room share and no other room sees.
+ *
+ * Does      the store's own structs, and the steps that reading, writing, reclaim and restart
+ *           have in common.
+ * Threads   struct store_thread belongs to its thread, but for `seen` and the counters, which
+ *           others read.
+ * Invariant lock order: a bucket's lock, then pool->lock. Watchers run under the bucket's lock.
+ */
+#ifndef XC_STORE_IMPL_H
+#define XC_STORE_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "store/evict.h"
+#include "store/index.h"
+#include "store/item.h"
+#include "store/segment.h"
+#include "store/store.h"
+
+/* TTL classes: 0 is "never", then two an octave from one second up. */
+#define TTL_CLASS_CNT 48
+
+#define THREAD_OFFLINE UINT64_MAX
+
+/* Counters of one thread, summed when asked. */
+struct store_tally {
+	_Atomic int64_t item_cnt;
+	_Atomic int64_t item_bytes;
+	_Atomic int64_t key_value_bytes;
+	_Atomic int64_t total_items;
+	_Atomic int64_t evicted_cnt;
+	_Atomic int64_t expired_cnt;
+	_Atomic int64_t moved_cnt;
+};
+
+struct store_thread {
+	struct store *store;
+	_Atomic uint64_t seen; /* last epoch this thread was quiescent in */
+	uint32_t open[SEGMENT_QUEUES][TTL_CLASS_CNT];
+	uint64_t seal_check_ns;
+	uint32_t seal_gen; /* last seal request obeyed */
+	bool privileged;   /* the reclaimer: may take the reserve */
+	bool in_use;
+	struct store_tally tally;
+} __attribute__((aligned(64)));
+
+struct store {
+	struct store_options options;
+	struct segment_pool pool;
+	struct index index;
+	struct evict evict;
+	uint64_t hash_secret[24];  /* 192 bytes of XXH3 secret */
+	uint64_t value_inline_max; /* larger values are chained */
+
+	struct store_watcher watchers[STORE_WATCHER_MAX];
+	uint32_t watcher_cnt;
+
+	_Atomic uint64_t flush_seq; /* items in segments up to this one are gone */
+	_Atomic uint32_t flush_gen;
+	_Atomic bool flush_pending; /* some flushed segments are not freed yet */
+	pthread_mutex_t flush_lock;
+
+	_Atomic uint64_t epoch;
+	_Atomic uint32_t seal_gen; /* raised: every thread seals what it has open, so that it can be
+				      reclaimed */
+	_Atomic uint32_t demand;   /* segments a large value waits for */
+	_Atomic bool index_full;   /* an insert found no slot: evict though segments are free */
+	uint32_t dead_chains; /* first segments of buried chains, linked by segment.next; pool.lock
+			       */
+	pthread_mutex_t thread_lock; /* threads[].in_use */
+	struct store_thread *threads;
+
+	pthread_t reclaimer;
+	bool reclaimer_runs;
+	_Atomic bool reclaimer_stop;
+	pthread_mutex_t wake_lock;
+	pthread_cond_t wake;
+	bool wake_asked;
+	_Atomic uint64_t reclaimed_segment_cnt;
+	uint64_t recovered_cnt;
+	uint64_t dropped_cnt;
+};
+
+/* --- judging items --- */
+
+/* Written before the last flush. */
+bool item_is_flushed(const struct store *store, uint64_t loc);
+bool item_is_expired(struct item_header *item, uint64_t now_ns);
+/* Neither flushed nor expired; asks the clock only where there is a TTL. */
+bool item_is_live(const struct store *store, uint64_t loc);
+void item_view_fill(const struct store *store, uint64_t loc, uint32_t flush_gen,
+		    struct item_view *ret);
+uint64_t store_hash_at(void *store, uint64_t loc);
+/* The slot of the key in a locked bucket, live or not. */
+bool store_find_slot(struct store *store, const struct index_lock *lock, struct span key,
+		     struct index_slot *ret);
+
+/* --- changing items; the key's bucket is locked --- */
+
+/* Takes the item out of the index, marks it dead, counts, tells the watchers. */
+void store_unlink(struct store_thread *t, struct index_slot *slot, uint64_t hash,
+		  enum store_change change);
+/* Accounts for an item that the index no longer names; its chain goes too unless another item took
+ * it over. */
+void store_bury(struct store_thread *t, uint64_t loc, bool keep_chain);
+void store_tally_born(struct store_thread *t, uint64_t loc);
+/*
+ * A copy of the item at loc, committed but not yet in the index, with another expiry, in that
+ * queue. Keeps value, flags and cas; a large value's chain is shared until the old item is buried.
+ * 0: no room.
+ */
+uint64_t store_copy_item(struct store_thread *t, uint64_t loc, uint32_t expire_ds, uint8_t queue);
+/* Points the slot at the copy and tells the watchers. */
+void store_switch(struct store_thread *t, struct index_slot *slot, uint64_t hash, uint64_t new_loc,
+		  uint32_t flush_gen, enum store_change change, bool keep_chain);
+void watch_change(struct store *store, struct store_event *event);
+void watch_flush(struct store *store, uint32_t flush_gen);
+
+/* --- room --- */
+
+uint32_t ttl_class(uint64_t ttl_ns);
+/* Appends an uncommitted item; 0: no free segment. */
+uint64_t store_append_item(struct store_thread *t, const struct item_shape *shape, uint8_t queue,
+			   uint32_t expire_ds);
+void store_item_done(struct store *store,
+		     uint64_t loc); /* committed or abandoned: the segment may be reclaimed */
+/* all: every open segment; else those that are expired, flushed, or asked for. */
+void store_seal_open(struct store_thread *t, bool all);
+void store_wake_reclaimer(struct store *store);
+
+/* --- chains (large.c) --- */
+
+uint64_t chain_rest_len(const struct store *store, uint64_t value_len, uint32_t *ret_segment_cnt);
+bool chain_take(struct store_thread *t, uint32_t segment_cnt, uint32_t *ret_first);
+void chain_release(struct store *store, uint32_t first);
+struct item_chain item_chain_of(struct item_header *item);
+
+/* --- restart (restart.c) --- */
+
+void store_recover(struct store *store, struct store_thread *t);
+void store_format(struct store *store);
+/* True if the log holds a store this one can take over; *ret_shift is its segment size. */
+bool store_recognise(const struct store_log *log, uint32_t *ret_shift);
+
+#endif

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Growth. bucket_cnt = 2^level + split. A hash belongs to bucket (hash mod 2^level), or, if that
+ * one has been split in this round (it is below split), to (hash mod 2^(level+1)). Growing by one
+ * bucket moves about half of bucket `split`'s items to bucket 2^level + split. bucket_cnt is
+ * published while both are locked, and index_lock() looks at it again after it got its lock; so no
+ * one ever searches the wrong half.
+ *
+ * Unsplit buckets are up to twice as full as split ones, and the overflow buckets take the excess:
+ * at the load below about one lookup in ten follows a link late in a round, none early.
+ */
+#include "store/index.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define BUCKETS_FIRST 256U
+#define LOAD_PERCENT 70U  /* of all slots of split-level buckets, before the next one is split */
+#define OVERFLOW_SHARE 4U /* overflow buckets: a quarter of the table's */
+#define SPINS_BEFORE_YIELD 64
+
+#define LOCK_TAKEN 1U
+
+#define META_TAG_MASK ((1U << INDEX_TAG_BITS) - 1)
+#define META_HIGH_SHIFT INDEX_TAG_BITS
+#define META_HIGH_MASK 0xfU
+#define META_FREQ_SHIFT 14
+#define PLACE_UNIT_SHIFT 2
+
+/* A link: place is an overflow bucket number + 1, and the high bits say "link": no item lies that
+ * high. */
+#define META_LINK 0xffffU
+
+static uint32_t tag_of(uint64_t hash)
+{
+	return (uint32_t)(hash >> (64 - INDEX_TAG_BITS)) & META_TAG_MASK;
+}
+
+static void *reserve_range(uint64_t bytes)
+{
+	void *ptr = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (ptr == MAP_FAILED)
+		return NULL;
+	madvise(ptr, bytes,
+		MADV_HUGEPAGE); /* fewer TLB misses where the host allows; else nothing */
+	return ptr;
+}
+
+int index_init(struct index *index, uint64_t bytes_max)
+{
+	memset(index, 0, sizeof(*index));
+	index->bucket_max = (uint32_t)(bytes_max / (64 + 64 / OVERFLOW_SHARE));
+	if (index->bucket_max < BUCKETS_FIRST)
+		index->bucket_max = BUCKETS_FIRST;
+	index->overflow_max = index->bucket_max / OVERFLOW_SHARE;
+	index->buckets = reserve_range((uint64_t)index->bucket_max * 64);
+	index->overflow = reserve_range((uint64_t)index->overflow_max * 64);
+	if (!index->buckets || !index->overflow) {
+		index_fini(index);
+		return -ENOMEM;
+	}
+	atomic_store(&index->bucket_cnt, BUCKETS_FIRST);
+	return 0;
+}
+
+void index_fini(struct index *index)
+{
+	if (index->buckets)
+		munmap(index->buckets, (uint64_t)index->bucket_max * 64);
+	if (index->overflow)
+		munmap(index->overflow, (uint64_t)index->overflow_max * 64);
+	index->buckets = NULL;
+	index->overflow = NULL;
+}
+
+static uint32_t bucket_of(uint32_t bucket_cnt, uint64_t hash)
+{
+	uint32_t level_size = 1U << (31 - __builtin_clz(bucket_cnt));
+	uint32_t idx = (uint32_t)hash & (level_size - 1);
+
+	if (idx < bucket_cnt - level_size)
+		idx = (uint32_t)hash & (2 * level_size - 1);
+	return idx;
+}
+
+static void lock_word(_Atomic uint32_t *word)
+{
+	for (int spins = 0;; spins++) {
+		if (!(atomic_load_explicit(word, memory_order_relaxed) & LOCK_TAKEN) &&
+		    !(atomic_fetch_or_explicit(word, LOCK_TAKEN, memory_order_acquire) &
+		      LOCK_TAKEN))
+			return;
+		if (spins >= SPINS_BEFORE_YIELD) {
+			sched_yield();
+			spins = 0;
+		}
+	}
+}
+
+static void unlock_word(_Atomic uint32_t *word)
+{
+	atomic_fetch_and_explicit(word, ~LOCK_TAKEN, memory_order_release);
+}
+
+struct index_lock index_lock(struct index *index, uint64_t hash)
+{
+	for (;;) {
+		uint32_t cnt = atomic_load_explicit(&index->bucket_cnt, memory_order_acquire);
+		uint32_t idx = bucket_of(cnt, hash);
+		struct index_bucket *bucket = &index->buckets[idx];
+
+		lock_word(&bucket->lock);
+		cnt = atomic_load_explicit(&index->bucket_cnt, memory_order_acquire);
+		if (bucket_of(cnt, hash) == idx)
+			return (struct index_lock){ .head = bucket, .hash = hash };
+		unlock_word(&bucket->lock);
+	}
+}
+
+struct index_lock index_lock_bucket(struct index *index, uint32_t bucket_idx)
+{
+	struct index_bucket *bucket = &index->buckets[bucket_idx];
+
+	lock_word(&bucket->lock);
+	return (struct index_lock){ .head = bucket, .hash = bucket_idx };
+}
+
+void index_unlock(struct index_lock *lock)
+{
+	unlock_word(&lock->head->lock);
+}
+
+static bool is_link(const struct index_bucket *bucket, uint32_t idx)
+{
+	return idx == INDEX_SLOTS - 1 && bucket->meta[idx] == META_LINK;
+}
+
+static struct index_bucket *link_target(struct index *index, const struct index_bucket *bucket)
+{
+	return &index->overflow[bucket->place[INDEX_SLOTS - 1] - 1];
+}
+
+bool index_next_any(struct index *index, const struct index_lock *lock, struct index_slot *slot)
+{
+	uint32_t idx;
+
+	if (!slot->bucket) {
+		slot->bucket = lock->head;
+		idx = 0;
+	} else {
+		idx = slot->idx + 1;
+	}
+	for (;;) {
+		for (; idx < INDEX_SLOTS && !is_link(slot->bucket, idx); idx++) {
+			if (slot->bucket->place[idx] || slot->bucket->meta[idx]) {
+				slot->idx = idx;
+				return true;
+			}
+		}
+		if (idx >= INDEX_SLOTS)
+			return false;
+		slot->bucket = link_target(index, slot->bucket);
+		idx = 0;
+	}
+}
+
+bool index_next(struct index *index, const struct index_lock *lock, struct index_slot *slot)
+{
+	uint32_t tag = tag_of(lock->hash);
+
+	while (index_next_any(index, lock, slot)) {
+		if ((slot->bucket->meta[slot->idx] & META_TAG_MASK) == tag)
+			return true;
+	}
+	return false;
+}
+
+bool index_find_place(struct index *index, const struct index_lock *lock, uint64_t loc,
+		      struct index_slot *ret)
+{
+	struct index_slot slot = { 0 };
+
+	while (index_next(index, lock, &slot)) {
+		if (index_slot_loc(&slot) == loc) {
+			*ret = slot;
+			return true;
+		}
+	}
+	return false;
+}
+
+static uint64_t loc_from(uint16_t meta, uint32_t place)
+{
+	uint64_t high = (meta >> META_HIGH_SHIFT) & META_HIGH_MASK;
+
+	return (high << 32 | place) << PLACE_UNIT_SHIFT;
+}
+
+static void slot_write(struct index_bucket *bucket, uint32_t idx, uint64_t loc, uint32_t tag,
+		       uint32_t freq)
+{
+	uint64_t unit = loc >> PLACE_UNIT_SHIFT;
+
+	bucket->place[idx] = (uint32_t)unit;
+	bucket->meta[idx] =
+		(uint16_t)(tag | ((uint32_t)(unit >> 32) & META_HIGH_MASK) << META_HIGH_SHIFT |
+			   freq << META_FREQ_SHIFT);
+}
+
+uint64_t index_slot_loc(const struct index_slot *slot)
+{
+	return loc_from(slot->bucket->meta[slot->idx], slot->bucket->place[slot->idx]);
+}
+
+uint32_t index_slot_freq(const struct index_slot *slot)
+{
+	return slot->bucket->meta[slot->idx] >> META_FREQ_SHIFT;
+}
+
+void index_slot_set_freq(struct index_slot *slot, uint32_t freq)
+{
+	uint16_t *meta = &slot->bucket->meta[slot->idx];
+
+	*meta = (uint16_t)((*meta & ((1U << META_FREQ_SHIFT) - 1)) | freq << META_FREQ_SHIFT);
+}
+
+void index_slot_replace(struct index_slot *slot, uint64_t loc)
+{
+	uint16_t meta = slot->bucket->meta[slot->idx];
+
+	slot_write(slot->bucket, slot->idx, loc, meta & META_TAG_MASK, meta >> META_FREQ_SHIFT);
+}
+
+#define SPLIT_SLOTS_MAX 4096
+
+/* A chain under division: its items, and its overflow buckets kept back, so that no one else can
+ * take them before the two halves have what they need. They never need more than the whole did. */
+struct split {
+	uint16_t meta[SPLIT_SLOTS_MAX];
+	uint32_t place[SPLIT_SLOTS_MAX];
+	uint32_t slot_cnt;
+	uint32_t spare[SPLIT_SLOTS_MAX / (INDEX_SLOTS - 1) + 1];
+	uint32_t spare_cnt;
+};
+
+/* An empty overflow bucket, from the split's own first (NULL: no split), or NULL. */
+static struct index_bucket *overflow_take(struct index *index, struct split *split,
+					  uint32_t *ret_number)
+{
+	struct index_bucket *bucket = NULL;
+
+	if (split && split->spare_cnt > 0) {
+		*ret_number = split->spare[--split->spare_cnt];
+		return &index->overflow[*ret_number - 1];
+	}
+	lock_word(&index->overflow_lock);
+	if (index->overflow_free) {
+		bucket = &index->overflow[index->overflow_free - 1];
+		*ret_number = index->overflow_free;
+		index->overflow_free = bucket->place[0];
+		index->overflow_free_cnt--;
+	} else if (index->overflow_used < index->overflow_max) {
+		*ret_number = ++index->overflow_used;
+		bucket = &index->overflow[*ret_number - 1];
+	}
+	unlock_word(&index->overflow_lock);
+	if (bucket)
+		memset(bucket, 0, sizeof(*bucket));
+	return bucket;
+}
+
+static void overflow_release(struct index *index, uint32_t number)
+{
+	struct index_bucket *bucket = &index->overflow[number - 1];
+
+	lock_word(&index->overflow_lock);
+	memset(bucket, 0, sizeof(*bucket));
+	bucket->place[0] = index->overflow_free;
+	index->overflow_free = number;
+	index->overflow_free_cnt++;
+	unlock_word(&index->overflow_lock);
+}
+
+/* Room in the chain that begins at bucket; makes a link when it is full. */
+static int slot_make(struct index *index, struct index_bucket *bucket, struct split *split,
+		     struct index_slot *ret)
+{
+	struct index_bucket *more;
+	uint32_t number;
+
+	for (;;) {
+		for (uint32_t idx = 0; idx < INDEX_SLOTS; idx++) {
+			if (!bucket->place[idx] && !bucket->meta[idx]) {
+				*ret = (struct index_slot){ .bucket = bucket, .idx = idx };
+				return 0;
+			}
+		}
+		if (!is_link(bucket, INDEX_SLOTS - 1))
+			break;
+		bucket = link_target(index, bucket);
+	}
+	more = overflow_take(index, split, &number);
+	if (!more)
+		return -ENOSPC;
+	more->meta[0] = bucket->meta[INDEX_SLOTS - 1];
+	more->place[0] = bucket->place[INDEX_SLOTS - 1];
+	bucket->meta[INDEX_SLOTS - 1] = META_LINK;
+	bucket->place[INDEX_SLOTS - 1] = number;
+	*ret = (struct index_slot){ .bucket = more, .idx = 1 };
+	return 0;
+}
+
+int index_insert(struct index *index, const struct index_lock *lock, uint64_t loc, uint32_t freq)
+{
+	struct index_slot slot;
+	int err = slot_make(index, lock->head, NULL, &slot);
+
+	if (err)
+		return err;
+	slot_write(slot.bucket, slot.idx, loc, tag_of(lock->hash), freq);
+	atomic_fetch_add_explicit(&index->item_cnt, 1, memory_order_relaxed);
+	return 0;
+}
+
+void index_remove(struct index *index, struct index_slot *slot)
+{
+	slot->bucket->meta[slot->idx] = 0;
+	slot->bucket->place[slot->idx] = 0;
+	atomic_fetch_sub_explicit(&index->item_cnt, 1, memory_order_relaxed);
+}
+
+bool index_wants_growth(const struct index *index)
+{
+	uint64_t cnt = atomic_load_explicit(&index->bucket_cnt, memory_order_relaxed);
+	uint64_t items = atomic_load_explicit(&index->item_cnt, memory_order_relaxed);
+
+	return cnt < index->bucket_max && items * 100 > cnt * INDEX_SLOTS * LOAD_PERCENT;
+}
+
+/* Empties a chain into the split. */
+static void chain_collect(struct index *index, struct index_bucket *head, struct split *split)
+{
+	struct index_bucket *bucket = head;
+
+	split->slot_cnt = 0;
+	split->spare_cnt = 0;
+	for (;;) {
+		bool linked = is_link(bucket, INDEX_SLOTS - 1);
+		uint32_t number = linked ? bucket->place[INDEX_SLOTS - 1] : 0;
+
+		for (uint32_t idx = 0; idx < INDEX_SLOTS && !is_link(bucket, idx); idx++) {
+			if (!bucket->place[idx])
+				continue;
+			split->meta[split->slot_cnt] = bucket->meta[idx];
+			split->place[split->slot_cnt++] = bucket->place[idx];
+		}
+		memset(bucket->meta, 0, sizeof(bucket->meta));
+		memset(bucket->place, 0, sizeof(bucket->place));
+		if (!linked)
+			return;
+		split->spare[split->spare_cnt++] = number;
+		bucket = &index->overflow[number - 1];
+	}
+}
+
+/* A chain too long to divide means that our keyed hash is broken, or thousands of emptied slots:
+ * leave it. */
+static bool chain_fits(struct index *index, const struct index_bucket *bucket)
+{
+	uint32_t links = 0;
+
+	while (is_link(bucket, INDEX_SLOTS - 1)) {
+		bucket = link_target(index, bucket);
+		links++;
+	}
+	return (links + 1) * INDEX_SLOTS <= SPLIT_SLOTS_MAX;
+}
+
+static void chain_divide(struct index *index, struct split *split, struct index_bucket *low,
+			 struct index_bucket *high, uint32_t hash_bit,
+			 uint64_t (*hash_of)(void *ctx, uint64_t loc), void *ctx)
+{
+	for (uint32_t i = 0; i < split->slot_cnt; i++) {
+		uint64_t hash = hash_of(ctx, loc_from(split->meta[i], split->place[i]));
+		struct index_slot slot;
+
+		if (slot_make(index, (hash & hash_bit) ? high : low, split, &slot))
+			abort(); /* see struct split */
+		slot.bucket->meta[slot.idx] = split->meta[i];
+		slot.bucket->place[slot.idx] = split->place[i];
+	}
+	while (split->spare_cnt > 0)
+		overflow_release(index, split->spare[--split->spare_cnt]);
+}
+
+void index_grow(struct index *index, uint64_t (*hash_of)(void *ctx, uint64_t loc), void *ctx)
+{
+	struct index_lock low, high;
+	uint32_t cnt, level_size;
+	struct split split;
+
+	if (atomic_exchange_explicit(&index->growing, 1, memory_order_acquire))
+		return;
+	cnt = atomic_load_explicit(&index->bucket_cnt, memory_order_relaxed);
+	if (cnt < index->bucket_max) {
+		level_size = 1U << (31 - __builtin_clz(cnt));
+		low = index_lock_bucket(index, cnt - level_size);
+		if (chain_fits(index, low.head)) {
+			high = index_lock_bucket(index, cnt);
+			chain_collect(index, low.head, &split);
+			chain_divide(index, &split, low.head, high.head, level_size, hash_of, ctx);
+			atomic_store_explicit(&index->bucket_cnt, cnt + 1, memory_order_release);
+			index_unlock(&high);
+		}
+		index_unlock(&low);
+	}
+	atomic_store_explicit(&index->growing, 0, memory_order_release);
+}
+
+uint64_t index_bytes(const struct index *index)
+{
+	uint64_t cnt = atomic_load_explicit(&index->bucket_cnt, memory_order_relaxed);
+
+	return (cnt + index->overflow_used) * sizeof(struct index_bucket);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Room for items: which open segment a thread appends to.
+ *
+ * Items of one TTL class share segments, so that a whole segment expires at about the same time.
+ * Classes are two an octave: the items of a sealed segment expire within half their own lifetime of
+ * each other.
+ */
+#include "store/impl.h"
+
+/* A segment whose items hold more than 1/64 of all segments in chains is sealed, so that eviction
+ * has a choice. */
+#define CHAIN_SHARE 64
+
+uint32_t ttl_class(uint64_t ttl_ns)
+{
+	uint64_t sec = ttl_ns / NSEC_PER_SEC + 1;
+	uint32_t octave = 63 - (uint32_t)__builtin_clzll(sec);
+	uint32_t half = octave > 0 ? (uint32_t)(sec >> (octave - 1)) & 1 : 0;
+	uint32_t class = 1 + 2 * octave + half;
+
+	return class < TTL_CLASS_CNT ? class : TTL_CLASS_CNT - 1;
+}
+
+static bool segment_is_flushed(const struct store *store, const struct segment *seg)
+{
+	return atomic_load_explicit(&store->flush_pending, memory_order_acquire) &&
+	       seg->seq <= atomic_load_explicit(&store->flush_seq, memory_order_acquire);
+}
+
+static void seal(struct store_thread *t, uint32_t *open)
+{
+	segment_seal(&t->store->pool, *open);
+	*open = SEGMENT_NONE;
+}
+
+void store_seal_open(struct store_thread *t, bool all)
+{
+	struct store *store = t->store;
+	uint32_t gen = atomic_load(&store->seal_gen);
+	uint64_t now_ns = clock_now_ns(store->options.clock);
+
+	all |= gen != t->seal_gen;
+	t->seal_gen = gen;
+	for (uint32_t q = 0; q < SEGMENT_QUEUES; q++) {
+		for (uint32_t c = 0; c < TTL_CLASS_CNT; c++) {
+			uint32_t *open = &t->open[q][c];
+			struct segment *seg = &store->pool.segments[*open];
+			uint32_t last_ds = atomic_load(&seg->expire_max_ds);
+
+			if (*open == SEGMENT_NONE)
+				continue;
+			if (all || segment_is_flushed(store, seg) ||
+			    (last_ds != UINT32_MAX && now_ns >= item_ns_from_ds(last_ds)))
+				seal(t, open);
+		}
+	}
+}
+
+static void expire_max_raise(struct segment *seg, uint32_t expire_ds)
+{
+	if (expire_ds == 0)
+		expire_ds = UINT32_MAX;
+	if (atomic_load_explicit(&seg->expire_max_ds, memory_order_relaxed) < expire_ds)
+		atomic_store_explicit(&seg->expire_max_ds, expire_ds, memory_order_release);
+}
+
+static uint32_t class_of_expiry(const struct store *store, uint32_t expire_ds)
+{
+	uint64_t now_ns = clock_now_ns(store->options.clock);
+	uint64_t expire_ns = item_ns_from_ds(expire_ds);
+
+	return ttl_class(expire_ns > now_ns ? expire_ns - now_ns : 0);
+}
+
+uint64_t store_append_item(struct store_thread *t, const struct item_shape *shape, uint8_t queue,
+			   uint32_t expire_ds)
+{
+	struct store *store = t->store;
+	struct segment_pool *pool = &store->pool;
+	uint32_t class = expire_ds ? class_of_expiry(store, expire_ds) : 0;
+	uint32_t *open = &t->open[queue][class];
+	uint32_t bytes = item_shape_bytes(shape);
+	struct item_header *item;
+	struct segment *seg;
+	uint64_t loc = 0;
+
+	if (*open != SEGMENT_NONE) {
+		seg = &pool->segments[*open];
+		if (!segment_is_flushed(store, seg) && seg->chain_cnt <= pool->cnt / CHAIN_SHARE)
+			loc = segment_append(pool, *open, bytes);
+		if (!loc)
+			seal(t, open);
+	}
+	if (!loc) {
+		*open = segment_take(pool, SEGMENT_OPEN, t->privileged);
+		if (*open == SEGMENT_NONE)
+			return 0;
+		pool->segments[*open].queue = queue;
+		pool->segments[*open].ttl_class = (uint8_t) class;
+		loc = segment_append(pool, *open, bytes);
+		if (segment_free_cnt(pool) < 2 * pool->reserve)
+			store_wake_reclaimer(store);
+	}
+	if (!loc)
+		return 0;
+	seg = &pool->segments[*open];
+	expire_max_raise(seg, expire_ds);
+	/* Lengths first, then `used`: whoever reads the log alone can step over an item that was
+	 * never committed. */
+	item = item_at(pool->base, loc);
+	item->word1 = shape->key_len;
+	atomic_store_explicit(&item->word0, shape->value_len | shape->bits, memory_order_relaxed);
+	atomic_store_explicit(&segment_header(pool, *open)->used, seg->used, memory_order_release);
+	return loc;
+}
+
+void store_item_done(struct store *store, uint64_t loc)
+{
+	atomic_fetch_sub_explicit(&store->pool.segments[segment_of(&store->pool, loc)].pending_cnt,
+				  1, memory_order_release);
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "store/segment.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "abi/limits.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "store/item.h"
+
+/*
+ * No item starts in the last bytes of a block, so that the kernel proves a resident item's bounds
+ * with one comparison of its key's offset (abi/limits.h).
+ */
+#define BLOCK_LAST_START (XC_BLOCK_SIZE - XC_BLOCK_TAIL - ITEM_HEADER - ITEM_OPTIONS_MAX)
+
+static void list_push(struct segment_pool *pool, struct segment_list *list, uint32_t idx)
+{
+	struct segment *seg = &pool->segments[idx];
+
+	seg->next = SEGMENT_NONE;
+	seg->prev = list->tail;
+	if (list->tail != SEGMENT_NONE)
+		pool->segments[list->tail].next = idx;
+	else
+		list->head = idx;
+	list->tail = idx;
+	list->cnt++;
+}
+
+static void list_remove(struct segment_pool *pool, struct segment_list *list, uint32_t idx)
+{
+	struct segment *seg = &pool->segments[idx];
+
+	if (seg->prev != SEGMENT_NONE)
+		pool->segments[seg->prev].next = seg->next;
+	else
+		list->head = seg->next;
+	if (seg->next != SEGMENT_NONE)
+		pool->segments[seg->next].prev = seg->prev;
+	else
+		list->tail = seg->prev;
+	seg->next = seg->prev = SEGMENT_NONE;
+	list->cnt--;
+}
+
+int segment_pool_init(struct segment_pool *pool, uint8_t *base, uint64_t bytes, uint32_t shift)
+{
+	pthread_condattr_t attr;
+
+	memset(pool, 0, sizeof(*pool));
+	pool->base = base;
+	pool->bytes = bytes;
+	pool->shift = shift;
+	pool->cnt = (uint32_t)(bytes >> shift);
+	pool->segments = alloc_zero(pool->cnt, sizeof(*pool->segments));
+	if (!pool->segments)
+		return -ENOMEM;
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&pool->freed, &attr);
+	pthread_condattr_destroy(&attr);
+	return 0;
+}
+
+void segment_pool_fini(struct segment_pool *pool)
+{
+	if (!pool->segments)
+		return;
+	alloc_free(pool->segments);
+	pool->segments = NULL;
+	pthread_mutex_destroy(&pool->lock);
+	pthread_cond_destroy(&pool->freed);
+}
+
+uint32_t segment_item_max(const struct segment_pool *pool)
+{
+	return segment_payload(pool);
+}
+
+uint32_t segment_take(struct segment_pool *pool, enum segment_state state, bool privileged)
+{
+	struct segment_header *header;
+	struct segment *seg;
+	uint32_t idx = SEGMENT_NONE;
+
+	pthread_mutex_lock(&pool->lock);
+	if (pool->free.cnt > (privileged ? 0 : pool->reserve)) {
+		idx = pool->free.head;
+		list_remove(pool, &pool->free, idx);
+		seg = &pool->segments[idx];
+		seg->seq = ++pool->seq;
+	}
+	pthread_mutex_unlock(&pool->lock);
+	if (idx == SEGMENT_NONE)
+		return idx;
+
+	seg->state = (uint8_t)state;
+	seg->used = sizeof(struct segment_header);
+	seg->chain_cnt = 0;
+	atomic_store(&seg->live_bytes, 0);
+	atomic_store(&seg->pending_cnt, 0);
+	atomic_store(&seg->expire_max_ds, 0);
+	header = segment_header(pool, idx);
+	atomic_store_explicit(&header->used, seg->used, memory_order_relaxed);
+	header->magic = SEGMENT_MAGIC;
+	header->seq = seg->seq;
+	header->queue = 0;
+	header->chain_next = SEGMENT_NONE;
+	__atomic_store_n(&header->state, (uint32_t)state, __ATOMIC_RELEASE);
+	return idx;
+}
+
+uint64_t segment_append(struct segment_pool *pool, uint32_t idx, uint32_t bytes)
+{
+	struct segment *seg = &pool->segments[idx];
+	uint64_t loc = segment_loc(pool, idx) + seg->used;
+
+	if (seg->used + bytes > segment_bytes(pool) ||
+	    (loc & (XC_BLOCK_SIZE - 1)) >= BLOCK_LAST_START)
+		return 0;
+	seg->used += bytes;
+	atomic_fetch_add_explicit(&seg->pending_cnt, 1, memory_order_relaxed);
+	return loc;
+}
+
+void segment_seal(struct segment_pool *pool, uint32_t idx)
+{
+	struct segment *seg = &pool->segments[idx];
+
+	pthread_mutex_lock(&pool->lock);
+	seg->state = SEGMENT_SEALED;
+	segment_header(pool, idx)->state = SEGMENT_SEALED;
+	segment_header(pool, idx)->queue = seg->queue;
+	list_push(pool, &pool->queues[seg->queue], idx);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+void segment_detach(struct segment_pool *pool, uint32_t idx)
+{
+	struct segment *seg = &pool->segments[idx];
+
+	pthread_mutex_lock(&pool->lock);
+	list_remove(pool, &pool->queues[seg->queue], idx);
+	seg->state = SEGMENT_LIMBO;
+	pthread_mutex_unlock(&pool->lock);
+}
+
+void segment_release(struct segment_pool *pool, uint32_t idx)
+{
+	struct segment *seg = &pool->segments[idx];
+
+	__atomic_store_n(&segment_header(pool, idx)->state, (uint32_t)SEGMENT_FREE,
+			 __ATOMIC_RELEASE);
+	pthread_mutex_lock(&pool->lock);
+	seg->state = SEGMENT_FREE;
+	list_push(pool, &pool->free, idx);
+	if (pool->free.cnt > pool->reserve)
+		pthread_cond_broadcast(&pool->freed);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+uint32_t segment_free_cnt(struct segment_pool *pool)
+{
+	uint32_t cnt;
+
+	pthread_mutex_lock(&pool->lock);
+	cnt = pool->free.cnt;
+	pthread_mutex_unlock(&pool->lock);
+	return cnt;
+}
+
+bool segment_wait(struct segment_pool *pool, uint64_t timeout_ns)
+{
+	struct timespec until;
+	bool ok;
+	int err = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (time_t)(timeout_ns / NSEC_PER_SEC);
+	until.tv_nsec += (long)(timeout_ns % NSEC_PER_SEC);
+	if (until.tv_nsec >= (long)NSEC_PER_SEC) {
+		until.tv_nsec -= (long)NSEC_PER_SEC;
+		until.tv_sec++;
+	}
+	pthread_mutex_lock(&pool->lock);
+	while (pool->free.cnt <= pool->reserve && err == 0)
+		err = pthread_cond_timedwait(&pool->freed, &pool->lock, &until);
+	ok = pool->free.cnt > pool->reserve;
+	pthread_mutex_unlock(&pool->lock);
+	return ok;
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Life of a store, its threads, and reading.
+ *
+ * Reclaiming memory under readers. A view points into the log. Each thread notes the epoch in which
+ * it last held no view (store_quiesce); a segment that was emptied in epoch e is reused only when
+ * every thread has been quiescent in an epoch after e, and, when kernel programs read the log,
+ * after an RCU grace period of the kernel. So readers copy nothing and lock a bucket only while
+ * they look the key up.
+ */
+#include "store/store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/rand.h"
+#include "store/impl.h"
+
+/* Items can be as small as 64 bytes with their share of the index; the ghost remembers one log's
+ * worth of 256. */
+#define GHOST_ITEM_BYTES 256
+
+static uint32_t choose_shift(uint64_t log_bytes)
+{
+	uint32_t shift = SEGMENT_SHIFT_MIN;
+
+	while (shift < SEGMENT_SHIFT_MAX && (log_bytes >> (shift + 1)) >= 1024)
+		shift++;
+	return shift;
+}
+
+static int store_init(struct store *store, const struct store_options *options)
+{
+	uint32_t shift = choose_shift(options->log.bytes);
+	bool recognised = options->log.adopted && store_recognise(&options->log, &shift);
+	int err;
+
+	store->options = *options;
+	err = segment_pool_init(&store->pool, options->log.base, options->log.bytes, shift);
+	if (!err)
+		err = index_init(&store->index, options->index_bytes_max);
+	if (!err)
+		err = evict_init(&store->evict, options->eviction,
+				 options->log.bytes / GHOST_ITEM_BYTES);
+	if (!err)
+		err = rand_secret(store->hash_secret, sizeof(store->hash_secret));
+	if (err)
+		return err;
+	store->pool.reserve = store->pool.cnt / 64 < 4 ? 4 : store->pool.cnt / 64;
+	store->value_inline_max = segment_payload(&store->pool) / 2;
+	store->threads = alloc_aligned(64, (options->thread_max + 1) * sizeof(*store->threads));
+	if (!store->threads)
+		return -ENOMEM;
+	/* The last thread is the reclaimer's. */
+	store->threads[options->thread_max].in_use = true;
+	for (uint32_t i = 0; i <= options->thread_max; i++) {
+		store->threads[i].store = store;
+		atomic_store(&store->threads[i].seen, THREAD_OFFLINE);
+	}
+	store->threads[options->thread_max].privileged = true;
+	if (recognised)
+		store_recover(store, &store->threads[options->thread_max]);
+	else
+		store_format(store);
+	return 0;
+}
+
+struct store *store_new(const struct store_options *options, int *ret_error)
+{
+	/* Segment 0 holds the super page; below this there is no room for a reserve and open
+	 * segments. */
+	const uint64_t log_min = 64ULL << SEGMENT_SHIFT_MIN;
+	/* Places above this share the index's link mark. */
+	const uint64_t log_max = 15ULL << 34;
+	struct store *store;
+
+	if (options->log.bytes < log_min || options->log.bytes > log_max ||
+	    options->item_max == 0) {
+		*ret_error = -EINVAL;
+		return NULL;
+	}
+	store = alloc_aligned(64, sizeof(*store));
+	if (!store) {
+		*ret_error = -ENOMEM;
+		return NULL;
+	}
+	pthread_mutex_init(&store->flush_lock, NULL);
+	pthread_mutex_init(&store->thread_lock, NULL);
+	pthread_mutex_init(&store->wake_lock, NULL);
+	pthread_cond_init(&store->wake, NULL);
+	atomic_store(&store->epoch, 1);
+	*ret_error = store_init(store, options);
+	if (*ret_error) {
+		store_free(store);
+		return NULL;
+	}
+	return store;
+}
+
+void store_free(struct store *store)
+{
+	if (!store)
+		return;
+	store_reclaim_stop(store);
+	segment_pool_fini(&store->pool);
+	index_fini(&store->index);
+	evict_fini(&store->evict);
+	pthread_mutex_destroy(&store->flush_lock);
+	pthread_mutex_destroy(&store->thread_lock);
+	pthread_mutex_destroy(&store->wake_lock);
+	pthread_cond_destroy(&store->wake);
+	alloc_free(store->threads);
+	alloc_free(store);
+}
+
+struct store_thread *store_thread_new(struct store *store)
+{
+	struct store_thread *t = NULL;
+
+	pthread_mutex_lock(&store->thread_lock);
+	for (uint32_t i = 0; i < store->options.thread_max && !t; i++) {
+		if (!store->threads[i].in_use)
+			t = &store->threads[i];
+	}
+	if (t)
+		t->in_use = true;
+	pthread_mutex_unlock(&store->thread_lock);
+	if (t)
+		store_online(t);
+	return t;
+}
+
+void store_thread_free(struct store_thread *t)
+{
+	if (!t)
+		return;
+	store_seal_open(t, true);
+	store_offline(t);
+	pthread_mutex_lock(&t->store->thread_lock);
+	t->in_use = false;
+	pthread_mutex_unlock(&t->store->thread_lock);
+}
+
+void store_quiesce(struct store_thread *t)
+{
+	uint64_t now_ns;
+
+	atomic_store_explicit(&t->seen, atomic_load(&t->store->epoch), memory_order_release);
+	now_ns = clock_now_ns(t->store->options.clock);
+	if (now_ns >= t->seal_check_ns) {
+		t->seal_check_ns = now_ns + NSEC_PER_SEC;
+		store_seal_open(t, false);
+	}
+}
+
+void store_offline(struct store_thread *t)
+{
+	atomic_store_explicit(&t->seen, THREAD_OFFLINE, memory_order_release);
+}
+
+void store_online(struct store_thread *t)
+{
+	/* Sequentially consistent: the reclaimer either sees this thread, or this thread sees the
+	 * unlinked index. */
+	atomic_store(&t->seen, atomic_load(&t->store->epoch));
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+bool store_wait(struct store_thread *t, uint64_t timeout_ns)
+{
+	bool ok;
+
+	store_wake_reclaimer(t->store);
+	store_offline(t);
+	ok = segment_wait(&t->store->pool, timeout_ns);
+	store_online(t);
+	return ok;
+}
+
+uint64_t store_hash(const struct store *store, struct span key)
+{
+	return XXH3_64bits_withSecret(key.ptr, key.len, store->hash_secret,
+				      sizeof(store->hash_secret));
+}
+
+uint64_t store_hash_at(void *ctx, uint64_t loc)
+{
+	struct store *store = ctx;
+	struct item_header *item = item_at(store->pool.base, loc);
+
+	return store_hash(store, span_of(item_key(item), item_key_len(item)));
+}
+
+bool item_is_flushed(const struct store *store, uint64_t loc)
+{
+	if (!atomic_load_explicit(&store->flush_pending, memory_order_acquire))
+		return false;
+	return store->pool.segments[segment_of(&store->pool, loc)].seq <=
+	       atomic_load_explicit(&store->flush_seq, memory_order_acquire);
+}
+
+bool item_is_expired(struct item_header *item, uint64_t now_ns)
+{
+	uint32_t expire_ds = item_expire_ds(item);
+
+	return expire_ds != 0 && now_ns >= item_ns_from_ds(expire_ds);
+}
+
+bool item_is_live(const struct store *store, uint64_t loc)
+{
+	struct item_header *item = item_at(store->pool.base, loc);
+
+	if (item_is_flushed(store, loc))
+		return false;
+	return !item_expire_ds(item) || !item_is_expired(item, clock_now_ns(store->options.clock));
+}
+
+/* A version's cas is its place: a segment's number is never used twice, and places are 4-byte
+ * aligned. */
+static uint64_t cas_of(const struct store *store, uint64_t loc, struct item_header *item)
+{
+	uint64_t cas = item_cas(item);
+	uint32_t idx = segment_of(&store->pool, loc);
+
+	if (cas)
+		return cas;
+	return store->pool.segments[idx].seq << (SEGMENT_SHIFT_MAX - 2) |
+	       (loc - segment_loc(&store->pool, idx)) / ITEM_ALIGN;
+}
+
+void item_view_fill(const struct store *store, uint64_t loc, uint32_t flush_gen,
+		    struct item_view *ret)
+{
+	struct item_header *item = item_at(store->pool.base, loc);
+	struct item_shape shape = item_shape(item);
+
+	*ret = (struct item_view){
+		.key = span_of(item_key(item), shape.key_len),
+		.value_len = shape.value_len,
+		.value = item_value(item),
+		.flags = item_flags(item),
+		.expire_ns = item_ns_from_ds(item_expire_ds(item)),
+		.cas = cas_of(store, loc, item),
+		.loc = loc,
+		.flush_gen = flush_gen,
+		.resident = shape.bits & ITEM_RESIDENT,
+	};
+	if (shape.bits & ITEM_CHAINED) {
+		ret->value_len = item_chain_of(item).value_len;
+		ret->value = NULL;
+	}
+}
+
+bool store_find_slot(struct store *store, const struct index_lock *lock, struct span key,
+		     struct index_slot *ret)
+{
+	struct index_slot slot = { 0 };
+
+	while (index_next(&store->index, lock, &slot)) {
+		struct item_header *item = item_at(store->pool.base, index_slot_loc(&slot));
+
+		if (item_key_len(item) == key.len &&
+		    memcmp(item_key(item), key.ptr, key.len) == 0) {
+			*ret = slot;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool store_find(struct store_thread *t, struct span key, uint64_t hash, struct item_view *ret)
+{
+	struct store *store = t->store;
+	uint32_t flush_gen = atomic_load(&store->flush_gen);
+	struct index_lock lock = index_lock(&store->index, hash);
+	struct index_slot slot;
+	bool found = store_find_slot(store, &lock, key, &slot);
+
+	if (found) {
+		uint64_t loc = index_slot_loc(&slot);
+		struct item_header *item = item_at(store->pool.base, loc);
+		uint32_t freq = index_slot_freq(&slot);
+
+		if (item_is_flushed(store, loc)) {
+			found = false;
+		} else if (item_expire_ds(item) &&
+			   item_is_expired(item, clock_now_ns(store->options.clock))) {
+			store_unlink(t, &slot, hash, STORE_CHANGE_EXPIRE);
+			found = false;
+		} else {
+			item_view_fill(store, loc, flush_gen, ret);
+			if (freq < INDEX_FREQ_MAX)
+				index_slot_set_freq(&slot, freq + 1);
+		}
+	}
+	index_unlock(&lock);
+	return found;
+}
+
+void store_note_hits(struct store_thread *t, struct span key, uint64_t hash, uint32_t hits)
+{
+	struct index_lock lock = index_lock(&t->store->index, hash);
+	struct index_slot slot;
+
+	if (hits > 0 && store_find_slot(t->store, &lock, key, &slot)) {
+		uint32_t freq = index_slot_freq(&slot) + hits;
+
+		index_slot_set_freq(&slot,
+				    freq > INDEX_FREQ_MAX || freq < hits ? INDEX_FREQ_MAX : freq);
+	}
+	index_unlock(&lock);
+}
+
+void store_walk(struct store_thread *t,
+		bool (*fn)(void *ctx, uint64_t hash, const struct item_view *item), void *ctx)
+{
+	struct store *store = t->store;
+	bool more = true;
+
+	for (uint32_t b = 0; more && b < atomic_load(&store->index.bucket_cnt); b++) {
+		uint32_t flush_gen = atomic_load(&store->flush_gen);
+		struct index_lock lock = index_lock_bucket(&store->index, b);
+		struct index_slot slot = { 0 };
+
+		while (more && index_next_any(&store->index, &lock, &slot)) {
+			uint64_t loc = index_slot_loc(&slot);
+			struct item_view view;
+
+			if (!item_is_live(store, loc))
+				continue;
+			item_view_fill(store, loc, flush_gen, &view);
+			more = fn(ctx, store_hash(store, view.key), &view);
+		}
+		index_unlock(&lock);
+	}
+}
+
+void store_counts(struct store *store, struct store_counts *ret)
+{
+	int64_t items = 0, bytes = 0, key_value = 0, total = 0, evicted = 0, expired = 0, moved = 0;
+
+	for (uint32_t i = 0; i <= store->options.thread_max; i++) {
+		const struct store_tally *tally = &store->threads[i].tally;
+
+		items += atomic_load(&tally->item_cnt);
+		bytes += atomic_load(&tally->item_bytes);
+		key_value += atomic_load(&tally->key_value_bytes);
+		total += atomic_load(&tally->total_items);
+		evicted += atomic_load(&tally->evicted_cnt);
+		expired += atomic_load(&tally->expired_cnt);
+		moved += atomic_load(&tally->moved_cnt);
+	}
+	*ret = (struct store_counts){
+		.item_cnt = items > 0 ? (uint64_t)items : 0,
+		.item_bytes = bytes > 0 ? (uint64_t)bytes : 0,
+		.key_value_bytes = key_value > 0 ? (uint64_t)key_value : 0,
+		.log_bytes = store->pool.bytes,
+		.log_free_bytes = (uint64_t)segment_free_cnt(&store->pool) << store->pool.shift,
+		.index_bytes = index_bytes(&store->index),
+		.total_items = (uint64_t)total,
+		.evicted_cnt = (uint64_t)evicted,
+		.expired_cnt = (uint64_t)expired,
+		.moved_cnt = (uint64_t)moved,
+		.reclaimed_segment_cnt = atomic_load(&store->reclaimed_segment_cnt),
+		.recovered_cnt = store->recovered_cnt,
+		.dropped_cnt = store->dropped_cnt,
+		.segment_bytes = segment_bytes(&store->pool),
+		.segment_cnt = store->pool.cnt,
+		.eviction = store->evict.policy->name,
+	};
+}

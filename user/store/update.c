@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Arithmetic, touch, removal and flush: what changes an item without the client sending a value.
+ */
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "store/impl.h"
+
+/* Longest number as text. */
+#define NUMBER_MAX 20
+
+/* memcached's reading of a number: leading space, digits, then the end or white space. */
+static bool number_parse(const uint8_t *text, uint64_t len, uint64_t *ret)
+{
+	uint64_t value = 0, pos = 0, digits = 0;
+
+	while (pos < len && isspace(text[pos]))
+		pos++;
+	if (pos < len && text[pos] == '+')
+		pos++;
+	for (; pos < len && isdigit(text[pos]); pos++, digits++) {
+		if (__builtin_mul_overflow(value, 10, &value) ||
+		    __builtin_add_overflow(value, (uint64_t)(text[pos] - '0'), &value))
+			return false;
+	}
+	if (digits == 0 || (pos < len && !isspace(text[pos])))
+		return false;
+	*ret = value;
+	return true;
+}
+
+enum store_status store_arith(struct store_thread *t, struct span key, uint64_t hash,
+			      uint64_t delta, bool decr, uint64_t cas, uint64_t *ret_number,
+			      uint64_t *ret_cas)
+{
+	for (;;) {
+		char text[NUMBER_MAX + 1];
+		struct item_view old_item;
+		struct store_put put = { .key = key, .hash = hash, .mode = STORE_CAS };
+		uint64_t number, len;
+		struct store_pending pending;
+		enum store_status status;
+
+		if (!store_find(t, key, hash, &old_item))
+			return STORE_NOT_FOUND;
+		if (cas && cas != old_item.cas)
+			return STORE_EXISTS;
+		if (!old_item.value || !number_parse(old_item.value, old_item.value_len, &number))
+			return STORE_NOT_NUMBER;
+		if (decr)
+			number = delta > number ? 0 : number - delta;
+		else
+			number += delta;
+		len = (uint64_t)snprintf(text, sizeof(text), "%" PRIu64, number);
+		/* A shorter number keeps the old width, padded with spaces, as memcached's in-place
+		 * update does. */
+		put.value_len = len > old_item.value_len ? len : old_item.value_len;
+		put.flags = old_item.flags;
+		put.expire_ns = old_item.expire_ns;
+		put.cas = old_item.cas;
+		status = store_reserve(t, &put, &pending);
+		if (status != STORE_OK)
+			return status;
+		store_fill(t, &pending, span_of(text, len));
+		for (; len < put.value_len; len++)
+			store_fill(t, &pending, span_of(" ", 1));
+		status = store_commit(t, &pending, ret_cas);
+		if (status == STORE_OK)
+			*ret_number = number;
+		if (status != STORE_EXISTS && status != STORE_NOT_FOUND)
+			return status;
+		/* Someone else wrote in between: once more on what is there now. */
+	}
+}
+
+enum store_status store_touch(struct store_thread *t, struct span key, uint64_t hash,
+			      uint64_t expire_ns, struct item_view *ret)
+{
+	struct store *store = t->store;
+	enum store_status status = STORE_NOT_FOUND;
+	uint32_t flush_gen = atomic_load(&store->flush_gen);
+	struct index_lock lock = index_lock(&store->index, hash);
+	struct index_slot slot;
+
+	if (store_find_slot(store, &lock, key, &slot)) {
+		uint64_t loc = index_slot_loc(&slot), new_loc;
+		uint8_t queue = store->pool.segments[segment_of(&store->pool, loc)].queue;
+		uint32_t freq = index_slot_freq(&slot);
+
+		if (!item_is_live(store, loc))
+			goto out;
+		if (freq < INDEX_FREQ_MAX)
+			index_slot_set_freq(&slot, freq + 1);
+		new_loc = store_copy_item(t, loc, item_ds_from_ns(expire_ns), queue);
+		status = STORE_AGAIN;
+		if (!new_loc)
+			goto out;
+		if (item_is_flushed(store, loc)) {
+			/* The copy may lie in a segment younger than the flush: it must not outlive
+			 * it. */
+			store_item_done(store, new_loc);
+			status = STORE_NOT_FOUND;
+			goto out;
+		}
+		store_switch(t, &slot, hash, new_loc, flush_gen, STORE_CHANGE_WRITE, true);
+		store_item_done(store, new_loc);
+		if (ret)
+			item_view_fill(store, new_loc, flush_gen, ret);
+		status = STORE_OK;
+	}
+out:
+	index_unlock(&lock);
+	return status;
+}
+
+enum store_status store_remove(struct store_thread *t, struct span key, uint64_t hash, uint64_t cas)
+{
+	struct store *store = t->store;
+	enum store_status status = STORE_NOT_FOUND;
+	struct index_lock lock = index_lock(&store->index, hash);
+	struct index_slot slot;
+
+	if (store_find_slot(store, &lock, key, &slot)) {
+		uint64_t loc = index_slot_loc(&slot);
+		struct item_view view;
+
+		item_view_fill(store, loc, 0, &view);
+		if (item_is_flushed(store, loc)) {
+			store_unlink(t, &slot, hash, STORE_CHANGE_REMOVE);
+		} else if (item_is_expired(item_at(store->pool.base, loc),
+					   clock_now_ns(store->options.clock))) {
+			store_unlink(t, &slot, hash, STORE_CHANGE_EXPIRE);
+		} else if (cas && cas != view.cas) {
+			status = STORE_EXISTS;
+		} else {
+			store_unlink(t, &slot, hash, STORE_CHANGE_REMOVE);
+			status = STORE_OK;
+		}
+	}
+	index_unlock(&lock);
+	return status;
+}
+
+void store_flush(struct store_thread *t)
+{
+	struct store *store = t->store;
+	struct segment_super *super = segment_super(&store->pool);
+	uint64_t seq;
+	uint32_t gen;
+
+	pthread_mutex_lock(&store->flush_lock);
+	pthread_mutex_lock(&store->pool.lock);
+	seq = store->pool.seq;
+	pthread_mutex_unlock(&store->pool.lock);
+	/*
+	 * Order matters. A reader takes flush_gen, then looks at flush_pending and flush_seq; so a
+	 * reader that takes the new generation also sees the new flush_seq, and one that took the
+	 * old generation can only make kernel entries of the old generation, which the kernel no
+	 * longer serves. The log learns it first: a crash after the acknowledgement must not bring
+	 * anything back.
+	 */
+	atomic_store(&super->flush_seq, seq);
+	atomic_store(&store->flush_pending, true);
+	atomic_store(&store->flush_seq, seq);
+	gen = atomic_fetch_add(&store->flush_gen, 1) + 1;
+	atomic_store(&super->flush_gen, gen);
+	watch_flush(store, gen);
+	pthread_mutex_unlock(&store->flush_lock);
+	store_wake_reclaimer(store);
+}

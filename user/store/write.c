@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Writing. An item is built where it will stay, out of sight; then, with the key's bucket locked,
+ * five steps in this order: the old item is marked dead, the new one committed, the index slot
+ * switched, the watchers told (the kernel entry switches there), the lock released. Whoever
+ * acknowledges the write does it after that. A crash between the first two steps costs the one item
+ * whose write was never acknowledged; it can never bring an old version back.
+ */
+#include "store/impl.h"
+
+/* --- bookkeeping --- */
+
+static void tally_add(_Atomic int64_t *counter, int64_t n)
+{
+	/* One writer: a plain load and store is enough, and cheaper than a locked add. */
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+static int64_t key_value_len(struct item_header *item)
+{
+	struct item_shape shape = item_shape(item);
+
+	return shape.bits & ITEM_CHAINED ? (int64_t)(shape.key_len + item_chain_of(item).value_len)
+					 : (int64_t)shape.key_len + shape.value_len;
+}
+
+static int64_t whole_bytes(const struct store *store, struct item_header *item)
+{
+	int64_t bytes = item_bytes(item);
+
+	if (item_shape(item).bits & ITEM_CHAINED)
+		bytes += (int64_t)item_chain_of(item).segment_cnt << store->pool.shift;
+	return bytes;
+}
+
+void store_tally_born(struct store_thread *t, uint64_t loc)
+{
+	struct item_header *item = item_at(t->store->pool.base, loc);
+	struct segment *seg = &t->store->pool.segments[segment_of(&t->store->pool, loc)];
+
+	atomic_fetch_add_explicit(&seg->live_bytes, item_bytes(item), memory_order_relaxed);
+	tally_add(&t->tally.item_cnt, 1);
+	tally_add(&t->tally.item_bytes, whole_bytes(t->store, item));
+	tally_add(&t->tally.key_value_bytes, key_value_len(item));
+}
+
+void store_bury(struct store_thread *t, uint64_t loc, bool keep_chain)
+{
+	struct store *store = t->store;
+	struct item_header *item = item_at(store->pool.base, loc);
+	struct segment *seg = &store->pool.segments[segment_of(&store->pool, loc)];
+
+	atomic_fetch_sub_explicit(&seg->live_bytes, item_bytes(item), memory_order_release);
+	tally_add(&t->tally.item_cnt, -1);
+	tally_add(&t->tally.item_bytes, -whole_bytes(store, item));
+	tally_add(&t->tally.key_value_bytes, -key_value_len(item));
+	if (!keep_chain && (item_shape(item).bits & ITEM_CHAINED) &&
+	    item_chain_of(item).segment_cnt > 0) {
+		uint32_t first = item_chain_of(item).first_segment;
+
+		pthread_mutex_lock(&store->pool.lock);
+		store->pool.segments[first].next = store->dead_chains;
+		store->dead_chains = first;
+		pthread_mutex_unlock(&store->pool.lock);
+	}
+}
+
+void store_unlink(struct store_thread *t, struct index_slot *slot, uint64_t hash,
+		  enum store_change change)
+{
+	struct store *store = t->store;
+	uint64_t loc = index_slot_loc(slot);
+	struct item_view old_item;
+	struct store_event event = { .change = change, .hash = hash, .old_item = &old_item };
+
+	item_view_fill(store, loc, 0, &old_item);
+	atomic_fetch_or(&item_at(store->pool.base, loc)->word0, ITEM_DEAD);
+	index_remove(&store->index, slot);
+	watch_change(store, &event);
+	store_bury(t, loc, false);
+	if (change == STORE_CHANGE_EXPIRE)
+		tally_add(&t->tally.expired_cnt, 1);
+	if (change == STORE_CHANGE_EVICT)
+		tally_add(&t->tally.evicted_cnt, 1);
+}
+
+void store_switch(struct store_thread *t, struct index_slot *slot, uint64_t hash, uint64_t new_loc,
+		  uint32_t flush_gen, enum store_change change, bool keep_chain)
+{
+	struct store *store = t->store;
+	uint64_t old_loc = index_slot_loc(slot);
+	struct item_header *item = item_at(store->pool.base, new_loc);
+	struct item_view old_item, new_item;
+	struct store_event event = {
+		.change = change, .hash = hash, .old_item = &old_item, .new_item = &new_item
+	};
+
+	item_view_fill(store, old_loc, flush_gen, &old_item);
+	atomic_fetch_or(&item_at(store->pool.base, old_loc)->word0, ITEM_DEAD);
+	atomic_fetch_or_explicit(&item->word0, ITEM_COMMITTED, memory_order_release);
+	index_slot_replace(slot, new_loc);
+	item_view_fill(store, new_loc, flush_gen, &new_item);
+	watch_change(store, &event);
+	if (event.keep_resident)
+		atomic_fetch_or(&item->word0, ITEM_RESIDENT);
+	store_tally_born(t, new_loc);
+	store_bury(t, old_loc, keep_chain);
+	if (change == STORE_CHANGE_MOVE)
+		tally_add(&t->tally.moved_cnt, 1);
+}
+
+static void seal_check_word(struct item_header *item)
+{
+	item->word1 = (item->word1 & 0xff) | item_check(item) << 8;
+}
+
+/* --- reserve, fill, abandon --- */
+
+/* Writes the optional fields; the shape says which are there. */
+static void options_write(struct item_header *item, uint32_t expire_ds, uint32_t flags,
+			  uint64_t cas)
+{
+	uint32_t bits = item_word0(item);
+	uint8_t *pos = item_options(item);
+
+	if (bits & ITEM_HAS_EXPIRE) {
+		memcpy(pos, &expire_ds, 4);
+		pos += 4;
+	}
+	if (bits & ITEM_HAS_FLAGS) {
+		memcpy(pos, &flags, 4);
+		pos += 4;
+	}
+	if (bits & ITEM_HAS_CAS)
+		memcpy(pos, &cas, 8);
+}
+
+enum store_status store_reserve(struct store_thread *t, const struct store_put *put,
+				struct store_pending *ret)
+{
+	struct store *store = t->store;
+	uint32_t expire_ds = item_ds_from_ns(put->expire_ns);
+	struct item_shape shape = { .bits = (expire_ds ? ITEM_HAS_EXPIRE : 0) |
+					    (put->flags ? ITEM_HAS_FLAGS : 0),
+				    .key_len = (uint8_t)put->key.len,
+				    .value_len = (uint32_t)put->value_len };
+	struct item_chain chain = { .value_len = put->value_len };
+	struct item_header *item;
+	uint64_t loc;
+
+	if (put->value_len > store->options.item_max)
+		return STORE_TOO_LARGE;
+	if (put->value_len > store->value_inline_max) {
+		shape.bits |= ITEM_CHAINED;
+		shape.value_len =
+			(uint32_t)(chain_rest_len(store, put->value_len, &chain.segment_cnt) +
+				   sizeof(chain));
+		if (chain.segment_cnt >= store->pool.cnt / 2)
+			return STORE_TOO_LARGE;
+		if (!chain_take(t, chain.segment_cnt, &chain.first_segment))
+			return STORE_AGAIN;
+	}
+	loc = store_append_item(t, &shape, store->evict.policy->place(&store->evict, put->hash),
+				expire_ds);
+	if (!loc) {
+		chain_release(store, chain.first_segment);
+		return STORE_AGAIN;
+	}
+	item = item_at(store->pool.base, loc);
+	options_write(item, expire_ds, put->flags, 0);
+	memcpy(item_key(item), put->key.ptr, put->key.len);
+	if (shape.bits & ITEM_CHAINED) {
+		memcpy(item_value(item), &chain, sizeof(chain));
+		store->pool.segments[segment_of(&store->pool, loc)].chain_cnt += chain.segment_cnt;
+	}
+	*ret = (struct store_pending){ .put = *put,
+				       .loc = loc,
+				       .chain = chain.first_segment,
+				       .chain_at = chain.first_segment };
+	return STORE_OK;
+}
+
+void store_fill(struct store_thread *t, struct store_pending *pending, struct span bytes)
+{
+	struct store *store = t->store;
+	struct item_header *item = item_at(store->pool.base, pending->loc);
+	uint64_t payload = segment_payload(&store->pool);
+
+	while (bytes.len > 0) {
+		uint64_t room = payload - pending->filled % payload;
+		uint8_t *to;
+
+		if (pending->chain_at != SEGMENT_NONE) {
+			to = store->pool.base + segment_loc(&store->pool, pending->chain_at) +
+			     sizeof(struct segment_header) + pending->filled % payload;
+		} else if (item_word0(item) & ITEM_CHAINED) {
+			struct item_chain chain = item_chain_of(item);
+
+			to = item_value(item) + sizeof(chain) +
+			     (pending->filled - chain.segment_cnt * payload);
+			room = bytes.len;
+		} else {
+			to = item_value(item) + pending->filled;
+			room = bytes.len;
+		}
+		if (room > bytes.len)
+			room = bytes.len;
+		memcpy(to, bytes.ptr, room);
+		bytes.ptr += room;
+		bytes.len -= room;
+		pending->filled += room;
+		if (pending->chain_at != SEGMENT_NONE && pending->filled % payload == 0)
+			pending->chain_at =
+				segment_header(&store->pool, pending->chain_at)->chain_next;
+	}
+}
+
+void store_abandon(struct store_thread *t, struct store_pending *pending)
+{
+	/* Never in the index, so no one can be reading the chain. */
+	chain_release(t->store, pending->chain);
+	store_item_done(t->store, pending->loc);
+}
+
+/* --- commit --- */
+
+/* Found says that a live item is there; cas is its cas. */
+static enum store_status judge(const struct store_put *put, bool found, uint64_t cas)
+{
+	switch (put->mode) {
+	case STORE_ADD:
+		return found ? STORE_NOT_STORED : STORE_OK;
+	case STORE_REPLACE:
+		return found ? STORE_OK : STORE_NOT_STORED;
+	case STORE_CAS:
+		if (!found)
+			return STORE_NOT_FOUND;
+		return cas == put->cas ? STORE_OK : STORE_EXISTS;
+	case STORE_SET:
+		break;
+	}
+	return STORE_OK;
+}
+
+static enum store_status insert_new(struct store_thread *t, struct index_lock *lock, uint64_t loc,
+				    uint32_t flush_gen)
+{
+	struct store *store = t->store;
+	struct item_header *item = item_at(store->pool.base, loc);
+	struct item_view new_item;
+	struct store_event event = { .change = STORE_CHANGE_WRITE,
+				     .hash = lock->hash,
+				     .new_item = &new_item };
+
+	if (index_insert(&store->index, lock, loc, 0)) {
+		atomic_store(&store->index_full, true);
+		store_wake_reclaimer(store);
+		return STORE_AGAIN;
+	}
+	atomic_fetch_or_explicit(&item->word0, ITEM_COMMITTED, memory_order_release);
+	item_view_fill(store, loc, flush_gen, &new_item);
+	watch_change(store, &event);
+	store_tally_born(t, loc);
+	return STORE_OK;
+}
+
+/* expect_loc: the write holds only if this very version is still there; 0: judge by mode. -1 in
+ * *ret_raced else. */
+static enum store_status commit_locked(struct store_thread *t, struct index_lock *lock,
+				       const struct store_pending *pending, uint64_t expect_loc,
+				       bool *ret_raced)
+{
+	struct store *store = t->store;
+	uint32_t flush_gen = atomic_load(&store->flush_gen);
+	struct index_slot slot;
+	bool present = store_find_slot(store, lock, pending->put.key, &slot);
+	bool live = false;
+	struct item_view old_item;
+	enum store_status status;
+
+	if (present) {
+		uint64_t old_loc = index_slot_loc(&slot);
+
+		item_view_fill(store, old_loc, flush_gen, &old_item);
+		live = item_is_live(store, old_loc);
+	}
+	if (item_is_flushed(store, pending->loc) ||
+	    (expect_loc && (!live || old_item.loc != expect_loc))) {
+		*ret_raced = true;
+		return STORE_NOT_STORED;
+	}
+	status = judge(&pending->put, live, live ? old_item.cas : 0);
+	if (status != STORE_OK)
+		return status;
+	if (!present)
+		return insert_new(t, lock, pending->loc, flush_gen);
+	store_switch(t, &slot, lock->hash, pending->loc, flush_gen, STORE_CHANGE_WRITE, false);
+	return STORE_OK;
+}
+
+/* A flush came between reserve and commit: the same item again, in a segment that the flush does
+ * not cover. */
+static enum store_status rebuild(struct store_thread *t, struct store_pending *pending)
+{
+	struct store *store = t->store;
+	struct item_header *item = item_at(store->pool.base, pending->loc);
+	uint64_t loc = store_copy_item(t, pending->loc, item_expire_ds(item), 0);
+
+	if (!loc)
+		return STORE_AGAIN;
+	store_item_done(store, pending->loc);
+	pending->loc = loc;
+	return STORE_OK;
+}
+
+static enum store_status commit(struct store_thread *t, struct store_pending *pending,
+				uint64_t expect_loc, uint64_t *ret_cas, bool *ret_raced)
+{
+	struct store *store = t->store;
+	enum store_status status;
+	struct index_lock lock;
+	bool raced;
+
+	seal_check_word(item_at(store->pool.base, pending->loc));
+	for (;;) {
+		raced = false;
+		lock = index_lock(&store->index, pending->put.hash);
+		status = commit_locked(t, &lock, pending, expect_loc, &raced);
+		if (status == STORE_OK && ret_cas) {
+			struct item_view view;
+
+			item_view_fill(store, pending->loc, 0, &view);
+			*ret_cas = view.cas;
+		}
+		index_unlock(&lock);
+		if (!raced || !item_is_flushed(store, pending->loc))
+			break;
+		status = rebuild(t, pending);
+		if (status != STORE_OK)
+			break;
+	}
+	*ret_raced = raced;
+	if (status != STORE_OK) {
+		store_abandon(t, pending);
+		return status;
+	}
+	store_item_done(store, pending->loc);
+	tally_add(&t->tally.total_items, 1);
+	if (index_wants_growth(&store->index))
+		index_grow(&store->index, store_hash_at, store);
+	return STORE_OK;
+}
+
+enum store_status store_commit(struct store_thread *t, struct store_pending *pending,
+			       uint64_t *ret_cas)
+{
+	bool raced;
+
+	return commit(t, pending, 0, ret_cas, &raced);
+}
+
+enum store_status store_put(struct store_thread *t, const struct store_put *put, struct span value,
+			    uint64_t *ret_cas)
+{
+	struct store_put sized = *put;
+	struct store_pending pending;
+	enum store_status status;
+
+	sized.value_len = value.len;
+	status = store_reserve(t, &sized, &pending);
+	if (status != STORE_OK)
+		return status;
+	store_fill(t, &pending, value);
+	return store_commit(t, &pending, ret_cas);
+}
+
+/* --- other versions of the same item --- */
+
+uint64_t store_copy_item(struct store_thread *t, uint64_t loc, uint32_t expire_ds, uint8_t queue)
+{
+	struct store *store = t->store;
+	struct item_header *old_item = item_at(store->pool.base, loc), *item;
+	struct item_shape shape = item_shape(old_item);
+	struct item_view view;
+	uint64_t new_loc;
+
+	item_view_fill(store, loc, 0, &view);
+	shape.bits &= ITEM_HAS_FLAGS | ITEM_CHAINED;
+	shape.bits |= ITEM_HAS_CAS | (expire_ds ? ITEM_HAS_EXPIRE : 0);
+	new_loc = store_append_item(t, &shape, queue, expire_ds);
+	if (!new_loc)
+		return 0;
+	item = item_at(store->pool.base, new_loc);
+	options_write(item, expire_ds, view.flags, view.cas);
+	memcpy(item_key(item), item_key(old_item), (size_t)shape.key_len + shape.value_len);
+	if (shape.bits & ITEM_CHAINED)
+		store->pool.segments[segment_of(&store->pool, new_loc)].chain_cnt +=
+			item_chain_of(item).segment_cnt;
+	seal_check_word(item);
+	return new_loc;
+}
+
+/* Old and new bytes joined into a new version; retried while someone else changes the item. */
+static enum store_status join(struct store_thread *t, struct span key, uint64_t hash,
+			      struct span head, struct span tail, uint64_t cas, uint64_t *ret_cas)
+{
+	for (;;) {
+		struct item_view old_item;
+		struct store_put put = { .key = key, .hash = hash };
+		struct store_pending pending;
+		enum store_status status;
+		bool raced;
+
+		if (!store_find(t, key, hash, &old_item))
+			return cas ? STORE_NOT_FOUND : STORE_NOT_STORED;
+		if (cas && cas != old_item.cas)
+			return STORE_EXISTS;
+		put.flags = old_item.flags;
+		put.expire_ns = old_item.expire_ns;
+		put.value_len = head.len + old_item.value_len + tail.len;
+		status = store_reserve(t, &put, &pending);
+		if (status != STORE_OK)
+			return status;
+		store_fill(t, &pending, head);
+		for (uint64_t at = 0; at < old_item.value_len;) {
+			struct span part = store_value_part(t->store, &old_item, at);
+
+			store_fill(t, &pending, part);
+			at += part.len;
+		}
+		store_fill(t, &pending, tail);
+		status = commit(t, &pending, old_item.loc, ret_cas, &raced);
+		if (!raced || status == STORE_AGAIN)
+			return status;
+	}
+}
+
+enum store_status store_append(struct store_thread *t, struct span key, uint64_t hash,
+			       struct span data, uint64_t cas, uint64_t *ret_cas)
+{
+	return join(t, key, hash, span_of(NULL, 0), data, cas, ret_cas);
+}
+
+enum store_status store_prepend(struct store_thread *t, struct span key, uint64_t hash,
+				struct span data, uint64_t cas, uint64_t *ret_cas)
+{
+	return join(t, key, hash, data, span_of(NULL, 0), cas, ret_cas);
+}
