@@ -43,7 +43,13 @@ struct xc_conf {
 	__u64 flush_at_ns; /* a delayed flush_all: from here on nothing is served; 0: none */
 	/* raised by each owner; an older process that sees another number stops */
 	__u64 owner_epoch;
-	__u64 reserved[7]; /* 0 */
+	/*
+	 * Raised by one after every change of xc_local or xc_allow. The program remembers for up to
+	 * XC_VERDICT_MS that a source is allowed at a local address, under this number.
+	 */
+	__u32 guard_gen;
+	__u32 pad2;	   /* 0 */
+	__u64 reserved[6]; /* 0 */
 };
 
 _Static_assert(sizeof(struct xc_conf) == 128, "xc_conf is two cache lines");
@@ -80,6 +86,22 @@ struct xc_handover {
 
 #define XC_HANDOVER_MAGIC 0x58435443U
 
+/* How long a remembered verdict lasts when nobody raises guard_gen (a plain bpftool map update). */
+#define XC_VERDICT_MS 1000
+
+/*
+ * Context of xc_clock (SEC "syscall"), filled by one BPF_PROG_TEST_RUN with ctx_in = ctx_out. jiffies
+ * is read before boot_ns, so boot_ns - jiffies * tick_ns is at or after the moment that jiffies 0
+ * would have had: the smallest of samples taken all through two ticks is that moment to within a few
+ * microseconds. tick_ns itself is the slope between two such pairs, rounded to a whole HZ:
+ * (1000000000 + HZ / 2) / HZ. clock_base_ns = that moment + tick_ns: one tick ahead, so that between
+ * ticks the program's clock is never late and serves nothing past its end.
+ */
+struct xc_clock_sample {
+	__u64 jiffies;
+	__u64 boot_ns;
+};
+
 /* Names that bpftool and the pins show. */
 #define XC_PROG_XDP "xc_fastpath"
 #define XC_PROG_TC "xc_tc"
@@ -92,6 +114,7 @@ struct xc_handover {
 #define XC_MAP_STATS "xc_stats"
 #define XC_MAP_LOCAL "xc_local"
 #define XC_MAP_ALLOW "xc_allow"
+#define XC_MAP_VERDICT "xc_verdict" /* the program's own; nobody else reads or writes it */
 
 /* 1 in 2^XC_HIT_SHIFT kernel hits adds 1 to the entry's word in xc_hits. */
 #define XC_HIT_SHIFT 4
