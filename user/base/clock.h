@@ -19,6 +19,7 @@
 struct clock {
 	uint64_t (*now_ns)(const struct clock *self);	/* boot time */
 	int64_t (*wall_sec)(const struct clock *self);	/* Unix time */
+	uint64_t (*wall_ns)(const struct clock *self);	/* Unix time in ns; NULL: from wall_sec */
 };
 
 /* The machine's own clocks. */
@@ -32,6 +33,14 @@ static inline uint64_t clock_now_ns(const struct clock *clock)
 static inline int64_t clock_wall_sec(const struct clock *clock)
 {
 	return clock->wall_sec(clock);
+}
+
+/* For absolute expiry: whole seconds alone would let an item live up to a second too long. */
+static inline uint64_t clock_wall_ns(const struct clock *clock)
+{
+	if (clock->wall_ns)
+		return clock->wall_ns(clock);
+	return (uint64_t)clock->wall_sec(clock) * NSEC_PER_SEC;
 }
 
 #endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * compose - the face of a protocol's reply writer.
+ *
+ * Does      lets commands answer without knowing the client's protocol: the parser names the writer
+ *           in request.compose, the command calls it.
+ * Shape     one constant table of functions a protocol: compose_text.c; other protocols are
+ *           siblings.
+ * Rule      a writer keeps silent where the request asked for no reply.
+ */
+#ifndef XC_PROTOCOL_COMPOSE_H
+#define XC_PROTOCOL_COMPOSE_H
+
+#include "protocol/request.h"
+#include "protocol/response.h"
+
+struct compose_item {
+	struct span key;
+	uint64_t value_len;
+	uint64_t cas;
+	uint32_t flags;
+};
+
+struct compose {
+	void (*status)(struct response *resp, const struct request *req,
+		       enum request_status status);
+	/*
+	 * A hit: everything before the value's first byte; the caller adds value_len bytes, then
+	 * item_end.
+	 */
+	void (*item)(struct response *resp, const struct request *req,
+		     const struct compose_item *item);
+	void (*item_end)(struct response *resp, const struct request *req);
+	/* After the last key. */
+	void (*end)(struct response *resp, const struct request *req);
+	void (*number)(struct response *resp, const struct request *req, uint64_t number);
+	void (*version)(struct response *resp, const struct request *req, const char *version);
+	/* One line of `stats`; the list ends with end. */
+	void (*stat)(struct response *resp, const struct request *req, const char *name,
+		     const char *value);
+};
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "protocol/compose_text.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "abi/limits.h"
+#include "protocol/decimal.h"
+
+/* "VALUE <key> <flags> <bytes> <cas>\r\n" */
+#define ITEM_LINE_MAX (XC_HEAD_LEN + XC_KEY_MAX + 3 * (1 + DECIMAL_MAX) + 2)
+
+static const char *const status_texts[STATUS_CNT] = {
+	[STATUS_STORED] = "STORED",
+	[STATUS_NOT_STORED] = "NOT_STORED",
+	[STATUS_EXISTS] = "EXISTS",
+	[STATUS_NOT_FOUND] = "NOT_FOUND",
+	[STATUS_DELETED] = "DELETED",
+	[STATUS_TOUCHED] = "TOUCHED",
+	[STATUS_OK] = "OK",
+	[STATUS_RESET] = "RESET",
+	[STATUS_UNKNOWN_COMMAND] = "ERROR",
+	[STATUS_BAD_FORMAT] = "CLIENT_ERROR bad command line format",
+	[STATUS_BAD_DELETE] =
+		"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]",
+	[STATUS_BAD_CHUNK] = "CLIENT_ERROR bad data chunk",
+	[STATUS_BAD_EXPTIME] = "CLIENT_ERROR invalid exptime argument",
+	[STATUS_BAD_DELTA] = "CLIENT_ERROR invalid numeric delta argument",
+	[STATUS_BAD_LINE] = "CLIENT_ERROR line too long",
+	[STATUS_NOT_NUMBER] = "CLIENT_ERROR cannot increment or decrement non-numeric value",
+	[STATUS_TOO_LARGE] = "SERVER_ERROR object too large for cache",
+	[STATUS_NO_MEMORY_STORING] = "SERVER_ERROR out of memory storing object",
+	[STATUS_NO_MEMORY] = "SERVER_ERROR out of memory",
+	[STATUS_FLUSH_REFUSED] = "CLIENT_ERROR flush_all not allowed",
+	[STATUS_SHUTDOWN_REFUSED] = "ERROR: shutdown not enabled",
+	[STATUS_SHUTDOWN_MODE] = "CLIENT_ERROR invalid shutdown mode",
+	[STATUS_MEMLIMIT_SMALL] = "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",
+	[STATUS_MEMLIMIT_UNIT] = "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes",
+	[STATUS_MEMLIMIT_FAILED] = "MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust",
+	[STATUS_DUMP_REFUSED] = "CLIENT_ERROR stats cachedump not allowed",
+	[STATUS_UDP_REFUSED] = "CLIENT_ERROR command not allowed over UDP",
+	[STATUS_UDP_MULTI_PACKET] = "SERVER_ERROR multi-packet request not supported",
+	[STATUS_UDP_TOO_LARGE] = "SERVER_ERROR response too large for UDP",
+};
+
+const char *compose_text_status(enum request_status status)
+{
+	assert(status < STATUS_CNT && status_texts[status]);
+	return status_texts[status];
+}
+
+static void put_line(struct response *resp, const char *text)
+{
+	response_put(resp, text, strlen(text));
+	response_put(resp, "\r\n", 2);
+}
+
+static void text_status(struct response *resp, const struct request *req,
+			enum request_status status)
+{
+	if (!req->noreply)
+		put_line(resp, compose_text_status(status));
+}
+
+static uint8_t *put_number(uint8_t *to, uint64_t number)
+{
+	*to++ = ' ';
+	return to + decimal_put(to, number);
+}
+
+static void text_item(struct response *resp, const struct request *req,
+		      const struct compose_item *item)
+{
+	uint8_t *start = response_reserve(resp, ITEM_LINE_MAX);
+	uint8_t *pos = start;
+
+	if (!start)
+		return;
+	memcpy(pos, "VALUE ", XC_HEAD_LEN);
+	pos += XC_HEAD_LEN;
+	memcpy(pos, item->key.ptr, item->key.len);
+	pos = put_number(pos + item->key.len, item->flags);
+	pos = put_number(pos, item->value_len);
+	if (req->verb == REQUEST_GETS || req->verb == REQUEST_GATS)
+		pos = put_number(pos, item->cas);
+	*pos++ = '\r';
+	*pos++ = '\n';
+	response_commit(resp, (uint32_t)(pos - start));
+}
+
+static void text_item_end(struct response *resp, const struct request *req)
+{
+	(void)req;
+	response_put(resp, "\r\n", 2);
+}
+
+static void text_end(struct response *resp, const struct request *req)
+{
+	(void)req;
+	response_put(resp, "END\r\n", 5);
+}
+
+static void text_number(struct response *resp, const struct request *req, uint64_t number)
+{
+	uint8_t *to;
+	uint32_t len;
+
+	if (req->noreply)
+		return;
+	to = response_reserve(resp, DECIMAL_MAX + 2);
+	if (!to)
+		return;
+	len = decimal_put(to, number);
+	to[len++] = '\r';
+	to[len++] = '\n';
+	response_commit(resp, len);
+}
+
+static void text_version(struct response *resp, const struct request *req, const char *version)
+{
+	(void)req;
+	response_put(resp, "VERSION ", 8);
+	put_line(resp, version);
+}
+
+static void text_stat(struct response *resp, const struct request *req, const char *name,
+		      const char *value)
+{
+	(void)req;
+	response_put(resp, "STAT ", 5);
+	response_put(resp, name, strlen(name));
+	response_put(resp, " ", 1);
+	put_line(resp, value);
+}
+
+const struct compose compose_text = {
+	.status = text_status,
+	.item = text_item,
+	.item_end = text_item_end,
+	.end = text_end,
+	.number = text_number,
+	.version = text_version,
+	.stat = text_stat,
+};

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * request - what a client asked for, whatever protocol it spoke.
+ *
+ * Does      is the one struct between the parsers, which fill it, and the commands, which carry it
+ *           out.
+ * Units     lengths in bytes; exptime as the client wrote it: 0 never, below 0 at once, up to 30
+ *           days relative seconds, above that Unix time.
+ * Owner     spans borrow the caller's input buffer and end when it moves.
+ */
+#ifndef XC_PROTOCOL_REQUEST_H
+#define XC_PROTOCOL_REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/span.h"
+
+struct compose;
+
+enum request_verb {
+	REQUEST_INVALID, /* answered with request.error; nothing is carried out */
+	REQUEST_GET,
+	REQUEST_GETS,
+	REQUEST_GAT,
+	REQUEST_GATS,
+	REQUEST_SET,
+	REQUEST_ADD,
+	REQUEST_REPLACE,
+	REQUEST_APPEND,
+	REQUEST_PREPEND,
+	REQUEST_CAS,
+	REQUEST_DELETE,
+	REQUEST_INCR,
+	REQUEST_DECR,
+	REQUEST_TOUCH,
+	REQUEST_FLUSH_ALL,
+	REQUEST_VERSION,
+	REQUEST_VERBOSITY,
+	REQUEST_STATS,
+	REQUEST_SHUTDOWN,
+	REQUEST_MEMLIMIT,
+	REQUEST_QUIT,
+	REQUEST_VERB_CNT,
+};
+
+/* How a request ended; each protocol has its own words for it. */
+enum request_status {
+	STATUS_STORED,
+	STATUS_NOT_STORED,
+	STATUS_EXISTS,
+	STATUS_NOT_FOUND,
+	STATUS_DELETED,
+	STATUS_TOUCHED,
+	STATUS_OK,
+	STATUS_RESET,
+	STATUS_UNKNOWN_COMMAND,
+	STATUS_BAD_FORMAT,
+	STATUS_BAD_DELETE,
+	STATUS_BAD_CHUNK,
+	STATUS_BAD_EXPTIME,
+	STATUS_BAD_DELTA,
+	STATUS_BAD_LINE, /* too long to be a command */
+	STATUS_NOT_NUMBER,
+	STATUS_TOO_LARGE,
+	STATUS_NO_MEMORY_STORING,
+	STATUS_NO_MEMORY,
+	STATUS_FLUSH_REFUSED,
+	STATUS_SHUTDOWN_REFUSED,
+	STATUS_SHUTDOWN_MODE,
+	STATUS_MEMLIMIT_SMALL,
+	STATUS_MEMLIMIT_UNIT,
+	STATUS_MEMLIMIT_FAILED,
+	STATUS_DUMP_REFUSED,
+	STATUS_UDP_REFUSED,
+	STATUS_UDP_MULTI_PACKET,
+	STATUS_UDP_TOO_LARGE,
+	STATUS_CNT,
+};
+
+struct request {
+	enum request_verb verb;
+	enum request_status error; /* REQUEST_INVALID */
+	bool noreply;		   /* also silences error */
+	bool more;		   /* get family: the line goes on after `keys` */
+	bool has_exptime;	   /* flush_all: a delay was given */
+	bool value_bad;		   /* the bytes after the value were no line end */
+	uint32_t flags;
+	int64_t exptime;
+	uint64_t value_len; /* storage commands; the value follows the line */
+	uint64_t cas;
+	uint64_t number; /* incr, decr: delta; verbosity: level; cache_memlimit: MiB */
+	struct span key;
+	struct span keys; /* get family: the keys, apart by spaces; take with request_key */
+	struct span args; /* stats, shutdown: the rest of the line */
+	struct span value;
+	const struct compose *compose; /* writes the reply in the client's protocol */
+};
+
+/* set, add, replace, append, prepend, cas: value_len bytes and a line end follow. */
+static inline bool request_has_value(const struct request *req)
+{
+	return req->verb >= REQUEST_SET && req->verb <= REQUEST_CAS;
+}
+
+static inline bool request_is_retrieval(const struct request *req)
+{
+	return req->verb >= REQUEST_GET && req->verb <= REQUEST_GATS;
+}
+
+/* Takes the next word off *words; empty when there is none. */
+static inline struct span request_word(struct span *words)
+{
+	const uint8_t *pos = words->ptr;
+	const uint8_t *end = words->ptr + words->len;
+	const uint8_t *start;
+
+	while (pos < end && *pos == ' ')
+		pos++;
+	start = pos;
+	while (pos < end && *pos != ' ')
+		pos++;
+	*words = span_of(pos, (size_t)(end - pos));
+	return span_of(start, (size_t)(pos - start));
+}
+
+#endif
