@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The table of options. memcached's rows follow memcached 1.6.18's --help: each of its options is
+ * here as one that works, one that is accepted without effect, or one that is refused because
+ * ignoring it would be unsafe.
+ */
+#include "config_table.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "abi/limits.h"
+#include "base/sock.h"
+
+#define FIELD(member) offsetof(struct config, member)
+#define MIB_MAX	      ((int64_t)XC_EXTENT_MAX * (XC_EXTENT_SIZE >> 20))
+
+static bool check_listen(const char *text, char why[CONFIG_WHY_MAX])
+{
+	char canonical[320];
+
+	return config_listen_parse(text, canonical, sizeof(canonical), why);
+}
+
+static bool check_cidr(const char *text, char why[CONFIG_WHY_MAX])
+{
+	struct sock_cidr cidr;
+
+	if (sock_cidr_parse(text, &cidr) == 0)
+		return true;
+	snprintf(why, CONFIG_WHY_MAX,
+		 "not an address range; write for example 10.0.0.0/8, 192.0.2.7 or "
+		 "2001:db8::/32");
+	return false;
+}
+
+static bool check_interface(const char *text, char why[CONFIG_WHY_MAX])
+{
+	if (strlen(text) < 16 && !strpbrk(text, "/ \t") && strcmp(text, ".") && strcmp(text, ".."))
+		return true;
+	snprintf(why, CONFIG_WHY_MAX,
+		 "not the name of a network interface; write one that `ip link` shows");
+	return false;
+}
+
+static bool check_absolute(const char *text, char why[CONFIG_WHY_MAX])
+{
+	if (text[0] == '/')
+		return true;
+	snprintf(why, CONFIG_WHY_MAX, "not an absolute path; begin it with /");
+	return false;
+}
+
+/* sun_path holds 108 bytes with its terminator. */
+static bool check_socket(const char *text, char why[CONFIG_WHY_MAX])
+{
+	if (strlen(text) < 108)
+		return true;
+	snprintf(why, CONFIG_WHY_MAX,
+		 "longer than the 107 bytes a unix socket's path may have; write a shorter one");
+	return false;
+}
+
+static bool check_control(const char *text, char why[CONFIG_WHY_MAX])
+{
+	return check_absolute(text, why) && check_socket(text, why);
+}
+
+/* The instance is a directory under bpffs and a file under /run. */
+static bool check_instance(const char *text, char why[CONFIG_WHY_MAX])
+{
+	static const char allowed[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+	size_t len = strlen(text);
+
+	if (len > 0 && len <= 32 && strspn(text, allowed) == len)
+		return true;
+	snprintf(why, CONFIG_WHY_MAX, "write 1 to 32 letters, digits, '-' or '_'");
+	return false;
+}
+
+static bool check_word(const char *text, char why[CONFIG_WHY_MAX])
+{
+	size_t len = strlen(text);
+
+	if (len < 32 && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_-") == len)
+		return true;
+	snprintf(why, CONFIG_WHY_MAX, "not a policy's name; write for example s3fifo");
+	return false;
+}
+
+static bool check_protocol(const char *text, char why[CONFIG_WHY_MAX])
+{
+	if (!strcmp(text, "auto") || !strcmp(text, "auto-negotiate") || !strcmp(text, "ascii"))
+		return true;
+	snprintf(why, CONFIG_WHY_MAX, "%s; leave it out, or write ascii or auto",
+		 strcmp(text, "binary")
+			 ? "one of ascii, binary or auto is expected"
+			 : "only the text protocol is spoken here, which -B binary would close");
+	return false;
+}
+
+const struct config_option config_options[] = {
+	/* --- network --- */
+	{ "network", "port", "port", 'p', OPT_INT32, FIELD(tcp_port), "11211", "<num>", 0, 65535,
+	  NULL, "TCP port; 0: none" },
+	{ "network", "udp_port", "udp-port", 'U', OPT_INT32, FIELD(udp_port), "-1", "<num>", 0,
+	  65535, NULL, "UDP port; 0: none. When not given: off, or -p's with --interface" },
+	{ "network", "listen", "listen", 'l', OPT_LIST, FIELD(listen), NULL, "<addr>", 0, 0,
+	  check_listen,
+	  "address, address:port or [IPv6]:port to listen on; repeatable, comma separated" },
+	{ "network", "unix_socket", "unix-socket", 's', OPT_STRING, FIELD(unix_path), NULL,
+	  "<file>", 0, 0, check_socket, "unix socket to listen on; turns TCP and UDP off" },
+	{ "network", "unix_mask", "unix-mask", 'a', OPT_OCTAL, FIELD(unix_mode), "700", "<octal>",
+	  0, 0777, NULL, "access mode of the unix socket" },
+	{ "network", "conn_limit", "conn-limit", 'c', OPT_UINT32, FIELD(conn_max), "1024", "<num>",
+	  1, 1048576, NULL, "most connections at once" },
+	{ "network", "listen_backlog", "listen-backlog", 'b', OPT_UINT32, FIELD(backlog), "1024",
+	  "<num>", 0, 65535, NULL, "connections that may wait to be accepted" },
+	{ "network", "max_reqs_per_event", "max-reqs-per-event", 'R', OPT_UINT32,
+	  FIELD(requests_per_event), "20", "<num>", 1, 1048576, NULL,
+	  "requests served from one connection before the next has its turn" },
+	{ "network", "idle_timeout", "idle-timeout", 0, OPT_UINT32, FIELD(idle_timeout_sec), "0",
+	  "<sec>", 0, INT32_MAX, NULL,
+	  "close connections idle for so long; 0: never. Also -o idle_timeout=<sec>" },
+
+	/* --- memory --- */
+	{ "memory", "memory_limit", "memory-limit", 'm', OPT_MIB, FIELD(memory_bytes), "64",
+	  "<MiB>", 1, MIB_MAX, NULL, "memory for items, a hard limit" },
+	{ "memory", "max_item_size", "max-item-size", 'I', OPT_SIZE, FIELD(item_max), "1m",
+	  "<bytes>", 1024, 1024LL << 20, NULL, "largest item; k and m are understood" },
+	{ "memory", "disable_evictions", "disable-evictions", 'M', OPT_BOOL, FIELD(no_evict), NULL,
+	  NULL, 0, 0, NULL, "return an error when memory is full instead of evicting" },
+	{ "memory", "eviction", "eviction", 0, OPT_STRING, FIELD(eviction), NULL, "<name>", 0, 0,
+	  check_word, "which items make room for new ones; empty: the store's own choice" },
+
+	/* --- process --- */
+	{ "process", "threads", "threads", 't', OPT_UINT32, FIELD(thread_cnt), "0", "<num>", 0, 128,
+	  NULL, "worker threads; 0: one per online CPU" },
+	{ "process", "user", "user", 'u', OPT_STRING, FIELD(user), NULL, "<name>", 0, 0, NULL,
+	  "user to become once set up (only when run as root)" },
+	{ "process", "daemon", "daemon", 'd', OPT_BOOL, FIELD(daemonize), NULL, NULL, 0, 0, NULL,
+	  "run in the background" },
+	{ "process", "pidfile", "pidfile", 'P', OPT_STRING, FIELD(pid_file), NULL, "<file>", 0, 0,
+	  NULL, "write the process id there" },
+	{ "process", "verbose", "verbose", 'v', OPT_COUNT, FIELD(verbosity), "0", "[=<num>]", 0, 3,
+	  NULL, "log more; -vv and -vvv log still more" },
+	{ "process", "log_level", "log-level", 0, OPT_LOG_LEVEL, FIELD(log_level), "info",
+	  "<level>", 0, 0, NULL, "error, warn, info or debug; -v means debug" },
+	{ "process", "instance", "instance", 0, OPT_STRING, FIELD(instance), "default", "<name>", 0,
+	  0, check_instance,
+	  "name of this daemon's pins and lock, for several daemons on one host" },
+	{ "process", "control", "control", 0, OPT_STRING, FIELD(control_path),
+	  "/run/xdpcache/control.sock", "<file>", 0, 0, check_control,
+	  "unix socket that the xdpcache command talks to" },
+	{ NULL, "config", "config", 0, OPT_FILE, FIELD(config_file), NULL, "<file>", 0, 0, NULL,
+	  "read this file, then conf.d/*.conf beside it; flags override both" },
+
+	/* --- commands --- */
+	{ "commands", "disable_flush_all", "disable-flush-all", 'F', OPT_BOOL, FIELD(no_flush),
+	  NULL, NULL, 0, 0, NULL, "refuse flush_all" },
+
+	/* --- fast path --- */
+	{ "fastpath", "enabled", "no-fastpath", 0, OPT_BOOL_OFF, FIELD(fastpath), "true", NULL, 0,
+	  0, NULL, "answer every request in the daemon" },
+	{ "fastpath", "interface", "interface", 0, OPT_LIST, FIELD(interfaces), NULL, "<name>", 0,
+	  0, check_interface, "answer GETs in the driver of this interface; repeatable" },
+	{ "fastpath", "xdp_mode", "xdp-mode", 0, OPT_XDP_MODE, FIELD(xdp_mode), "auto", "<mode>", 0,
+	  0, NULL, "auto (native, else generic, else off), native, generic or off" },
+	{ "fastpath", "allow", "allow", 0, OPT_LIST, FIELD(allow), NULL, "<cidr>", 0, 0, check_cidr,
+	  "addresses that UDP answers; repeatable. When none is given: loopback only" },
+	{ "fastpath", "hot_max", "hot-max", 0, OPT_UINT32, FIELD(hot_max), "0", "<num>", 0,
+	  64 << 20, NULL, "most keys resident in the kernel; 0: from the memory limit" },
+	{ "fastpath", "hot_threshold", "hot-threshold", 0, OPT_UINT32, FIELD(hot_threshold), "20",
+	  "<num>", 1, 100000000, NULL, "reads a second that make a key hot" },
+	{ "fastpath", "lease_ms", "lease-ms", 0, OPT_UINT32, FIELD(lease_ms), "1000", "<ms>", 100,
+	  60000, NULL, "how long the kernel serves after the daemon's last sign of life" },
+	{ "fastpath", "pin_root", "pin-root", 0, OPT_STRING, FIELD(pin_root),
+	  "/sys/fs/bpf/xdpcache", "<dir>", 0, 0, check_absolute,
+	  "where maps and programs are pinned (a bpf file system)" },
+
+	/* --- answered at once --- */
+	{ NULL, NULL, "help", 'h', OPT_ACTION, 0, NULL, NULL, 0, 0, NULL, "print this and leave" },
+	{ NULL, NULL, "version", 'V', OPT_ACTION, 0, NULL, NULL, 0, 0, NULL,
+	  "print the version and leave" },
+	{ NULL, NULL, "license", 'i', OPT_ACTION, 0, NULL, NULL, 0, 0, NULL,
+	  "print the license and leave" },
+
+	/* --- memcached's, judged one by one --- */
+	{ NULL, NULL, "extended", 'o', OPT_EXTENDED, 0, NULL, "<list>", 0, 0, NULL,
+	  "memcached's extended options, comma separated" },
+	{ NULL, NULL, "protocol", 'B', OPT_IGNORED, 0, NULL, "<name>", 0, 0, check_protocol,
+	  "the text protocol is spoken; ascii and auto are the same" },
+	{ NULL, NULL, "enable-shutdown", 'A', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
+	  "there is no shutdown command; send SIGTERM" },
+	{ NULL, NULL, "enable-coredumps", 'r', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
+	  "set LimitCORE= in the unit, or ulimit -c" },
+	{ NULL, NULL, "lock-memory", 'k', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
+	  "memory that the kernel reads is never paged out; set MemorySwapMax=0 in the unit for "
+	  "the rest" },
+	{ NULL, NULL, "slab-growth-factor", 'f', OPT_IGNORED, 0, NULL, "<num>", 0, 0, NULL,
+	  "items lie in a log, there are no slabs" },
+	{ NULL, NULL, "slab-min-size", 'n', OPT_IGNORED, 0, NULL, "<bytes>", 0, 0, NULL,
+	  "items lie in a log, there are no slabs" },
+	{ NULL, NULL, "enable-largepages", 'L', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
+	  "the log is memory of the kernel's maps" },
+	{ NULL, NULL, NULL, 'D', OPT_IGNORED, 0, NULL, "<char>", 0, 0, NULL,
+	  "there are no statistics by key prefix" },
+	{ NULL, NULL, "disable-cas", 'C', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
+	  "every item has its cas unique, it costs nothing more" },
+	{ NULL, NULL, "disable-dumping", 'X', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
+	  "there are no dump commands to disable" },
+	{ NULL, NULL, "disable-watch", 'W', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
+	  "there is no watch command to disable" },
+	{ NULL, NULL, "memory-file", 'e', OPT_IGNORED, 0, NULL, "<file>", 0, 0, NULL,
+	  "with --interface contents outlive a restart in pinned maps, without a file" },
+	{ NULL, NULL, "napi-ids", 'N', OPT_IGNORED, 0, NULL, "<num>", 0, 0, NULL,
+	  "connections are spread over threads by the kernel" },
+	{ NULL, NULL, "enable-sasl", 'S', OPT_REFUSED, 0, NULL, NULL, 0, 0, NULL,
+	  "SASL authentication is not supported; without it every client that reaches the port "
+	  "would be served" },
+	{ NULL, NULL, "auth-file", 'Y', OPT_REFUSED, 0, NULL, "<file>", 0, 0, NULL,
+	  "authentication is not supported; without it every client that reaches the port would be "
+	  "served" },
+	{ NULL, NULL, "enable-ssl", 'Z', OPT_REFUSED, 0, NULL, NULL, 0, 0, NULL,
+	  "TLS is not supported; clients' data would cross the network in clear" },
+};
+const uint32_t config_option_cnt = sizeof(config_options) / sizeof(config_options[0]);
+_Static_assert(sizeof(config_options) / sizeof(config_options[0]) <= CONFIG_OPTION_MAX,
+	       "every option has its slot");
+
+/* Also the ones memcached's --help does not list but memcached 1.6.18 takes. */
+const struct config_suboption config_suboptions[] = {
+	{ "idle_timeout", false, "idle-timeout" },
+	{ "maxconns_fast", false, NULL },
+	{ "hashpower", false, NULL },
+	{ "tail_repair_time", false, NULL },
+	{ "hash_algorithm", false, NULL },
+	{ "lru_crawler", false, NULL },
+	{ "lru_crawler_sleep", false, NULL },
+	{ "lru_crawler_tocrawl", false, NULL },
+	{ "read_buf_mem_limit", false, NULL },
+	{ "resp_obj_mem_limit", false, NULL },
+	{ "lru_maintainer", false, NULL },
+	{ "hot_lru_pct", false, NULL },
+	{ "warm_lru_pct", false, NULL },
+	{ "hot_max_factor", false, NULL },
+	{ "warm_max_factor", false, NULL },
+	{ "temporary_ttl", false, NULL },
+	{ "slab_reassign", false, NULL },
+	{ "slab_automove", false, NULL },
+	{ "slab_automove_ratio", false, NULL },
+	{ "slab_automove_window", false, NULL },
+	{ "slab_automove_freeratio", false, NULL },
+	{ "slab_chunk_max", false, NULL },
+	{ "slab_sizes", false, NULL },
+	{ "chunked_items", false, NULL },
+	{ "inline_ascii_resp", false, NULL },
+	{ "inline_ascii_response", false, NULL },
+	{ "watcher_logbuf_size", false, NULL },
+	{ "worker_logbuf_size", false, NULL },
+	{ "track_sizes", false, NULL },
+	{ "hashexpand", false, NULL },
+	{ "modern", false, NULL },
+	{ "drop_privileges", false, NULL },
+	{ "relaxed_privileges", false, NULL },
+	{ "sock_cookie_id", false, NULL },
+	{ "ext_path", false, NULL },
+	{ "ext_page_size", false, NULL },
+	{ "ext_wbuf_size", false, NULL },
+	{ "ext_threads", false, NULL },
+	{ "ext_io_depth", false, NULL },
+	{ "ext_item_size", false, NULL },
+	{ "ext_item_age", false, NULL },
+	{ "ext_low_ttl", false, NULL },
+	{ "ext_drop_unread", false, NULL },
+	{ "ext_recache_rate", false, NULL },
+	{ "ext_compact_under", false, NULL },
+	{ "ext_drop_under", false, NULL },
+	{ "ext_max_frag", false, NULL },
+	{ "ext_max_sleep", false, NULL },
+	{ "ssl_chain_cert", true, NULL },
+	{ "ssl_key", true, NULL },
+	{ "ssl_keyformat", true, NULL },
+	{ "ssl_verify_mode", true, NULL },
+	{ "ssl_ciphers", true, NULL },
+	{ "ssl_ca_cert", true, NULL },
+	{ "ssl_wbuf_size", true, NULL },
+	{ "ssl_session_cache", true, NULL },
+	{ "ssl_kernel_tls", true, NULL },
+	{ "ssl_min_version", true, NULL },
+};
+const uint32_t config_suboption_cnt = sizeof(config_suboptions) / sizeof(config_suboptions[0]);
+_Static_assert(sizeof(config_suboptions) / sizeof(config_suboptions[0]) <= CONFIG_OPTION_MAX,
+	       "each has its slot");

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * config_table - the table behind config.[ch]: every option, once.
+ *
+ * Does      names each option, says where its value lives in struct config, and turns text into
+ * that value. The command line, the file, --help and `config show` all walk this table and nothing
+ * else. Shape     an option is section.name in a file and --long-name (with '_' as '-') or -x on
+ * the command line. Units     in the option's unit; min and max bound the number the user writes,
+ * before scaling. Errors    a wrong value is reported through build_error and counted; building
+ * goes on, so that one run of `config check` shows every mistake. Threads   none: used while a
+ * configuration is being built, by one thread.
+ */
+#ifndef XC_CONFIG_TABLE_H
+#define XC_CONFIG_TABLE_H
+
+#include <stddef.h>
+
+#include "config.h"
+
+enum option_type {
+	OPT_BOOL,     /* the flag sets it */
+	OPT_BOOL_OFF, /* the flag clears it; a file gives the value itself */
+	OPT_COUNT,    /* each flag adds one */
+	OPT_INT32,
+	OPT_UINT32,
+	OPT_OCTAL,
+	OPT_MIB,  /* bytes, written in MiB or with a suffix */
+	OPT_SIZE, /* bytes, written with or without a suffix */
+	OPT_STRING,
+	OPT_LIST, /* repeatable, comma separated */
+	OPT_XDP_MODE,
+	OPT_LOG_LEVEL,
+	OPT_FILE,     /* --config */
+	OPT_EXTENDED, /* memcached's -o */
+	OPT_ACTION,   /* prints something and leaves */
+	OPT_IGNORED,  /* memcached's, no effect here: one warning */
+	OPT_REFUSED,  /* memcached's, unsafe to ignore: no start */
+};
+
+/* Room for one "why not" of a check. */
+#define CONFIG_WHY_MAX 256
+
+struct config_option {
+	const char *section; /* group in the file and in --help; NULL: command line only */
+	const char *name;    /* in the file */
+	const char *long_name;
+	char flag; /* 0: none */
+	enum option_type type;
+	size_t offset;	      /* in struct config */
+	const char *fallback; /* the default, as text; NULL: 0, false or empty */
+	const char *arg;      /* how --help names the argument; NULL: takes none */
+	int64_t min;
+	int64_t max;
+	/* Further check of a string or list item; writes the reason and what to write instead. */
+	bool (*check)(const char *text, char why[CONFIG_WHY_MAX]);
+	const char *help; /* for ignored and refused ones: the reason */
+};
+
+extern const struct config_option config_options[];
+extern const uint32_t config_option_cnt;
+#define CONFIG_OPTION_MAX 80
+
+/* What -o may hold: memcached's suboptions. */
+struct config_suboption {
+	const char *name;
+	bool refused;	     /* TLS: unsafe to ignore */
+	const char *maps_to; /* long name of the option it sets; NULL: accepted without effect */
+};
+
+extern const struct config_suboption config_suboptions[];
+extern const uint32_t config_suboption_cnt;
+
+/* Strings a configuration owns, and where each option's value came from. */
+struct config_memory {
+	struct config_string *strings;
+	const char *source[CONFIG_OPTION_MAX]; /* NULL: the default */
+	uint32_t layer[CONFIG_OPTION_MAX];     /* which layer set it last; 0: the default */
+};
+
+/* A configuration being built, layer on layer: defaults, file, conf.d files, command line. */
+struct config_build {
+	struct config *config;
+	struct config_sink sink;
+	uint32_t layer;
+	uint32_t error_cnt;
+	const struct config_option *action; /* the first of --help, --version, --license */
+	bool warned[CONFIG_OPTION_MAX];
+	bool sub_warned[CONFIG_OPTION_MAX];
+};
+
+/* Where a value stands: `what` is what the user wrote ("-m", "network.port"), `source` the file and
+ * line. */
+struct config_where {
+	const char *source;
+	const char *what;
+};
+
+__attribute__((format(printf, 2, 3))) void build_error(struct config_build *b, const char *fmt,
+						       ...);
+__attribute__((format(printf, 2, 3))) void build_warn(struct config_build *b, const char *fmt, ...);
+/* A copy that lives as long as the configuration; NULL when out of memory (reported). */
+const char *build_string(struct config_build *b, const char *text);
+
+/* Sets an option from text; text NULL when it takes none. */
+void build_set(struct config_build *b, const struct config_option *option, const char *text,
+	       const struct config_where *where);
+/* The default of every option. */
+void build_defaults(struct config_build *b);
+
+/* By long name (case and '_' / '-' do not matter), by flag, by section and name; NULL: no such
+ * option. */
+const struct config_option *option_by_long(const char *name);
+const struct config_option *option_by_flag(char flag);
+const struct config_option *option_by_name(const char *section, const char *name);
+/* The known name nearest to a mistyped one; NULL: none is near. Looks at long names, or at -o
+ * names. */
+const char *option_nearest(const char *name, bool suboption);
+
+/* Layers: each returns after counting its mistakes in b->error_cnt. build_flags: source NULL is the
+ * command line. */
+void build_flags(struct config_build *b, int argc, char **argv, const char *source);
+void build_file(struct config_build *b, const char *path);
+void build_finish(struct config_build *b, bool checking);
+
+/* One -l item in canonical form: "host", "host:port", "[v6]", "[v6]:port" or "*". False: why says
+ * what is wrong. */
+bool config_listen_parse(const char *text, char *ret, size_t ret_size, char why[CONFIG_WHY_MAX]);
+
+/* The answer to --help, --version or --license, on standard output. */
+void config_print_action(const struct config_option *action);
+
+#endif
