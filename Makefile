@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# xdpcache: one Makefile, sections in pipeline order: abi -> bpf object -> skeleton -> user objects -> programs -> tests.
+# xdpcache: one Makefile, sections in pipeline order: abi -> bpf object -> skeleton -> user objects
+# -> programs -> tests.
 # Everything built lands in build/. `make help` lists the targets.
 
 SHELL := /bin/bash
@@ -25,15 +26,15 @@ msg = @printf '  %-8s %s\n' '$(1)' '$(2)'
 WARN := -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wwrite-strings
 CPPFLAGS := -D_GNU_SOURCE -DXC_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(B)
 CFLAGS := -std=gnu17 -O2 -g $(WARN) -fno-strict-aliasing -fstack-protector-strong
-SANFLAGS := -std=gnu17 -O1 -g $(WARN) -fno-strict-aliasing -fsanitize=address,undefined -fno-omit-frame-pointer \
-	-fno-sanitize-recover=all
+SANFLAGS := -std=gnu17 -O1 -g $(WARN) -fno-strict-aliasing \
+	-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all
 DEPFLAGS = -MMD -MP
 LIBS := -lbpf -lelf -lz -lconfig -ljansson -lcap-ng -lseccomp -lsystemd -lxxhash -lpthread
 
 .PHONY: all
 all: $(B)/xdpcache.bpf.o $(B)/xdpcached $(B)/xdpcache bench-programs
 
-# --- bpf object and skeleton -------------------------------------------------------------------------------------
+# --- bpf object and skeleton ----------------------------------------------------------------------
 BPF_CFLAGS := -std=gnu17 -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Iinclude -Ibpf \
 	-I/usr/include/$(shell uname -m)-linux-gnu
 
@@ -51,7 +52,7 @@ $(B)/fastpath.skel.h: $(B)/xdpcache.bpf.o
 	$(call msg,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name fastpath_bpf > $@
 
-# --- user objects ------------------------------------------------------------------------------------------------
+# --- user objects ---------------------------------------------------------------------------------
 USER_SRC := $(filter-out user/main.c,$(wildcard user/*.c user/*/*.c))
 USER_OBJ := $(USER_SRC:%.c=$(B)/obj/%.o)
 ASAN_OBJ := $(USER_SRC:%.c=$(B)/asan/%.o)
@@ -84,7 +85,7 @@ $(B)/xdpcache: $(CLI_OBJ) $(B)/libxdpcache.a
 	$(call msg,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $^ $(LIBS) -o $@
 
-# --- benchmarks: bench/<name>.c -> build/bench/<name>, bench/<name>/*.c -> build/bench/<name> -----------------------
+# --- benchmarks: bench/<name>.c -> build/bench/<name>, bench/<name>/*.c -> build/bench/<name> -----
 BENCH_ONE := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
 BENCH_DIR := $(sort $(patsubst bench/%/,$(B)/bench/%,$(dir $(wildcard bench/*/*.c))))
 .PHONY: bench-programs
@@ -103,14 +104,15 @@ $(1): $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/$(notdir $(1))/*.c)) $(B)/lib
 endef
 $(foreach d,$(BENCH_DIR),$(eval $(call bench_dir_rule,$(d))))
 
-# --- tests -------------------------------------------------------------------------------------------------------
+# --- tests ----------------------------------------------------------------------------------------
 # tests/unit/test_*.c: ASan+UBSan, cmocka, no root. tests/bpf/test_*.c: root, BPF_PROG_TEST_RUN.
 TESTLIB_SRC := $(wildcard tests/lib/*.c)
 UNIT_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 ROOT_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bpf/test_*.c tests/parity/test_*.c \
 	tests/coherence/test_*.c))
 
-$(UNIT_BIN): $(B)/tests/%: $(B)/asan/tests/%.o $(TESTLIB_SRC:%.c=$(B)/asan/%.o) $(B)/libxdpcache_asan.a
+$(UNIT_BIN): $(B)/tests/%: $(B)/asan/tests/%.o $(TESTLIB_SRC:%.c=$(B)/asan/%.o) \
+		$(B)/libxdpcache_asan.a
 	$(call msg,LINK,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(SANFLAGS) $^ $(LIBS) -lcmocka -lm -o $@
@@ -124,14 +126,14 @@ $(B)/obj/tests/%.o: CPPFLAGS += -Itests
 .PHONY: test-programs
 test-programs: $(UNIT_BIN) $(ROOT_BIN)
 
-# --- packages ----------------------------------------------------------------------------------------
+# --- packages -------------------------------------------------------------------------------------
 # Root gets what is missing installed; anyone else is told. NO_DEPS=1: neither.
 # A second make follows wherever packages may have come in: this one has looked for tools already.
 deps = $(if $(NO_DEPS),true,tools/deps.sh $(1))
 JOBS ?= $(shell nproc)
 phase = +$(Q)$(MAKE) --no-print-directory -j$(JOBS) $(1)
 
-# --- running tests: docs/testing.md -------------------------------------------------------------------
+# --- running tests: docs/testing.md ---------------------------------------------------------------
 ## test: install what is missing, build, run every suite this machine can run (root: all of them)
 .PHONY: test
 test:
@@ -161,7 +163,7 @@ check-bpf: all test-programs
 check-net: all test-programs
 	$(Q)tools/run_tests.sh --suite protocol --suite net
 
-## check-vm, vmtest: the packet tests on other kernels in a virtual machine (KERNEL=6.1 for one); root
+## check-vm, vmtest: packet tests on other kernels in virtual machines (KERNEL=6.1: that one); root
 .PHONY: vmtest vmtest-kernels
 check-vm vmtest: all test-programs vmtest-kernels
 	$(Q)vmtest/run $(if $(KERNEL),--kernel $(KERNEL))
@@ -170,13 +172,18 @@ check-vm vmtest: all test-programs vmtest-kernels
 vmtest-kernels:
 	$(Q)vmtest/fetch.sh || true
 
-## lint: layers, style, cppcheck, shellcheck
+## lint: layers, style, format, cppcheck, shellcheck
 .PHONY: lint
 lint:
 	$(Q)tools/lint.sh
 
-# --- showing and measuring ----------------------------------------------------------------------------
-## run: a demonstration: two namespaces, a veth pair, the daemon, real traffic; TRACE=FILE replays one
+## fmt: rewrites C files the way .clang-format says
+.PHONY: fmt
+fmt:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+# --- showing and measuring ------------------------------------------------------------------------
+## run: a demonstration: two namespaces, a veth pair, the daemon, traffic (TRACE=FILE); root
 .PHONY: run
 run:
 	$(Q)$(call deps,build)
@@ -188,7 +195,7 @@ run:
 bench: all
 	$(Q)$(B)/bench/packet $(BENCH_ARGS)
 
-# --- installing ---------------------------------------------------------------------------------------
+# --- installing -----------------------------------------------------------------------------------
 ## install: into $(DESTDIR)$(PREFIX); PREFIX is /usr/local unless given
 .PHONY: install uninstall
 install: $(B)/xdpcached $(B)/xdpcache $(B)/xdpcache.bpf.o

@@ -16,7 +16,8 @@ cd "$(dirname "$0")/.." || exit 1
 
 usage() {
 	cat <<-EOF
-	usage: tools/run_tests.sh [--suite NAME]... [--only PATTERN] [--list] [--long] [--budget TIME]
+	usage: tools/run_tests.sh [--suite NAME]... [--only PATTERN] [--list]
+	                          [--long [--budget TIME]]
 	  --suite NAME    run this suite only (may be given again)
 	  --only PATTERN  run the programs whose suite/name holds this shell pattern
 	  --list          print what would run
@@ -190,7 +191,8 @@ run_one() {
 	running_pid=$!
 	if [ -t 1 ]; then
 		while kill -0 "$running_pid" 2>/dev/null; do
-			progress "  ....  $label $((SECONDS - started)) s  [$passed passed, $failed failed]"
+			progress "  ....  $label $((SECONDS - started)) s" \
+				"[$passed passed, $failed failed]"
 			sleep 0.2
 		done
 		progress

@@ -44,16 +44,17 @@ status=$?
 
 # Everyone but this shell; zombies are nobody's leak once we are gone.
 left_processes() {
-	local dir state
+	local dir state line own_line
+	own_line=$(tr '\0' ' ' </proc/1/cmdline | cut -c1-120)
 	for dir in /proc/[0-9]*; do
 		[ "${dir#/proc/}" -eq $$ ] && continue
 		state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "$dir/status" 2>/dev/null)
 		# gone meanwhile, or the subshell that asks
 		case $state in '' | Z) continue ;; esac
-		[ "$(readlink "$dir/exe" 2>/dev/null)" = "$(readlink /proc/1/exe)" ] &&
-			[ "$(tr '\0' ' ' <"$dir/cmdline")" = "$(tr '\0' ' ' </proc/1/cmdline)" ] && continue
-		printf 'process %s: %s\n' "${dir#/proc/}" \
-			"$(tr '\0' ' ' <"$dir/cmdline" 2>/dev/null | cut -c1-120)"
+		line=$(tr '\0' ' ' 2>/dev/null <"$dir/cmdline" | cut -c1-120)
+		# this shell's own child, which runs the loop
+		[ "$line" = "$own_line" ] && continue
+		printf 'process %s: %s\n' "${dir#/proc/}" "$line"
 	done
 }
 

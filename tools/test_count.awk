@@ -84,7 +84,8 @@ kind == "cmocka" {
 		name = substr(name, 1, RSTART - 1)
 	}
 	points++
-	result(failed ? "fail" : skipped ? "skip" : "pass", name == "" ? "test " points : name, reason)
+	what = failed ? "fail" : skipped ? "skip" : "pass"
+	result(what, name == "" ? "test " points : name, reason)
 }
 
 END {
@@ -97,7 +98,8 @@ END {
 
 	if (kind != "cmocka" && points > 0) {
 		if (!planned || plan != points)
-			result("fail", program, planned ? "planned " plan " tests, ran " points : "no plan")
+			result("fail", program,
+			       planned ? "planned " plan " tests, ran " points : "no plan")
 		else if (status != 0 && !count["fail"])
 			result("fail", program, ending() " though every test passed")
 	} else if (ran == 0 && status == 4) {

@@ -63,7 +63,8 @@ static void good_two(void **s) { (void)s; }
 static void no_such_thing(void **s) { (void)s; puts("SKIP: the moon is not full"); skip(); }
 int main(void)
 {
-	const struct CMUnitTest a[] = { cmocka_unit_test(good_one), cmocka_unit_test(no_such_thing) };
+	const struct CMUnitTest a[] = { cmocka_unit_test(good_one),
+					cmocka_unit_test(no_such_thing) };
 	const struct CMUnitTest b[] = { cmocka_unit_test(good_two) };
 	return cmocka_run_group_tests(a, NULL, NULL) + cmocka_run_group_tests(b, NULL, NULL);
 }
@@ -165,7 +166,7 @@ if [ "$(id -u)" -eq 0 ] && unshare --mount --net --pid --fork true 2>/dev/null; 
 	run --suite net
 	check "left_namespace_fails" fails_with "network namespace xctleak"
 	check "left_namespace_is_gone" test ! -e /run/netns/xctleak
-	program net/test_leak.sh <<<'ip link add xctleak type dummy || ip link add xctleak type veth'
+	program net/test_leak.sh <<<'ip link add xctleak type veth peer name xctpeer'
 	run --suite net
 	check "left_interface_fails" fails_with "interface xctleak"
 	program net/test_leak.sh <<<'mkdir /sys/fs/bpf/xdpcache'
