@@ -7,7 +7,7 @@
  * Units     as the field names say; sizes in bytes.
  * Errors    config_load prints what is wrong, where, and what to write instead, and returns
  *           -EINVAL.
- * Layers    defaults, then the file (libconfig syntax, or memcached.conf's lines of flags), then the
+ * Layers    defaults, then the file (libconfig, or memcached.conf's lines of flags), then the
  *           files of conf.d/ beside it in order of name, then the command line. A list in a later
  *           layer replaces the earlier one's.
  * Owner     immutable after start; a reload builds a new one. Its strings live until config_fini.
