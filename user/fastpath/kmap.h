@@ -46,6 +46,7 @@ struct kmap_item {
 	uint32_t flags;
 	uint64_t expire_ns;
 	uint64_t cas;
+	uint32_t flush_gen; /* of the store when the item was judged live */
 };
 
 int kmap_new(const struct kmap_options *options, struct kmap **ret);
@@ -68,18 +69,31 @@ int kmap_remove(struct kmap *kmap, uint32_t idx);
 uint32_t kmap_release(struct kmap *kmap, uint32_t removed_before);
 uint32_t kmap_removed_cnt(const struct kmap *kmap);
 
-/* Every entry becomes unservable at once (flush_all); O(1). */
-void kmap_flush(struct kmap *kmap);
+/* From the return on only entries of this generation are served (flush_all); O(1). */
+void kmap_flush(struct kmap *kmap, uint32_t flush_gen);
 
-/* Adoption: empties entries that are torn or name bytes outside the log, and forgets the places of
- * an earlier process that `keep` does not recognise; kept ones are found again under the hash it
- * returns. */
-int kmap_adopt(struct kmap *kmap, bool (*keep)(void *ctx, const struct xc_entry *entry, uint64_t *ret_hash), void *ctx);
+/*
+ * Adoption of an earlier process's places. Entries that are torn, name bytes outside the log, or
+ * that keep() does not recognise are emptied; xc_hot elements that name no kept entry are
+ * deleted. keep() returns the store's hash of the key. The emptied places are free after a grace
+ * period and kmap_release().
+ */
+int kmap_adopt(struct kmap *kmap,
+	       bool (*keep)(void *ctx, struct span key, const struct xc_entry *entry,
+			    uint64_t *ret_hash),
+	       void *ctx);
 
 uint32_t kmap_used_cnt(const struct kmap *kmap);
 uint32_t kmap_entry_cnt(const struct kmap *kmap);
-/* Key bytes of a place in use; false if it is free. Promoter thread. */
-bool kmap_key(struct kmap *kmap, uint32_t idx, char ret_key[XC_KEY_MAX], uint8_t *ret_len, uint64_t *ret_hash);
+/* What a place holds; promoter thread. The key stays valid until the place is removed. */
+enum kmap_state {
+	KMAP_FREE,
+	KMAP_VACANT, /* has a key, serves nothing */
+	KMAP_SERVING,
+};
+
+enum kmap_state kmap_state(const struct kmap *kmap, uint32_t idx, struct span *ret_key,
+			   uint64_t *ret_hash);
 /* Sampled kernel hits of the entry so far (multiply by 1 << XC_HIT_SHIFT). */
 uint32_t kmap_hits(const struct kmap *kmap, uint32_t idx);
 

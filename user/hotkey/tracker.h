@@ -34,7 +34,7 @@ struct hot_key {
 	char key[XC_KEY_MAX];
 	uint8_t key_len;
 	uint64_t hash;
-	double read_rate;  /* requests a second */
+	double read_rate; /* requests a second */
 	double write_rate;
 };
 

@@ -271,7 +271,8 @@ bool store_find_slot(struct store *store, const struct index_lock *lock, struct 
 	return false;
 }
 
-bool store_find(struct store_thread *t, struct span key, uint64_t hash, struct item_view *ret)
+static bool look_up(struct store_thread *t, struct span key, uint64_t hash, bool is_access,
+		    struct item_view *ret)
 {
 	struct store *store = t->store;
 	uint32_t flush_gen = atomic_load(&store->flush_gen);
@@ -281,23 +282,31 @@ bool store_find(struct store_thread *t, struct span key, uint64_t hash, struct i
 
 	if (found) {
 		uint64_t loc = index_slot_loc(&slot);
-		struct item_header *item = item_at(store->pool.base, loc);
 		uint32_t freq = index_slot_freq(&slot);
 
 		if (item_is_flushed(store, loc)) {
 			found = false;
-		} else if (item_expire_ds(item) &&
-			   item_is_expired(item, clock_now_ns(store->options.clock))) {
+		} else if (!item_is_live(store, loc)) {
 			store_unlink(t, &slot, hash, STORE_CHANGE_EXPIRE);
 			found = false;
 		} else {
 			item_view_fill(store, loc, flush_gen, ret);
-			if (freq < INDEX_FREQ_MAX)
+			if (is_access && freq < INDEX_FREQ_MAX)
 				index_slot_set_freq(&slot, freq + 1);
 		}
 	}
 	index_unlock(&lock);
 	return found;
+}
+
+bool store_find(struct store_thread *t, struct span key, uint64_t hash, struct item_view *ret)
+{
+	return look_up(t, key, hash, true, ret);
+}
+
+bool store_peek(struct store_thread *t, struct span key, uint64_t hash, struct item_view *ret)
+{
+	return look_up(t, key, hash, false, ret);
 }
 
 void store_note_hits(struct store_thread *t, struct span key, uint64_t hash, uint32_t hits)

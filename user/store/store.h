@@ -133,6 +133,8 @@ uint64_t store_hash(const struct store *store, struct span key);
 /* Borrowed view of a live item; false when absent, expired or flushed. Counts as an access for
  * eviction. */
 bool store_find(struct store_thread *t, struct span key, uint64_t hash, struct item_view *ret);
+/* The same without counting as an access: for listings. */
+bool store_peek(struct store_thread *t, struct span key, uint64_t hash, struct item_view *ret);
 /* The part of a value that holds byte `offset` (< value_len), up to the part's end. */
 struct span store_value_part(const struct store *store, const struct item_view *view,
 			     uint64_t offset);

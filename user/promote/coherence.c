@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * This file is docs/coherence.md and nothing else.
+ */
+#include "promote/coherence.h"
+
+bool coherence_item(const struct kmap *kmap, const struct item_view *view, struct kmap_item *ret)
+{
+	if (!view->value)
+		return false;
+	*ret = (struct kmap_item){
+		.key = view->key,
+		.value = span_of(view->value, view->value_len),
+		.flags = view->flags,
+		.expire_ns = view->expire_ns,
+		.cas = view->cas,
+		.flush_gen = view->flush_gen,
+	};
+	return kmap_fits(kmap, ret);
+}
+
+/* The store has switched its index already; nobody has been told of the write yet. */
+static void on_change(void *ctx, struct store_event *event)
+{
+	struct kmap *kmap = ctx;
+	struct kmap_item item;
+	uint32_t idx;
+
+	if (!event->old_item || !event->old_item->resident ||
+	    !kmap_find(kmap, event->old_item->key, event->hash, &idx))
+		return;
+	if (event->new_item && coherence_item(kmap, event->new_item, &item)) {
+		kmap_switch(kmap, idx, &item);
+		event->keep_resident = true;
+	} else {
+		kmap_vacate(kmap, idx);
+	}
+}
+
+static void on_flush(void *ctx, uint32_t flush_gen)
+{
+	kmap_flush(ctx, flush_gen);
+}
+
+struct store_watcher coherence_watcher(struct kmap *kmap)
+{
+	return (struct store_watcher){ .on_change = on_change, .on_flush = on_flush, .ctx = kmap };
+}

@@ -1,0 +1,606 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One round: drain samples -> note what the kernel answered -> mend vacant places -> ask the
+ * policy -> demote, promote, pin -> one grace period for all places given up -> publish the list.
+ */
+#include "promote/promoter.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "fastpath/kmap.h"
+#include "hotkey/tracker.h"
+#include "promote/coherence.h"
+#include "promote/policy.h"
+#include "store/store.h"
+
+#define ROUND_MS 100
+#define CANDIDATES 1024
+#define ROWS_MAX 1024
+#define PINS_MAX 256
+/* A vacant place waits this long for its key to come back (delete, then set from the database). */
+#define VACANT_STAY_MS 1000
+/* Kernel rates are smoothed over about ten rounds. */
+#define RATE_KEEP 0.9
+
+struct pin {
+	char key[XC_KEY_MAX];
+	uint8_t key_len;
+	const char *why; /* why it is not resident; NULL: it is */
+};
+
+/* A place in use. */
+struct resident {
+	uint32_t idx;
+	uint32_t hits_seen;
+	double kernel_rate;
+	double read_rate; /* what the daemon still sees of it */
+	double write_rate;
+	uint64_t since_ns;
+	uint64_t vacant_ns; /* 0: serving */
+	bool pinned;
+};
+
+struct promoter {
+	struct promoter_options options;
+	struct store_thread *thread;
+	pthread_t pthread;
+	_Atomic bool stop;
+
+	/* the round's own */
+	struct resident *residents;
+	uint32_t resident_cnt;
+	uint32_t *resident_at; /* place -> index in residents */
+	struct policy_resident *policy_residents;
+	struct hot_key *hot;
+	struct policy_candidate *candidates;
+	uint32_t *candidate_hot; /* candidate -> index in hot */
+	uint32_t hot_cnt, candidate_cnt;
+	uint64_t last_ns;
+	uint32_t released; /* places of the kmap known to be free again */
+
+	/* shared, under lock */
+	pthread_mutex_t lock;
+	pthread_cond_t wake, done;
+	uint64_t round;
+	bool asked;
+	struct pin pins[PINS_MAX];
+	uint32_t pin_cnt;
+	struct promoter_row *rows;
+	uint32_t row_cnt;
+};
+
+/* --- places --- */
+
+struct target {
+	struct promoter *promoter;
+	uint32_t idx;
+};
+
+static bool serve(void *ctx, const struct item_view *view)
+{
+	const struct target *target = ctx;
+	struct kmap *kmap = target->promoter->options.kmap;
+	struct kmap_item item;
+
+	if (!coherence_item(kmap, view, &item))
+		return false;
+	kmap_switch(kmap, target->idx, &item);
+	return true;
+}
+
+static void stop_serving(void *ctx)
+{
+	const struct target *target = ctx;
+
+	kmap_vacate(target->promoter->options.kmap, target->idx);
+}
+
+static void resident_add(struct promoter *p, uint32_t idx, uint64_t now_ns)
+{
+	p->resident_at[idx] = p->resident_cnt;
+	p->residents[p->resident_cnt++] = (struct resident){
+		.idx = idx,
+		.hits_seen = kmap_hits(p->options.kmap, idx),
+		.since_ns = now_ns,
+	};
+}
+
+/* Gives the place up; false if the map refused, and it stays vacant until the next round. */
+static bool demote(struct promoter *p, uint32_t r)
+{
+	struct target target = { .promoter = p, .idx = p->residents[r].idx };
+	struct span key;
+	uint64_t hash;
+
+	if (kmap_state(p->options.kmap, target.idx, &key, &hash) == KMAP_SERVING)
+		store_drop_resident(p->thread, key, hash, stop_serving, &target);
+	if (kmap_remove(p->options.kmap, target.idx))
+		return false;
+	p->residents[r] = p->residents[--p->resident_cnt];
+	p->resident_at[p->residents[r].idx] = r;
+	return true;
+}
+
+/* NULL: the key is resident now; else why not. */
+static const char *promote(struct promoter *p, struct span key, uint64_t hash, uint64_t now_ns)
+{
+	struct target target = { .promoter = p };
+	struct item_view view;
+	struct kmap_item item;
+	int err;
+
+	if (!store_find(p->thread, key, hash, &view))
+		return "not in the store";
+	if (!coherence_item(p->options.kmap, &view, &item))
+		return "value or key does not fit a datagram the kernel answers";
+	err = kmap_insert(p->options.kmap, key, hash, &target.idx);
+	if (err)
+		return err == -ENOSPC ? "no free place" : "kernel map refused it";
+	err = store_make_resident(p->thread, key, hash, serve, &target);
+	if (err) {
+		kmap_remove(p->options.kmap, target.idx);
+		return "changed while it was being promoted";
+	}
+	resident_add(p, target.idx, now_ns);
+	return NULL;
+}
+
+/* --- steps of a round --- */
+
+static void note_kernel_hits(struct promoter *p, uint64_t now_ns)
+{
+	double elapsed_sec = (double)(now_ns - p->last_ns) / NSEC_PER_SEC;
+
+	for (uint32_t r = 0; r < p->resident_cnt; r++) {
+		struct resident *resident = &p->residents[r];
+		uint32_t hits = kmap_hits(p->options.kmap, resident->idx);
+		uint32_t new_hits = hits - resident->hits_seen;
+		double rate = elapsed_sec > 0
+				      ? ((double)new_hits * (1 << XC_HIT_SHIFT)) / elapsed_sec
+				      : 0;
+		struct span key;
+		uint64_t hash;
+
+		resident->hits_seen = hits;
+		resident->kernel_rate = RATE_KEEP * resident->kernel_rate + (1 - RATE_KEEP) * rate;
+		resident->read_rate = resident->write_rate = 0;
+		if (new_hits > 0 &&
+		    kmap_state(p->options.kmap, resident->idx, &key, &hash) != KMAP_FREE)
+			store_note_hits(p->thread, key, hash, new_hits);
+	}
+	p->last_ns = now_ns;
+}
+
+/* Places that a delete, an eviction or an oversized value emptied: serve again, or give up. */
+static void mend_vacant(struct promoter *p, uint64_t now_ns)
+{
+	for (uint32_t r = p->resident_cnt; r > 0; r--) {
+		struct resident *resident = &p->residents[r - 1];
+		struct target target = { .promoter = p, .idx = resident->idx };
+		struct span key;
+		uint64_t hash;
+
+		if (kmap_state(p->options.kmap, resident->idx, &key, &hash) != KMAP_VACANT) {
+			resident->vacant_ns = 0;
+			continue;
+		}
+		if (store_make_resident(p->thread, key, hash, serve, &target) == 0) {
+			resident->vacant_ns = 0;
+			continue;
+		}
+		if (resident->vacant_ns == 0)
+			resident->vacant_ns = now_ns;
+		if (now_ns - resident->vacant_ns >= VACANT_STAY_MS * NSEC_PER_MSEC)
+			demote(p, r - 1);
+	}
+}
+
+static void gather(struct promoter *p)
+{
+	p->hot_cnt = tracker_top(p->options.tracker, p->hot, CANDIDATES);
+	p->candidate_cnt = 0;
+	for (uint32_t h = 0; h < p->hot_cnt; h++) {
+		struct span key = span_of(p->hot[h].key, p->hot[h].key_len);
+		uint32_t idx;
+
+		if (kmap_find(p->options.kmap, key, p->hot[h].hash, &idx)) {
+			struct resident *resident = &p->residents[p->resident_at[idx]];
+
+			resident->read_rate = p->hot[h].read_rate;
+			resident->write_rate = p->hot[h].write_rate;
+			continue;
+		}
+		p->candidates[p->candidate_cnt] = (struct policy_candidate){
+			.read_rate = p->hot[h].read_rate,
+			.write_rate = p->hot[h].write_rate,
+		};
+		p->candidate_hot[p->candidate_cnt++] = h;
+	}
+}
+
+static int descending(const void *a, const void *b)
+{
+	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+
+	return left < right ? 1 : left > right ? -1 : 0;
+}
+
+static void apply_policy(struct promoter *p, uint64_t now_ns)
+{
+	struct policy_actions actions;
+	struct policy_input input = {
+		.candidates = p->candidates,
+		.candidate_cnt = p->candidate_cnt,
+		.residents = p->policy_residents,
+		.resident_cnt = p->resident_cnt,
+		.entry_max = p->options.entry_max,
+		.threshold = p->options.threshold,
+	};
+
+	for (uint32_t r = 0; r < p->resident_cnt; r++) {
+		const struct resident *resident = &p->residents[r];
+
+		p->policy_residents[r] = (struct policy_resident){
+			.rate = resident->kernel_rate + resident->read_rate,
+			.stay_ms = (now_ns - resident->since_ns) / NSEC_PER_MSEC,
+			.pinned = resident->pinned,
+		};
+	}
+	policy_pick(&input, &actions);
+	/* From the highest index down: demote() fills a hole with the last one. */
+	qsort(actions.demote, actions.demote_cnt, sizeof(actions.demote[0]), descending);
+	for (uint32_t i = 0; i < actions.demote_cnt; i++)
+		demote(p, actions.demote[i]);
+	for (uint32_t i = 0; i < actions.promote_cnt; i++) {
+		const struct hot_key *hot = &p->hot[p->candidate_hot[actions.promote[i]]];
+
+		promote(p, span_of(hot->key, hot->key_len), hot->hash, now_ns);
+	}
+}
+
+static void apply_pins(struct promoter *p, uint64_t now_ns)
+{
+	for (uint32_t r = 0; r < p->resident_cnt; r++)
+		p->residents[r].pinned = false;
+	pthread_mutex_lock(&p->lock);
+	for (uint32_t i = 0; i < p->pin_cnt; i++) {
+		struct pin *pin = &p->pins[i];
+		struct span key = span_of(pin->key, pin->key_len);
+		uint64_t hash = store_hash(p->options.store, key);
+		uint32_t idx;
+
+		pin->why = NULL;
+		if (!kmap_find(p->options.kmap, key, hash, &idx))
+			pin->why = promote(p, key, hash, now_ns);
+		if (kmap_find(p->options.kmap, key, hash, &idx))
+			p->residents[p->resident_at[idx]].pinned = true;
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* --- the list --- */
+
+static void row_of_resident(struct promoter *p, const struct resident *resident,
+			    struct promoter_row *row)
+{
+	struct item_view view;
+	struct span key = { 0 };
+	uint64_t hash = 0;
+	enum kmap_state state = kmap_state(p->options.kmap, resident->idx, &key, &hash);
+
+	*row = (struct promoter_row){
+		.key_len = (uint8_t)key.len,
+		.read_rate = resident->read_rate,
+		.write_rate = resident->write_rate,
+		.kernel_rate = resident->kernel_rate,
+		.resident = state == KMAP_SERVING,
+		.pinned = resident->pinned,
+		.why = state != KMAP_SERVING ? "waiting for the key to come back"
+		       : resident->pinned    ? "pinned"
+					     : "hot",
+	};
+	memcpy(row->key, key.ptr, key.len);
+	if (store_peek(p->thread, key, hash, &view))
+		row->value_len = view.value_len;
+}
+
+static const char *why_not(const struct promoter *p, const struct hot_key *hot)
+{
+	const struct policy_candidate candidate = { .read_rate = hot->read_rate,
+						    .write_rate = hot->write_rate };
+
+	if (!p->options.kmap)
+		return "no fast path";
+	if (hot->read_rate < p->options.threshold)
+		return "below the threshold";
+	if (!policy_is_hot(&candidate, p->options.threshold))
+		return "more writes than reads";
+	if (p->resident_cnt >= p->options.entry_max)
+		return "budget used up by hotter keys";
+	return "too large for the kernel, or just became hot";
+}
+
+static int by_rate(const void *a, const void *b)
+{
+	const struct promoter_row *left = a, *right = b;
+	double l = left->read_rate + left->kernel_rate, r = right->read_rate + right->kernel_rate;
+
+	return l < r ? 1 : l > r ? -1 : 0;
+}
+
+static void publish(struct promoter *p)
+{
+	uint32_t cnt = 0;
+
+	pthread_mutex_lock(&p->lock);
+	for (uint32_t r = 0; r < p->resident_cnt && cnt < ROWS_MAX; r++)
+		row_of_resident(p, &p->residents[r], &p->rows[cnt++]);
+	for (uint32_t i = 0; i < p->pin_cnt && cnt < ROWS_MAX; i++) {
+		const struct pin *pin = &p->pins[i];
+		struct promoter_row *row = &p->rows[cnt];
+
+		if (!pin->why)
+			continue;
+		*row = (struct promoter_row){ .key_len = pin->key_len,
+					      .pinned = true,
+					      .why = pin->why };
+		memcpy(row->key, pin->key, pin->key_len);
+		cnt++;
+	}
+	for (uint32_t c = 0; c < p->candidate_cnt && cnt < ROWS_MAX; c++) {
+		const struct hot_key *hot = &p->hot[p->candidate_hot[c]];
+		struct promoter_row *row = &p->rows[cnt];
+		struct span key = span_of(hot->key, hot->key_len);
+		struct item_view view;
+		uint32_t idx;
+
+		if (p->options.kmap && kmap_find(p->options.kmap, key, hot->hash, &idx))
+			continue; /* promoted in this round */
+		*row = (struct promoter_row){
+			.key_len = hot->key_len,
+			.read_rate = hot->read_rate,
+			.write_rate = hot->write_rate,
+			.why = why_not(p, hot),
+		};
+		memcpy(row->key, hot->key, hot->key_len);
+		if (store_peek(p->thread, key, hot->hash, &view))
+			row->value_len = view.value_len;
+		cnt++;
+	}
+	qsort(p->rows, cnt, sizeof(*p->rows), by_rate);
+	p->row_cnt = cnt;
+	p->round++;
+	pthread_cond_broadcast(&p->done);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* Without a fast path there is nothing to promote into; what is hot is still worth knowing. */
+static void gather_all(struct promoter *p)
+{
+	p->hot_cnt = tracker_top(p->options.tracker, p->hot, CANDIDATES);
+	p->candidate_cnt = p->hot_cnt;
+	for (uint32_t h = 0; h < p->hot_cnt; h++)
+		p->candidate_hot[h] = h;
+}
+
+static void run_round(struct promoter *p)
+{
+	uint64_t now_ns = clock_now_ns(p->options.clock);
+	uint32_t removed;
+
+	tracker_drain(p->options.tracker);
+	if (!p->options.kmap) {
+		gather_all(p);
+		publish(p);
+		return;
+	}
+	note_kernel_hits(p, now_ns);
+	mend_vacant(p, now_ns);
+	gather(p);
+	apply_policy(p, now_ns);
+	apply_pins(p, now_ns);
+	publish(p);
+	removed = kmap_removed_cnt(p->options.kmap);
+	if (removed != p->released) {
+		store_offline(p->thread);
+		p->options.grace(p->options.grace_ctx);
+		store_online(p->thread);
+		kmap_release(p->options.kmap, removed);
+		p->released = removed;
+	}
+}
+
+static void *promoter_main(void *arg)
+{
+	struct promoter *p = arg;
+
+	while (!atomic_load(&p->stop)) {
+		struct timespec until;
+
+		store_online(p->thread);
+		run_round(p);
+		store_offline(p->thread);
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += ROUND_MS * (long)NSEC_PER_MSEC;
+		until.tv_sec += until.tv_nsec / (long)NSEC_PER_SEC;
+		until.tv_nsec %= (long)NSEC_PER_SEC;
+		pthread_mutex_lock(&p->lock);
+		if (!p->asked && !atomic_load(&p->stop))
+			pthread_cond_timedwait(&p->wake, &p->lock, &until);
+		p->asked = false;
+		pthread_mutex_unlock(&p->lock);
+	}
+	return NULL;
+}
+
+/* --- life --- */
+
+static void promoter_free(struct promoter *p)
+{
+	store_thread_free(p->thread);
+	alloc_free(p->residents);
+	alloc_free(p->resident_at);
+	alloc_free(p->policy_residents);
+	alloc_free(p->hot);
+	alloc_free(p->candidates);
+	alloc_free(p->candidate_hot);
+	alloc_free(p->rows);
+	pthread_mutex_destroy(&p->lock);
+	pthread_cond_destroy(&p->wake);
+	pthread_cond_destroy(&p->done);
+	alloc_free(p);
+}
+
+static void adopt_residents(struct promoter *p)
+{
+	uint64_t now_ns = clock_now_ns(p->options.clock);
+
+	for (uint32_t idx = 0; idx < kmap_entry_cnt(p->options.kmap); idx++) {
+		struct span key;
+		uint64_t hash;
+
+		if (kmap_state(p->options.kmap, idx, &key, &hash) != KMAP_FREE)
+			resident_add(p, idx, now_ns);
+	}
+}
+
+int promoter_start(const struct promoter_options *options, struct promoter **ret)
+{
+	uint32_t places = options->kmap ? kmap_entry_cnt(options->kmap) : 1;
+	struct promoter *p = alloc_zero(1, sizeof(*p));
+	pthread_condattr_t attr;
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	p->options = *options;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->wake, &attr);
+	pthread_cond_init(&p->done, &attr);
+	pthread_condattr_destroy(&attr);
+	p->thread = store_thread_new(options->store);
+	p->residents = alloc_zero(places, sizeof(*p->residents));
+	p->resident_at = alloc_zero(places, sizeof(*p->resident_at));
+	p->policy_residents = alloc_zero(places, sizeof(*p->policy_residents));
+	p->hot = alloc_zero(CANDIDATES, sizeof(*p->hot));
+	p->candidates = alloc_zero(CANDIDATES, sizeof(*p->candidates));
+	p->candidate_hot = alloc_zero(CANDIDATES, sizeof(*p->candidate_hot));
+	p->rows = alloc_zero(ROWS_MAX, sizeof(*p->rows));
+	if (!p->thread || !p->residents || !p->resident_at || !p->policy_residents || !p->hot ||
+	    !p->candidates || !p->candidate_hot || !p->rows) {
+		promoter_free(p);
+		return -ENOMEM;
+	}
+	store_offline(p->thread);
+	if (options->kmap)
+		adopt_residents(p);
+	p->last_ns = clock_now_ns(options->clock);
+	err = pthread_create(&p->pthread, NULL, promoter_main, p);
+	if (err) {
+		promoter_free(p);
+		return -err;
+	}
+	pthread_setname_np(p->pthread, "xc-promote");
+	*ret = p;
+	return 0;
+}
+
+void promoter_stop(struct promoter *p)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	atomic_store(&p->stop, true);
+	pthread_cond_signal(&p->wake);
+	pthread_mutex_unlock(&p->lock);
+	pthread_join(p->pthread, NULL);
+	promoter_free(p);
+}
+
+/* --- pins --- */
+
+static uint32_t pin_find(const struct promoter *p, struct span key)
+{
+	uint32_t i = 0;
+
+	while (i < p->pin_cnt && !span_equal(key, span_of(p->pins[i].key, p->pins[i].key_len)))
+		i++;
+	return i;
+}
+
+/* Two rounds on: the first may have been half way when the change was made. */
+static void wait_round(struct promoter *p)
+{
+	uint64_t until = p->round + 2;
+	struct timespec limit;
+
+	clock_gettime(CLOCK_MONOTONIC, &limit);
+	limit.tv_sec += 2;
+	while (p->round < until) {
+		p->asked = true;
+		pthread_cond_signal(&p->wake);
+		if (pthread_cond_timedwait(&p->done, &p->lock, &limit))
+			return;
+	}
+}
+
+int promoter_pin(struct promoter *p, struct span key)
+{
+	int err = 0;
+
+	if (key.len == 0 || key.len > XC_KEY_MAX)
+		return -EMSGSIZE;
+	pthread_mutex_lock(&p->lock);
+	if (pin_find(p, key) == p->pin_cnt) {
+		if (p->pin_cnt == PINS_MAX) {
+			err = -ENOSPC;
+		} else {
+			struct pin *pin = &p->pins[p->pin_cnt++];
+
+			*pin = (struct pin){ .key_len = (uint8_t)key.len,
+					     .why = "not looked at yet" };
+			memcpy(pin->key, key.ptr, key.len);
+		}
+	}
+	if (!err)
+		wait_round(p);
+	pthread_mutex_unlock(&p->lock);
+	return err;
+}
+
+int promoter_unpin(struct promoter *p, struct span key)
+{
+	uint32_t i;
+	int err = 0;
+
+	pthread_mutex_lock(&p->lock);
+	i = pin_find(p, key);
+	if (i < p->pin_cnt) {
+		p->pins[i] = p->pins[--p->pin_cnt];
+		wait_round(p);
+	} else {
+		err = -ENOENT;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return err;
+}
+
+uint32_t promoter_list(struct promoter *p, struct promoter_row *rows, uint32_t max)
+{
+	uint32_t cnt;
+
+	pthread_mutex_lock(&p->lock);
+	cnt = p->row_cnt < max ? p->row_cnt : max;
+	memcpy(rows, p->rows, cnt * sizeof(*rows));
+	pthread_mutex_unlock(&p->lock);
+	return cnt;
+}
