@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * command - what each request does.
+ *
+ * Does      carries requests out on the store and writes their replies; keeps memcached's counters;
+ *           holds the delayed flush_all.
+ * Shape     one struct command a server, one struct command_worker a thread.
+ * Units     times in boot-time ns, sizes in bytes.
+ * Errors    what a client sees is in the reply; negative errno only where said.
+ * Owner     borrows store, tracker, clock and hooks for its whole life.
+ * Threads   a worker's functions: its thread alone. command_totals: any thread.
+ * Views     replies may borrow item bytes until command_turn or command_sleep of the same worker:
+ *           send them, or response_detach, before.
+ * Source    memcached doc/protocol.txt; counters: memcached 1.6.18's `stats`.
+ */
+#ifndef XC_COMMAND_COMMAND_H
+#define XC_COMMAND_COMMAND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "hotkey/tracker.h"
+#include "protocol/request.h"
+#include "protocol/response.h"
+#include "store/store.h"
+
+/* What the server is called in `version` and `stats`: clients compare the leading number. */
+#define COMMAND_VERSION "1.6.18-xdpcache-" XC_VERSION
+
+/* X(field): counters of one worker; written by it alone, summed when read. */
+#define COMMAND_COUNTS(X)                                                                          \
+	X(cmd_get)                                                                                 \
+	X(cmd_set)                                                                                 \
+	X(cmd_flush)                                                                               \
+	X(cmd_touch)                                                                               \
+	X(get_hits)                                                                                \
+	X(get_misses)                                                                              \
+	X(get_expired)                                                                             \
+	X(get_flushed)                                                                             \
+	X(delete_misses)                                                                           \
+	X(delete_hits)                                                                             \
+	X(incr_misses)                                                                             \
+	X(incr_hits)                                                                               \
+	X(decr_misses)                                                                             \
+	X(decr_hits)                                                                               \
+	X(cas_misses)                                                                              \
+	X(cas_hits)                                                                                \
+	X(cas_badval)                                                                              \
+	X(touch_hits)                                                                              \
+	X(touch_misses)                                                                            \
+	X(store_too_large)                                                                         \
+	X(store_no_memory)                                                                         \
+	X(idle_kicks)                                                                              \
+	X(bytes_read)                                                                              \
+	X(bytes_written)                                                                           \
+	X(conn_opened)                                                                             \
+	X(conn_closed)                                                                             \
+	X(conn_rejected)                                                                           \
+	X(conn_yields)                                                                             \
+	X(conn_no_memory)  /* closed: no memory to keep what the client does not read */           \
+	X(listen_disabled) /* no descriptor left to accept with */                                 \
+	X(udp_requests)                                                                            \
+	X(udp_refused)	    /* source not in the allowlist, or no client's port */                 \
+	X(udp_malformed)    /* no frame header, or no whole command in it */                       \
+	X(udp_multi_packet) /* part of a request of several datagrams */                           \
+	X(udp_send_dropped) /* the socket took no more */
+
+struct command_counts {
+#define X(field) uint64_t field;
+	COMMAND_COUNTS(X)
+#undef X
+};
+
+/* What the kernel answered in our place. */
+struct command_kernel_counts {
+	uint64_t hits;
+	uint64_t reply_bytes;
+};
+
+/* Set by whoever connects the rooms; each function may be NULL. Called from any worker. */
+struct command_hooks {
+	void *ctx;
+	void (*kernel_counts)(void *ctx, struct command_kernel_counts *ret);
+	/*
+	 * From at_ns on the kernel must serve nothing stored before it; 0: no flush is due any
+	 * more.
+	 */
+	void (*flush_at)(void *ctx, uint64_t at_ns);
+	/* cache_memlimit; negative errno when it cannot be done. */
+	int (*set_memory)(void *ctx, uint64_t bytes);
+	void (*shutdown)(void *ctx, bool graceful);
+};
+
+/* What `stats settings` shows and what commands obey. Strings are borrowed. */
+struct command_settings {
+	uint64_t memory_bytes;
+	uint64_t item_max;
+	uint32_t conn_max;
+	uint32_t thread_cnt;
+	int32_t tcp_port;
+	int32_t udp_port;
+	const char *listen; /* NULL: all addresses */
+	const char *unix_path;
+	uint32_t unix_mode;
+	uint32_t backlog;
+	uint32_t requests_per_event;
+	uint32_t idle_timeout_sec;
+	uint32_t verbosity;
+	bool no_evict;
+	bool no_flush;	     /* -F */
+	bool allow_shutdown; /* -A */
+};
+
+/* One connection, for `stats conns`. */
+struct command_conn {
+	int fd;
+	const char *transport; /* "tcp", "tcp6", "udp", "udp6", "unix" */
+	const char *addr;
+	const char *listen_addr; /* NULL: a listening socket */
+	const char *state;
+	uint64_t idle_sec;
+};
+
+/* Walks every worker's connections; installed by the server, called by any worker. */
+struct command_conns {
+	void (*walk)(void *ctx, void (*emit)(void *emit_ctx, const struct command_conn *conn),
+		     void *emit_ctx);
+	void *ctx;
+};
+
+struct command_options {
+	struct store *store;
+	struct tracker *tracker; /* NULL: hot keys are not tracked */
+	const struct clock *clock;
+	struct command_hooks hooks;
+	struct command_settings settings;
+	struct command_conns conns;
+	uint32_t worker_cnt;
+};
+
+struct command;
+struct command_worker;
+
+int command_new(const struct command_options *options, struct command **ret);
+void command_free(struct command *command); /* NULL-safe; after its workers */
+
+/* Takes a store thread. Called by the thread that will use it, or before that thread starts. */
+int command_worker_new(struct command *command, uint32_t idx, struct command_worker **ret);
+void command_worker_free(struct command_worker *w); /* NULL-safe */
+
+/* Once per turn of the loop: reads the clock, ends views, carries out a flush that is due. */
+void command_turn(struct command_worker *w);
+/* Around a wait for events. */
+void command_sleep(struct command_worker *w);
+void command_wake(struct command_worker *w);
+/* The turn's time. */
+uint64_t command_now_ns(const struct command_worker *w);
+/* When the delayed flush_all is due; 0: none. */
+uint64_t command_flush_at_ns(const struct command_worker *w);
+
+/* The worker's own counters, for what only its server sees. */
+struct command_counts *command_counts(struct command_worker *w);
+
+static inline void command_count(uint64_t *counter, uint64_t n)
+{
+	/* One writer; readers in other threads need whole words, not order. */
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+enum command_next {
+	COMMAND_DONE,
+	COMMAND_MORE,  /* the reply is full: send it, then go on with the keys left in req->keys */
+	COMMAND_CLOSE, /* send what there is, then close */
+};
+
+/*
+ * True if the value of a storage command is to be taken; false: it was answered, skip the value and
+ * its line end.
+ */
+bool command_admit(struct command_worker *w, const struct request *req, struct response *resp);
+/* Carries req out. Storage commands have their value in req->value. */
+enum command_next command_apply(struct command_worker *w, struct request *req,
+				struct response *resp);
+/* False: refused over UDP, being costly, disruptive or a lever for amplification. */
+bool command_fits_udp(const struct request *req);
+
+/* A value that arrives in pieces, written to its place in the store as it comes. */
+struct command_upload {
+	struct request req; /* key in `key` */
+	struct store_pending pending;
+	uint8_t *heap; /* append, prepend: the store wants those whole */
+	uint64_t heap_len;
+	uint8_t key[XC_KEY_MAX];
+};
+
+/* False: answered, skip the value. The upload ends in exactly one finish or abandon otherwise. */
+bool command_upload_start(struct command_worker *w, const struct request *req,
+			  struct command_upload *upload, struct response *resp);
+/* Never more bytes in all than the request's value_len. */
+void command_upload_fill(struct command_worker *w, struct command_upload *upload,
+			 struct span bytes);
+void command_upload_finish(struct command_worker *w, struct command_upload *upload, bool bad_end,
+			   struct response *resp);
+void command_upload_abandon(struct command_worker *w, struct command_upload *upload);
+
+/* Sums of all workers since the start, or since `stats reset`, kernel hits included. */
+void command_totals(struct command *command, struct command_counts *ret);
+uint32_t command_conn_cnt(struct command *command);
+
+#endif

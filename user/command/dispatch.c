@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The server, its workers, and the way from a request's verb to its handler.
+ *
+ * A delayed flush_all is one time, flush_at_ns. Every worker looks at it before each request; the
+ * first that finds it due flushes under the lock and only then clears it, so that no other worker
+ * can serve or store anything in between: it either sees the time and waits for the lock, or sees
+ * that the flush is done. The kernel knows the same time through the hook and serves nothing from
+ * then on, until the flush has moved its entries' generation on.
+ */
+#include "command/impl.h"
+
+#include <errno.h>
+
+#include "base/alloc.h"
+
+#define RELATIVE_MAX_SEC (60 * 60 * 24 * 30)
+/* A time that has passed, and is not "never". */
+#define EXPIRED_NS 1
+
+#define WAIT_STEP_NS (50 * NSEC_PER_MSEC)
+#define WAIT_STEPS   20 /* a second in all */
+
+int command_new(const struct command_options *options, struct command **ret)
+{
+	struct command *command;
+
+	command = alloc_zero(1, sizeof(*command) +
+					options->worker_cnt * sizeof(struct command_worker *));
+	if (!command)
+		return -ENOMEM;
+	command->options = *options;
+	command->start_ns = clock_now_ns(options->clock);
+	atomic_init(&command->flush_at_ns, 0);
+	atomic_init(&command->memory_bytes, options->settings.memory_bytes);
+	atomic_init(&command->verbosity, options->settings.verbosity);
+	pthread_mutex_init(&command->lock, NULL);
+	*ret = command;
+	return 0;
+}
+
+void command_free(struct command *command)
+{
+	if (!command)
+		return;
+	pthread_mutex_destroy(&command->lock);
+	alloc_free(command);
+}
+
+int command_worker_new(struct command *command, uint32_t idx, struct command_worker **ret)
+{
+	struct command_worker *w = alloc_aligned(64, sizeof(*w));
+
+	if (!w)
+		return -ENOMEM;
+	w->command = command;
+	w->idx = idx;
+	w->store = command->options.store;
+	w->thread = store_thread_new(w->store);
+	if (!w->thread) {
+		alloc_free(w);
+		return -ENOMEM;
+	}
+	if (command->options.tracker)
+		w->ring = tracker_ring(command->options.tracker, idx);
+	w->now_ns = clock_now_ns(command->options.clock);
+	pthread_mutex_lock(&command->lock);
+	command->workers[idx] = w;
+	pthread_mutex_unlock(&command->lock);
+	*ret = w;
+	return 0;
+}
+
+void command_worker_free(struct command_worker *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->command->lock);
+	w->command->workers[w->idx] = NULL;
+	command_add_counts(&w->command->gone, &w->counts);
+	pthread_mutex_unlock(&w->command->lock);
+	store_thread_free(w->thread);
+	alloc_free(w);
+}
+
+void command_turn(struct command_worker *w)
+{
+	store_quiesce(w->thread);
+	w->now_ns = clock_now_ns(w->command->options.clock);
+	command_flush_due(w);
+}
+
+void command_sleep(struct command_worker *w)
+{
+	store_offline(w->thread);
+}
+
+void command_wake(struct command_worker *w)
+{
+	store_online(w->thread);
+}
+
+uint64_t command_now_ns(const struct command_worker *w)
+{
+	return w->now_ns;
+}
+
+uint64_t command_flush_at_ns(const struct command_worker *w)
+{
+	return atomic_load_explicit(&w->command->flush_at_ns, memory_order_relaxed);
+}
+
+struct command_counts *command_counts(struct command_worker *w)
+{
+	return &w->counts;
+}
+
+uint64_t command_expire_ns(const struct command_worker *w, int64_t exptime)
+{
+	uint64_t wall_ns;
+	uint64_t at_ns;
+
+	if (exptime == 0)
+		return 0;
+	if (exptime < 0)
+		return EXPIRED_NS;
+	if (exptime <= RELATIVE_MAX_SEC)
+		return w->now_ns + (uint64_t)exptime * NSEC_PER_SEC;
+	if (__builtin_mul_overflow((uint64_t)exptime, NSEC_PER_SEC, &at_ns))
+		return 0; /* beyond the year 2500: never */
+	wall_ns = clock_wall_ns(w->command->options.clock);
+	if (at_ns <= wall_ns)
+		return EXPIRED_NS;
+	return w->now_ns + (at_ns - wall_ns);
+}
+
+bool command_wait(struct command_worker *w, struct response *resp, uint32_t tries)
+{
+	/* Waiting ends every view; what the reply has borrowed so far must outlive that. */
+	if (tries >= WAIT_STEPS || !response_detach(resp))
+		return false;
+	store_wait(w->thread, WAIT_STEP_NS);
+	return true;
+}
+
+bool command_fits_udp(const struct request *req)
+{
+	switch (req->verb) {
+	case REQUEST_FLUSH_ALL:
+	case REQUEST_STATS:
+	case REQUEST_SHUTDOWN:
+	case REQUEST_MEMLIMIT:
+	case REQUEST_VERBOSITY:
+		return false;
+	default:
+		return true;
+	}
+}
+
+enum command_next command_apply(struct command_worker *w, struct request *req,
+				struct response *resp)
+{
+	if (command_flush_at_ns(w))
+		command_flush_due(w);
+	switch (req->verb) {
+	case REQUEST_GET:
+	case REQUEST_GETS:
+	case REQUEST_GAT:
+	case REQUEST_GATS:
+		return command_read(w, req, resp);
+	case REQUEST_SET:
+	case REQUEST_ADD:
+	case REQUEST_REPLACE:
+	case REQUEST_APPEND:
+	case REQUEST_PREPEND:
+	case REQUEST_CAS:
+		command_write(w, req, resp);
+		break;
+	case REQUEST_DELETE:
+		command_remove(w, req, resp);
+		break;
+	case REQUEST_INCR:
+	case REQUEST_DECR:
+		command_arith(w, req, resp);
+		break;
+	case REQUEST_TOUCH:
+		command_touch(w, req, resp);
+		break;
+	case REQUEST_FLUSH_ALL:
+		command_flush_all(w, req, resp);
+		break;
+	case REQUEST_VERSION:
+		req->compose->version(resp, req, COMMAND_VERSION);
+		break;
+	case REQUEST_VERBOSITY:
+		command_verbosity(w, req, resp);
+		break;
+	case REQUEST_STATS:
+		command_stats(w, req, resp);
+		break;
+	case REQUEST_MEMLIMIT:
+		command_memlimit(w, req, resp);
+		break;
+	case REQUEST_SHUTDOWN:
+		return command_shutdown(w, req, resp);
+	case REQUEST_QUIT:
+		return COMMAND_CLOSE;
+	case REQUEST_INVALID:
+	case REQUEST_VERB_CNT:
+		req->compose->status(resp, req, req->error);
+		break;
+	}
+	return COMMAND_DONE;
+}

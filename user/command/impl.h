@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * impl - what the files of this room share and no other room sees.
+ *
+ * Does      the server's and the worker's structs, and the handlers that dispatch calls.
+ * Threads   struct command_worker: its thread, but for its counters, which others read.
+ *           struct command: flush_at_ns is read by all; lock guards the rest that changes.
+ */
+#ifndef XC_COMMAND_IMPL_H
+#define XC_COMMAND_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "command/command.h"
+#include "protocol/compose.h"
+
+struct command {
+	struct command_options options;
+	uint64_t start_ns;
+	_Atomic uint64_t flush_at_ns;  /* a delayed flush_all; 0: none */
+	_Atomic uint64_t memory_bytes; /* -m, or the last cache_memlimit */
+	_Atomic uint32_t verbosity;
+	pthread_mutex_t lock;
+	struct command_counts base; /* totals at the last `stats reset` */
+	struct command_counts gone; /* of workers that have ended */
+	struct command_worker *workers[];
+};
+
+struct command_worker {
+	struct command *command;
+	struct store *store;
+	struct store_thread *thread;
+	struct tracker_ring *ring; /* NULL: not tracked */
+	uint64_t now_ns;
+	uint32_t idx;
+	/* Read by other threads: off the line that the worker works on. */
+	_Alignas(64) struct command_counts counts;
+};
+
+/*
+ * A command for which the store has no room now: waits a little; false when it has waited enough.
+ */
+bool command_wait(struct command_worker *w, struct response *resp, uint32_t tries);
+/* The store's expiry for a client's exptime. */
+uint64_t command_expire_ns(const struct command_worker *w, int64_t exptime);
+/* Carries out a delayed flush whose time has come. */
+void command_flush_due(struct command_worker *w);
+/* Adds a worker's counters up; its thread may be writing them. */
+void command_add_counts(struct command_counts *sum, const struct command_counts *part);
+
+enum command_next command_read(struct command_worker *w, struct request *req,
+			       struct response *resp);
+void command_write(struct command_worker *w, const struct request *req, struct response *resp);
+void command_arith(struct command_worker *w, const struct request *req, struct response *resp);
+void command_remove(struct command_worker *w, const struct request *req, struct response *resp);
+void command_touch(struct command_worker *w, const struct request *req, struct response *resp);
+void command_flush_all(struct command_worker *w, const struct request *req, struct response *resp);
+void command_verbosity(struct command_worker *w, const struct request *req, struct response *resp);
+void command_memlimit(struct command_worker *w, const struct request *req, struct response *resp);
+enum command_next command_shutdown(struct command_worker *w, const struct request *req,
+				   struct response *resp);
+void command_stats(struct command_worker *w, const struct request *req, struct response *resp);
+
+static inline void command_sample_read(struct command_worker *w, struct span key, uint64_t hash)
+{
+	if (w->ring)
+		tracker_sample_read(w->ring, key, hash);
+}
+
+static inline void command_sample_write(struct command_worker *w, struct span key, uint64_t hash)
+{
+	if (w->ring)
+		tracker_sample_write(w->ring, key, hash);
+}
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * get, gets, gat, gats, touch. A retrieval stops when its reply is full and goes on where it
+ * stopped, so that any number of keys is answered in bounded memory.
+ */
+#include "command/impl.h"
+
+static void add_item(struct command_worker *w, const struct request *req, struct response *resp,
+		     const struct item_view *view)
+{
+	const struct compose_item item = {
+		.key = view->key,
+		.value_len = view->value_len,
+		.cas = view->cas,
+		.flags = view->flags,
+	};
+	uint64_t pos = 0;
+
+	req->compose->item(resp, req, &item);
+	if (view->value)
+		response_lend(resp, span_of(view->value, view->value_len));
+	while (!view->value && pos < view->value_len) {
+		struct span part = store_value_part(w->store, view, pos);
+
+		response_lend(resp, part);
+		pos += part.len;
+	}
+	req->compose->item_end(resp, req);
+}
+
+static bool find(struct command_worker *w, struct span key, struct item_view *ret)
+{
+	uint64_t hash = store_hash(w->store, key);
+	bool found = store_find(w->thread, key, hash, ret);
+
+	command_count(&w->counts.cmd_get, 1);
+	command_count(found ? &w->counts.get_hits : &w->counts.get_misses, 1);
+	command_sample_read(w, key, hash);
+	return found;
+}
+
+/* The view is of the item with its new expiry; its value is what it was. */
+static enum store_status touch(struct command_worker *w, struct span key, int64_t exptime,
+			       struct response *resp, struct item_view *ret)
+{
+	uint64_t expire_ns = command_expire_ns(w, exptime);
+	uint64_t hash = store_hash(w->store, key);
+	enum store_status status;
+
+	for (uint32_t tries = 0;; tries++) {
+		status = store_touch(w->thread, key, hash, expire_ns, ret);
+		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
+			break;
+	}
+	command_count(&w->counts.cmd_touch, 1);
+	command_count(status == STORE_OK ? &w->counts.touch_hits : &w->counts.touch_misses, 1);
+	command_sample_write(w, key, hash);
+	return status;
+}
+
+enum command_next command_read(struct command_worker *w, struct request *req, struct response *resp)
+{
+	bool touches = req->verb == REQUEST_GAT || req->verb == REQUEST_GATS;
+
+	for (;;) {
+		struct item_view view;
+		struct span key = request_word(&req->keys);
+		bool hit;
+
+		if (key.len == 0)
+			break;
+		if (touches)
+			hit = touch(w, key, req->exptime, resp, &view) == STORE_OK;
+		else
+			hit = find(w, key, &view);
+		if (hit)
+			add_item(w, req, resp, &view);
+		if (response_full(resp))
+			return COMMAND_MORE;
+	}
+	if (!req->more)
+		req->compose->end(resp, req);
+	return COMMAND_DONE;
+}
+
+void command_touch(struct command_worker *w, const struct request *req, struct response *resp)
+{
+	enum request_status status;
+
+	switch (touch(w, req->key, req->exptime, resp, NULL)) {
+	case STORE_OK:
+		status = STATUS_TOUCHED;
+		break;
+	case STORE_NOT_FOUND:
+		status = STATUS_NOT_FOUND;
+		break;
+	default:
+		status = STATUS_NO_MEMORY;
+		break;
+	}
+	req->compose->status(resp, req, status);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* delete. */
+#include "command/impl.h"
+
+void command_remove(struct command_worker *w, const struct request *req, struct response *resp)
+{
+	uint64_t hash = store_hash(w->store, req->key);
+	enum store_status status;
+
+	for (uint32_t tries = 0;; tries++) {
+		status = store_remove(w->thread, req->key, hash, 0);
+		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
+			break;
+	}
+	command_sample_write(w, req->key, hash);
+	command_count(status == STORE_OK ? &w->counts.delete_hits : &w->counts.delete_misses, 1);
+	switch (status) {
+	case STORE_OK:
+		req->compose->status(resp, req, STATUS_DELETED);
+		break;
+	case STORE_NOT_FOUND:
+		req->compose->status(resp, req, STATUS_NOT_FOUND);
+		break;
+	default:
+		req->compose->status(resp, req, STATUS_NO_MEMORY);
+		break;
+	}
+}
