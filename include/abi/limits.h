@@ -20,6 +20,7 @@
 
 /* " <flags> <bytes>" with flags up to 4294967295 and bytes up to XC_VALUE_MAX: 1 + 10 + 1 + 4. */
 #define XC_SUFFIX_MAX 16
+#define XC_SUFFIX_MIN 4 /* " 0 0" */
 
 /*
  * The log. An offset in the log is one 64-bit number: extent (24 bits up), block of 1 MiB (20 bits

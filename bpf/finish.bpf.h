@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * finish - the single exit: outcome -> counter and action.
+ *
+ * Does      counts each packet once, samples hits for the daemon's eviction, picks the action.
+ * Rule      at tc only requests that XDP handed over arrive: those that cannot be answered there
+ *           either had no room, whatever stopped them; everything else counts nothing.
+ * Threads   xc_stats is per CPU and programs of one CPU do not interrupt each other: plain adds.
+ */
+#ifndef XC_BPF_FINISH_H
+#define XC_BPF_FINISH_H
+
+#include <linux/pkt_cls.h>
+
+#include "ctx.bpf.h"
+#include "maps.bpf.h"
+
+/*
+ * True for one n in 2^XC_HIT_SHIFT, with no period that a round of keys could be in step with: n is
+ * scrambled (multiply, fold, multiply) and the top bits decide.
+ */
+static __always_inline bool finish_is_sample(__u64 n)
+{
+	n *= 0x9e3779b97f4a7c15ULL;
+	n ^= n >> 32;
+	n *= 0xd6e8feb86659fd93ULL;
+	return n >> (64 - XC_HIT_SHIFT) == 0;
+}
+
+static __always_inline void finish_hit(struct xc_ctx *c, struct xc_stats *stats)
+{
+	__u64 hit_cnt = stats->hit_tail + stats->hit_head + stats->hit_tc;
+	__u32 idx = c->entry_idx;
+	__u32 *hits;
+
+	stats->reply_bytes += c->reply_len;
+	if (!finish_is_sample(hit_cnt))
+		return;
+	hits = bpf_map_lookup_elem(&xc_hits, &idx);
+	if (hits)
+		__sync_fetch_and_add(hits, 1);
+}
+
+static __always_inline void finish_count(struct xc_ctx *c, enum xc_outcome outcome)
+{
+	__u32 zero = 0;
+	struct xc_stats *stats = bpf_map_lookup_elem(&xc_stats, &zero);
+	__u64 *counters = (void *)stats;
+	__u32 counter = outcome;
+
+	if (!stats || counter >= XC_OUTCOME_CNT)
+		return;
+	counters[counter]++;
+	if (counter <= XC_hit_tc)
+		finish_hit(c, stats);
+}
+
+static __always_inline int finish_xdp(struct xc_ctx *c, enum xc_outcome outcome)
+{
+	if (!c->handed_over)
+		finish_count(c, outcome);
+	switch (outcome) {
+	case XC_hit_tail:
+	case XC_hit_head:
+		return XDP_TX;
+	case XC_drop_not_allowed:
+	case XC_drop_broken:
+		return XDP_DROP;
+	default:
+		return XDP_PASS;
+	}
+}
+
+/* TC_ACT_UNSPEC: the next filter on the hook has its say, as if we were not there. */
+static __always_inline int finish_tc(struct xc_ctx *c, enum xc_outcome outcome)
+{
+	if (outcome != XC_hit_tc && outcome != XC_drop_broken)
+		outcome = XC_pass_no_room;
+	finish_count(c, outcome);
+	switch (outcome) {
+	case XC_hit_tc:
+		return bpf_redirect(c->skb->ifindex, 0);
+	case XC_drop_broken:
+		return TC_ACT_SHOT;
+	default:
+		return TC_ACT_UNSPEC;
+	}
+}
+
+static __always_inline int finish(struct xc_ctx *c, enum xc_outcome outcome)
+{
+	return c->tc ? finish_tc(c, outcome) : finish_xdp(c, outcome);
+}
+
+#endif

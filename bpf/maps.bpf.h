@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * maps - every map of the fast path.
+ *
+ * Does      defines them; nothing else. Before each: key -> value, bytes, writer, readers, when full.
+ * Rule      the daemon may load xc_hot, xc_entry and xc_hits with another max_entries and fills
+ *           xc_seg with as many extents as it has: no code may rely on the sizes written here.
+ */
+#ifndef XC_BPF_MAPS_H
+#define XC_BPF_MAPS_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "abi/conf.h"
+#include "abi/entry.h"
+#include "abi/hash.h"
+#include "abi/limits.h"
+#include "abi/outcome.h"
+
+/*
+ * 0 -> how to serve now. 128 bytes. Writer: the daemon that owns the instance, through its mapping.
+ * Readers: the programs, for every packet. Cannot fill.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct xc_conf);
+} xc_conf SEC(".maps");
+
+/*
+ * Digest of a key -> entry number. About 72 bytes an element, taken at load. Writer: kmap in the
+ * daemon. Readers: lookup. Full: kmap refuses the promotion and the key stays with the daemon. Not an
+ * LRU map: those evict early and in batches, and what is resident is the daemon's to say.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, XC_ENTRY_DEFAULT);
+	__type(key, struct xc_digest);
+	__type(value, __u32);
+} xc_hot SEC(".maps");
+
+/*
+ * Entry number -> where the item is. 64 bytes an entry. Writer: kmap, through its mapping, by the
+ * protocol in abi/entry.h. Readers: lookup. Cannot fill: xc_hot hands out the numbers.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, XC_ENTRY_DEFAULT);
+	__type(key, __u32);
+	__type(value, struct xc_entry);
+} xc_entry SEC(".maps");
+
+/*
+ * Entry number -> kernel hits, one in 2^XC_HIT_SHIFT counted; wraps. 4 bytes an entry. Writers: finish
+ * (atomic add). Readers: kmap, through its mapping. Cannot fill.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, XC_ENTRY_DEFAULT);
+	__type(key, __u32);
+	__type(value, __u32);
+} xc_hits SEC(".maps");
+
+/* What every inner map of xc_seg must look like: one extent of the log. */
+struct xc_seg_extent {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, XC_EXTENT_BLOCKS);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, XC_BLOCK_SIZE);
+};
+
+/*
+ * Extent number -> extent (16 blocks of 1 MiB). 8 bytes a slot, 16 MiB an extent in use. Writers: the
+ * loader puts extents in, the store writes their bytes through its mapping. Readers: lookup and reply,
+ * in place. An empty slot: pass_log. Full: the log cannot grow past XC_EXTENT_MAX extents.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, XC_EXTENT_MAX);
+	__uint(key_size, sizeof(__u32));
+	__array(values, struct xc_seg_extent);
+} xc_seg SEC(".maps");
+
+/*
+ * 0 -> packets by outcome, reply bytes. 272 bytes a CPU. Writers: finish, on its own CPU. Readers: the
+ * daemon and the command line, which add the CPUs up. Cannot fill.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct xc_stats);
+} xc_stats SEC(".maps");
+
+/*
+ * Interface and address -> how requests reach it. About 100 bytes an element. Writer: locals in the
+ * daemon, from rtnetlink. Readers: guard. Full: the address is not served by the kernel.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, XC_LOCAL_MAX);
+	__type(key, struct xc_local_key);
+	__type(value, struct xc_local);
+} xc_local SEC(".maps");
+
+/*
+ * Source prefix -> 1 for allowed. About 80 bytes an element, on insert. Writer: allow in the daemon.
+ * Readers: guard. Full: the daemon refuses to start with more.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, XC_ALLOW_MAX);
+	__type(key, struct xc_allow_key);
+	__type(value, __u32);
+} xc_allow SEC(".maps");
+
+/* Slots of xc_verdict; a power of two. */
+#define XC_VERDICT_CNT 256
+
+/* A way that guard said yes to, and until when that may be repeated without looking again. */
+struct xc_verdict {
+	__u64 src[2];
+	__u64 dst[2];
+	__u64 path; /* destination MAC, and whether the frame had a tag */
+	__u32 ifindex;
+	__u32 guard_gen;
+	__u64 until_ns; /* 0: slot not in use */
+	__u32 mtu;
+	__u32 pad;
+};
+
+_Static_assert(sizeof(struct xc_verdict) == 64, "a verdict is one cache line");
+
+/*
+ * Hash of a way -> verdict. 16 KiB a CPU. Writer and reader: guard, on its own CPU. Full: the newer way
+ * takes the slot, the older looks both maps up again.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, XC_VERDICT_CNT);
+	__type(key, __u32);
+	__type(value, struct xc_verdict);
+} xc_verdict SEC(".maps");
+
+#endif

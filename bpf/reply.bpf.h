@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * reply - writes the reply over the request; the only file that writes packet bytes.
+ *
+ * Does      turns the packet round and puts text and value in. All that can refuse was asked before;
+ *           a bound that fails here all the same ends in drop_broken, never in a half reply sent.
+ * Shape     [MACs swapped][tags kept][IP rebuilt][UDP, full sum][id 0 1 0]
+ *           "VALUE " key suffix [ cas] CR LF value CR LF "END" CR LF
+ * Order     a piece may write beyond its end where a later piece follows: key, head, suffix (8 or 16
+ *           bytes), cas (8 to 24), last 8 bytes, CR LF, value. From the suffix on at least 13 bytes
+ *           follow (4 + 2 + 0 + 7), more than 16 if the suffix is longer than 8, and likewise for cas.
+ * Source    RFC 791, 8200, 768; memcached doc/protocol.txt. Why helpers copy the value:
+ *           docs/decisions/0005.
+ */
+#ifndef XC_BPF_REPLY_H
+#define XC_BPF_REPLY_H
+
+#include "abi/wire.h"
+#include "csum.bpf.h"
+#include "ctx.bpf.h"
+
+#define REPLY_TTL 64
+
+/* Copies log bytes into the packet: 1 <= len <= max, a constant; 0 for done. */
+static __always_inline long reply_copy(struct xc_ctx *c, __u64 offset, const void *from, __u64 len,
+				       __u64 max)
+{
+	/* len - 1 < max is a bound every verifier learns from; len != 0 is not (6.1). */
+	len -= 1;
+	opaque(len);
+	if (len >= max)
+		return -1;
+	len += 1;
+	if (c->tc)
+		return bpf_skb_store_bytes(c->skb, offset, from, len, 0);
+	return bpf_xdp_store_bytes(c->xdp, offset, (void *)from, len);
+}
+
+/* Ethernet and tags. What follows the tags in these 22 bytes is written over by the IP header. */
+static __always_inline void reply_ether(const struct xc_ctx *c, void *data)
+{
+	store64(data, c->mac_src | c->mac_dst << 48);
+	store32(data + 8, c->mac_dst >> 16);
+	store64(data + 12, c->l2_rest);
+	store16(data + 20, c->l2_rest2);
+}
+
+static __always_inline void reply_ip4(const struct xc_ctx *c, void *ip)
+{
+	__u16 total_len_be = __builtin_bswap16(IP4_LEN + UDP_LEN + c->reply_len);
+
+	store32(ip, IP4_VERSION_LEN | (__u32)total_len_be << 16);
+	store32(ip + 4, 0x00400000); /* id 0, don't fragment */
+	store32(ip + 8, REPLY_TTL | IPPROTO_UDP << 8 | (__u32)csum_ip4(c, total_len_be) << 16);
+	store32(ip + 12, c->dst[1] >> 32);
+	store32(ip + 16, c->src[1] >> 32);
+}
+
+static __always_inline void reply_ip6(const struct xc_ctx *c, void *ip, __u16 udp_len_be)
+{
+	store32(ip, 0x60); /* class 0, flow label 0 */
+	store32(ip + 4, udp_len_be | IPPROTO_UDP << 16 | REPLY_TTL << 24);
+	store64(ip + 8, c->dst[0]);
+	store64(ip + 16, c->dst[1]);
+	store64(ip + 24, c->src[0]);
+	store64(ip + 32, c->src[1]);
+}
+
+/* UDP header, frame header, "VALUE ". */
+static __always_inline void reply_udp(const struct xc_ctx *c, void *udp, __u16 udp_len_be)
+{
+	store32(udp, c->ports >> 16 | c->ports << 16);
+	store32(udp + 4, udp_len_be | (__u32)csum_udp(c, udp_len_be) << 16);
+	store64(udp + UDP_LEN, c->request_id | 0x0100ULL << 32);
+	store32(udp + UDP_LEN + FRAME_LEN, XC_WORD_VALU);
+	store16(udp + UDP_LEN + FRAME_LEN + 4, XC_WORD_E_SP);
+}
+
+static __always_inline enum xc_outcome reply_headers(const struct xc_ctx *c)
+{
+	__u16 udp_len_be = __builtin_bswap16(UDP_LEN + c->reply_len);
+	void *data = c->data;
+	void *ip = data + c->l3_off;
+
+	opaque(ip);
+	if (data + CTX_L2_MAX > c->data_end)
+		return XC_drop_broken;
+	reply_ether(c, data);
+	if (c->ip6) {
+		if (ip + IP6_LEN + UDP_LEN + FRAME_LEN + XC_HEAD_LEN > c->data_end)
+			return XC_drop_broken;
+		reply_ip6(c, ip, udp_len_be);
+		reply_udp(c, ip + IP6_LEN, udp_len_be);
+	} else {
+		if (ip + IP4_LEN + UDP_LEN + FRAME_LEN + XC_HEAD_LEN > c->data_end)
+			return XC_drop_broken;
+		reply_ip4(c, ip);
+		reply_udp(c, ip + IP4_LEN, udp_len_be);
+	}
+	return XC_NEXT;
+}
+
+/* Words of text at `to`, of which len bytes count; what lies behind them is written later. */
+static __always_inline enum xc_outcome reply_words(const struct xc_ctx *c, void *to,
+						   const __u64 *words, __u32 word_cnt, __u64 len)
+{
+	opaque(to);
+#pragma unroll
+	for (__u32 i = 0; i < word_cnt; i++) {
+		if (i && len <= 8 * i)
+			break;
+		if (to + 8 * i + 8 > c->data_end)
+			return XC_drop_broken;
+		store64(to + 8 * i, words[i]);
+	}
+	return XC_NEXT;
+}
+
+/* Everything between key and value, and behind the value. */
+static __always_inline enum xc_outcome reply_text(const struct xc_ctx *c, __u64 suffix_off)
+{
+	const __u64 suffix[2] = { load64(c->entry.suffix), load64(c->entry.suffix + 8) };
+	void *text = c->data + suffix_off;
+	void *last = c->data + (c->frame_len - 8);
+
+	if (reply_words(c, text, suffix, 2, c->entry.suffix_len) != XC_NEXT)
+		return XC_drop_broken;
+	text += c->entry.suffix_len;
+	if (c->gets) {
+		if (reply_words(c, text, c->cas, 3, c->cas_len) != XC_NEXT)
+			return XC_drop_broken;
+		text += c->cas_len;
+	}
+	opaque(last);
+	opaque(text);
+	if (last + 8 > c->data_end || text + 2 > c->data_end)
+		return XC_drop_broken;
+	store64(last, XC_WORD_TAIL << 8);
+	store16(text, XC_WORD_CRLF);
+	return XC_NEXT;
+}
+
+static __always_inline enum xc_outcome reply(struct xc_ctx *c)
+{
+	__u64 key_off = c->l4_off + UDP_LEN + FRAME_LEN + XC_HEAD_LEN;
+	__u64 value_off = c->frame_len - XC_TAIL_LEN - c->entry.value_len;
+
+	if (!c->key_in_place && reply_copy(c, key_off, c->log_key, c->key_len, XC_KEY_MAX))
+		return XC_drop_broken;
+	ctx_reload(c);
+	if (reply_headers(c) != XC_NEXT || reply_text(c, key_off + c->key_len) != XC_NEXT)
+		return XC_drop_broken;
+	if (c->entry.value_len && reply_copy(c, value_off, c->log_key + c->key_len,
+					     c->entry.value_len, XC_VALUE_MAX))
+		return XC_drop_broken;
+	return c->hit;
+}
+
+#endif

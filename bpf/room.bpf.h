@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * room - makes the packet as long as its reply.
+ *
+ * Does      computes the reply's length, checks it against the MTU, then grows: at the end; else at
+ *           the front; else marks the packet for xc_tc, where skbs grow freely.
+ * Shape     at the end: the front moves too, by 2 ("get " -> "VALUE ") or 1 ("gets "), so that the key
+ *           stays where it is (docs/decisions/0005: saves a copy of the key).
+ * Errors    pass_mtu, pass_no_room: the packet is again as it came. The front goes first, because it
+ *           can be put back without loss; a shortened end cannot.
+ * Rule      never drop for lack of room. A packet handed over is counted by xc_tc alone.
+ */
+#ifndef XC_BPF_ROOM_H
+#define XC_BPF_ROOM_H
+
+#include "ctx.bpf.h"
+#include "decimal.bpf.h"
+#include "parse_packet.bpf.h"
+
+static __always_inline enum xc_outcome room_size(struct xc_ctx *c)
+{
+	__u64 ip_len;
+
+	c->cas_len = 0;
+	if (c->gets)
+		c->cas_len = decimal_render(c->entry.cas, c->cas);
+	c->reply_len = FRAME_LEN + XC_HEAD_LEN + c->key_len + c->entry.suffix_len + c->cas_len + 2 +
+		       c->entry.value_len + XC_TAIL_LEN;
+	ip_len = c->l4_off - c->l3_off + UDP_LEN + c->reply_len;
+	c->frame_len = c->l3_off + ip_len;
+	return ip_len > c->mtu ? XC_pass_mtu : XC_NEXT;
+}
+
+/* Metadata travels with the frame into its skb. Drivers without metadata refuse. */
+static __always_inline enum xc_outcome room_hand_over(struct xc_ctx *c)
+{
+	struct xc_handover *mark;
+
+	if (!(read_once(c->conf->options) & XC_OPT_TC) ||
+	    bpf_xdp_adjust_meta(c->xdp, -(int)sizeof(*mark)))
+		return XC_pass_no_room;
+	mark = (void *)(long)c->xdp->data_meta;
+	if ((void *)(mark + 1) > (void *)(long)c->xdp->data)
+		return XC_pass_no_room;
+	mark->magic = XC_HANDOVER_MAGIC;
+	mark->entry_idx = c->entry_idx;
+	c->handed_over = true;
+	return XC_pass_no_room;
+}
+
+static __always_inline enum xc_outcome room_xdp(struct xc_ctx *c)
+{
+	int grow = (int)c->frame_len - (int)ctx_frame_len(c);
+	int lead = 2 - (int)c->gets;
+
+	c->key_in_place = bpf_xdp_adjust_head(c->xdp, -lead) == 0;
+	c->hit = XC_hit_tail;
+	if (bpf_xdp_adjust_tail(c->xdp, c->key_in_place ? grow - lead : grow) == 0)
+		return XC_NEXT;
+	if (c->key_in_place && bpf_xdp_adjust_head(c->xdp, lead))
+		return XC_drop_broken;
+	c->key_in_place = false;
+	c->hit = XC_hit_head;
+	if (grow > 0 && bpf_xdp_adjust_head(c->xdp, -grow) == 0)
+		return XC_NEXT;
+	return room_hand_over(c);
+}
+
+static __always_inline enum xc_outcome room_tc(struct xc_ctx *c)
+{
+	c->key_in_place = false;
+	c->hit = XC_hit_tc;
+	return bpf_skb_change_tail(c->skb, c->frame_len, 0) ? XC_pass_no_room : XC_NEXT;
+}
+
+static __always_inline enum xc_outcome room(struct xc_ctx *c)
+{
+	enum xc_outcome outcome = room_size(c);
+
+	if (outcome != XC_NEXT)
+		return outcome;
+	return c->tc ? room_tc(c) : room_xdp(c);
+}
+
+#endif
