@@ -53,6 +53,7 @@ struct config {
 	uint32_t backlog;	  /* -b */
 	uint32_t requests_per_event; /* -R */
 	bool no_flush;		  /* -F */
+	bool allow_shutdown;	  /* -A */
 	uint32_t idle_timeout_sec; /* -o idle_timeout, 0: never */
 
 	/* ours */

@@ -160,6 +160,8 @@ const struct config_option config_options[] = {
 	/* --- commands --- */
 	{ "commands", "disable_flush_all", "disable-flush-all", 'F', OPT_BOOL, FIELD(no_flush),
 	  NULL, NULL, 0, 0, NULL, "refuse flush_all" },
+	{ "commands", "enable_shutdown", "enable-shutdown", 'A', OPT_BOOL, FIELD(allow_shutdown),
+	  NULL, NULL, 0, 0, NULL, "obey the shutdown command, from whoever reaches the port" },
 
 	/* --- fast path --- */
 	{ "fastpath", "enabled", "no-fastpath", 0, OPT_BOOL_OFF, FIELD(fastpath), "true", NULL, 0,
@@ -192,8 +194,6 @@ const struct config_option config_options[] = {
 	  "memcached's extended options, comma separated" },
 	{ NULL, NULL, "protocol", 'B', OPT_IGNORED, 0, NULL, "<name>", 0, 0, check_protocol,
 	  "the text protocol is spoken; ascii and auto are the same" },
-	{ NULL, NULL, "enable-shutdown", 'A', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
-	  "there is no shutdown command; send SIGTERM" },
 	{ NULL, NULL, "enable-coredumps", 'r', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
 	  "set LimitCORE= in the unit, or ulimit -c" },
 	{ NULL, NULL, "lock-memory", 'k', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,

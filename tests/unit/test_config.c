@@ -173,7 +173,7 @@ static const struct memcached_flag memcached_flags[] = {
 	{ "-U", "--udp-port", "11311", WORKS },
 	{ "-s", "--unix-socket", "/tmp/m.sock", WORKS },
 	{ "-a", "--unix-mask", "770", WORKS },
-	{ "-A", "--enable-shutdown", NULL, WARNS },
+	{ "-A", "--enable-shutdown", NULL, WORKS },
 	{ "-l", "--listen", "127.0.0.1", WORKS },
 	{ "-d", "--daemon", NULL, WORKS },
 	{ "-r", "--enable-coredumps", NULL, WARNS },
