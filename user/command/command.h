@@ -206,6 +206,8 @@ void command_upload_abandon(struct command_worker *w, struct command_upload *upl
 
 /* Sums of all workers since the start, or since `stats reset`, kernel hits included. */
 void command_totals(struct command *command, struct command_counts *ret);
+/* What this process answered itself since its start: no kernel hits, never reset. */
+void command_own_counts(struct command *command, struct command_counts *ret);
 uint32_t command_conn_cnt(struct command *command);
 
 #endif

@@ -51,16 +51,22 @@ static void take_base(struct command_counts *sum, const struct command_counts *b
 }
 
 /* Caller holds the lock. */
-static void sum_locked(struct command *command, struct command_counts *ret)
+static void sum_own_locked(struct command *command, struct command_counts *ret)
 {
-	const struct command_hooks *hooks = &command->options.hooks;
-	struct command_kernel_counts kernel = { 0 };
-
 	*ret = command->gone;
 	for (uint32_t i = 0; i < command->options.worker_cnt; i++) {
 		if (command->workers[i])
 			command_add_counts(ret, &command->workers[i]->counts);
 	}
+}
+
+/* Caller holds the lock. */
+static void sum_locked(struct command *command, struct command_counts *ret)
+{
+	const struct command_hooks *hooks = &command->options.hooks;
+	struct command_kernel_counts kernel = { 0 };
+
+	sum_own_locked(command, ret);
 	if (hooks->kernel_counts)
 		hooks->kernel_counts(hooks->ctx, &kernel);
 	ret->cmd_get += kernel.hits;
@@ -73,6 +79,13 @@ void command_totals(struct command *command, struct command_counts *ret)
 	pthread_mutex_lock(&command->lock);
 	sum_locked(command, ret);
 	take_base(ret, &command->base);
+	pthread_mutex_unlock(&command->lock);
+}
+
+void command_own_counts(struct command *command, struct command_counts *ret)
+{
+	pthread_mutex_lock(&command->lock);
+	sum_own_locked(command, ret);
 	pthread_mutex_unlock(&command->lock);
 }
 
