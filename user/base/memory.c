@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "base/memory.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int memory_map(const char *name, uint64_t bytes, uint8_t **ret_base)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC);
+	void *base;
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)bytes)) {
+		err = -errno;
+		goto out;
+	}
+	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (base == MAP_FAILED)
+		err = -errno;
+	else
+		*ret_base = base;
+out:
+	close(fd); /* the mapping keeps it */
+	return err;
+}
+
+void memory_unmap(uint8_t *base, uint64_t bytes)
+{
+	if (base)
+		munmap(base, bytes);
+}
