@@ -72,7 +72,7 @@ struct config {
 	const char *config_file;  /* --config */
 	enum log_level log_level;
 
-	struct config_memory *memory; /* config.c's own: the strings, and where each value came from */
+	struct config_memory *memory; /* config.c's own: strings, and where values came from */
 };
 
 /* Takes what building a configuration has to say, one line at a time. */

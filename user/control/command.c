@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "control/command.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static json_t *cmd_help(const struct control_sources *sources, const json_t *request,
+			char error[CONTROL_ERROR_MAX]);
+
+static json_t *cmd_version(const struct control_sources *sources, const json_t *request,
+			   char error[CONTROL_ERROR_MAX])
+{
+	(void)sources;
+	(void)request;
+	(void)error;
+	return json_pack("{s:s, s:i}", "version", XC_VERSION, "abi", XC_ABI_VERSION);
+}
+
+static const struct control_command commands[] = {
+	{ "stats", "counters of fast path, daemon, store and hot keys", cmd_stats },
+	{ "hot_list", "hot and resident keys, hottest first; \"max\": most rows", cmd_hot_list },
+	{ "hot_pin", "keep \"key\" (or \"key_hex\") in the kernel", cmd_hot_pin },
+	{ "hot_unpin", "undo hot_pin", cmd_hot_unpin },
+	{ "config", "the configuration in effect", cmd_config },
+	{ "version", "version of daemon and map layout", cmd_version },
+	{ "help", "this", cmd_help },
+};
+
+#define COMMAND_CNT (sizeof(commands) / sizeof(commands[0]))
+
+static json_t *cmd_help(const struct control_sources *sources, const json_t *request,
+			char error[CONTROL_ERROR_MAX])
+{
+	json_t *result = json_object();
+
+	(void)sources;
+	(void)request;
+	(void)error;
+	for (size_t i = 0; i < COMMAND_CNT; i++)
+		json_object_set_new(result, commands[i].name, json_string(commands[i].help));
+	return result;
+}
+
+/* The reply as one line; takes over the object. */
+static char *reply_line(json_t *reply)
+{
+	char *text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
+	size_t len = text ? strlen(text) : 0;
+	char *line = text ? realloc(text, len + 2) : NULL;
+
+	json_decref(reply);
+	if (!line) {
+		free(text);
+		return NULL;
+	}
+	memcpy(line + len, "\n", 2);
+	return line;
+}
+
+char *control_refuse(const char *text)
+{
+	return reply_line(json_pack("{s:b, s:s}", "ok", 0, "error", text));
+}
+
+static json_t *run(const struct control_sources *sources, const json_t *request,
+		   char error[CONTROL_ERROR_MAX])
+{
+	const char *name = json_string_value(json_object_get(request, "cmd"));
+
+	if (!name) {
+		snprintf(error, CONTROL_ERROR_MAX,
+			 "\"cmd\" is missing; write for example {\"cmd\":\"stats\"}");
+		return NULL;
+	}
+	for (size_t i = 0; i < COMMAND_CNT; i++) {
+		if (!strcmp(commands[i].name, name))
+			return commands[i].run(sources, request, error);
+	}
+	snprintf(error, CONTROL_ERROR_MAX,
+		 "no such command: \"%.64s\"; {\"cmd\":\"help\"} lists them", name);
+	return NULL;
+}
+
+char *control_answer(const struct control_sources *sources, struct span line)
+{
+	char error[CONTROL_ERROR_MAX] = "out of memory";
+	json_error_t where;
+	json_t *request =
+		json_loadb((const char *)line.ptr, line.len, JSON_REJECT_DUPLICATES, &where);
+	json_t *result;
+
+	if (!json_is_object(request)) {
+		snprintf(error, sizeof(error), "not a JSON object: %s",
+			 request ? "another JSON value" : where.text);
+		json_decref(request);
+		return control_refuse(error);
+	}
+	result = run(sources, request, error);
+	json_decref(request);
+	if (!result)
+		return control_refuse(error);
+	return reply_line(json_pack("{s:b, s:o}", "ok", 1, "result", result));
+}
