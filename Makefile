@@ -35,8 +35,9 @@ LIBS := -lbpf -lelf -lz -lconfig -ljansson -lcap-ng -lseccomp -lsystemd -lxxhash
 all: $(B)/xdpcache.bpf.o $(B)/xdpcached $(B)/xdpcache bench-programs
 
 # --- bpf object and skeleton ----------------------------------------------------------------------
+BPF_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
 BPF_CFLAGS := -std=gnu17 -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Iinclude -Ibpf \
-	-I/usr/include/$(shell uname -m)-linux-gnu
+	-D__TARGET_ARCH_$(BPF_ARCH) -I/usr/include/$(shell uname -m)-linux-gnu
 
 $(B)/%.bpf.o: bpf/%.bpf.c Makefile
 	$(call msg,BPF,$@)
@@ -51,6 +52,22 @@ $(B)/xdpcache.bpf.o: $(B)/fastpath.bpf.o
 $(B)/fastpath.skel.h: $(B)/xdpcache.bpf.o
 	$(call msg,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name fastpath_bpf > $@
+
+# Objects of tests and benchmarks: {tests,bench}/<path>/<name>.bpf.c -> build/<same>.bpf.o and .skel.h
+define bpf_side_rule
+$(B)/$(1)/%.bpf.o: $(1)/%.bpf.c Makefile
+	$$(call msg,BPF,$$@)
+	$$(Q)mkdir -p $$(@D)
+	$$(Q)$$(CLANG) $$(BPF_CFLAGS) $$(DEPFLAGS) -MF $$(@:.o=.d) -MT $$@ -c $$< -o $$@
+	$$(Q)$$(LLVM_STRIP) -g $$@
+
+$(B)/$(1)/%.skel.h: $(B)/$(1)/%.bpf.o
+	$$(call msg,SKEL,$$@)
+	$$(Q)$$(BPFTOOL) gen skeleton $$< name $$(notdir $$*)_bpf > $$@
+endef
+$(foreach d,tests bench,$(eval $(call bpf_side_rule,$(d))))
+# Before the first depfile exists make cannot know who includes them.
+$(B)/obj/tests/bpf/test_fastpath.o: | $(B)/tests/bpf/stage_mock.skel.h
 
 # --- user objects ---------------------------------------------------------------------------------
 USER_SRC := $(filter-out user/main.c,$(wildcard user/*.c user/*/*.c))
@@ -86,7 +103,7 @@ $(B)/xdpcache: $(CLI_OBJ) $(B)/libxdpcache.a
 	$(Q)$(CC) $(CFLAGS) $^ $(LIBS) -o $@
 
 # --- benchmarks: bench/<name>.c -> build/bench/<name>, bench/<name>/*.c -> build/bench/<name> -----
-BENCH_ONE := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
+BENCH_ONE := $(patsubst bench/%.c,$(B)/bench/%,$(filter-out %.bpf.c,$(wildcard bench/*.c)))
 BENCH_DIR := $(sort $(patsubst bench/%/,$(B)/bench/%,$(dir $(wildcard bench/*/*.c))))
 .PHONY: bench-programs
 bench-programs: $(BENCH_ONE) $(BENCH_DIR)
@@ -137,7 +154,7 @@ phase = +$(Q)$(MAKE) --no-print-directory -j$(JOBS) $(1)
 ## test: install what is missing, build, run every suite this machine can run (root: all of them)
 .PHONY: test
 test:
-	$(Q)$(call deps,build test vm)
+	$(Q)$(call deps,build test vm lint)
 	$(call phase,all test-programs)
 	$(call phase,vmtest-kernels)
 	$(Q)tools/run_tests.sh

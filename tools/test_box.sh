@@ -22,6 +22,10 @@ die() {
 	exit 125
 }
 
+for program in comm cut find ip sed tc timeout tr; do
+	command -v "$program" >/dev/null || die "$program is not installed"
+done
+
 # A new sysfs shows this network namespace; the rest of what lived below the old one comes back.
 mount -t sysfs sysfs /sys || die "cannot mount sysfs"
 mount -t bpf bpf /sys/fs/bpf || die "cannot mount a bpf file system"

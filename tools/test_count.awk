@@ -3,8 +3,8 @@
 # test_count.awk - reads what one test program printed and how it ended; prints one line per test:
 # "pass|fail|skip TAB name TAB reason".
 #
-# Variables: kind (cmocka, script), program (its name), status (exit status; 124: out of time),
-# timeout_sec, leaks (what it left behind, one line, may be empty).
+# Variables: kind (cmocka, script), program (its name), status (exit status; 124: out of time;
+# none: nobody saw it end), timeout_sec, leaks (what it left behind, one line, may be empty).
 #
 # cmocka   a test starts with "[ RUN      ] name" and ends with OK, FAILED or SKIPPED and the same
 #          name; the lists at a group's end repeat names and are not counted. A started test that
@@ -23,7 +23,9 @@ function result(what, name, reason)
 
 function ending(    text)
 {
-	if (status == 124)
+	if (status == "none")
+		text = "died with its guest"
+	else if (status == 124)
 		text = "ran out of time (" timeout_sec " s)"
 	else if (status > 128)
 		text = "killed by signal " (status - 128)
