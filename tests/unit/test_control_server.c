@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Properties: every request line gets exactly one reply line, in order; what is malformed is refused
- * with a reason and costs nobody else anything; every bound (line, clients, time) holds.
+ * Properties: every request line gets exactly one reply line, in order; what is malformed is
+ * refused with a reason and costs nobody else anything; every bound (line, clients, time) holds.
  * Method: a real server on a socket in a scratch directory, with sources that return known numbers;
  * the promoter's face is answered here, so that pins are seen as the promoter would.
  */
@@ -35,7 +35,7 @@
 static char scratch[64];
 static char path[96];
 
-/* --- sources ------------------------------------------------------------------------------------ */
+/* --- sources ------------------------------------------------------------------------------ */
 
 static void fill_store(void *ctx, struct store_counts *ret)
 {
@@ -102,7 +102,7 @@ static struct control *start_with(uint32_t client_max, uint32_t idle_ms)
 	return control;
 }
 
-/* --- clients ------------------------------------------------------------------------------------ */
+/* --- clients ------------------------------------------------------------------------------ */
 
 static int join(void)
 {
@@ -178,7 +178,7 @@ static void expect_fine(int fd)
 	json_decref(take_reply(fd, true));
 }
 
-/* --- tests -------------------------------------------------------------------------------------- */
+/* --- tests -------------------------------------------------------------------------------- */
 
 static void server_socket_has_its_mode_and_goes_away(void **state)
 {
@@ -450,7 +450,7 @@ static void server_silent_client_is_closed(void **state)
 	control_stop(control);
 }
 
-/* Asks and asks and takes no reply: the server stops reading from it, others go on, time closes it. */
+/* Asks and asks and takes no reply: it is read from no more, others go on, time closes it. */
 static void server_slow_client_holds_up_nobody(void **state)
 {
 	static const char line[] = "{\"cmd\":\"stats\"}\n";
@@ -513,7 +513,7 @@ static void server_stop_with_clients_closes_them(void **state)
 	close(fd);
 }
 
-/* --- what is answered ---------------------------------------------------------------------------- */
+/* --- what is answered --------------------------------------------------------------------- */
 
 static json_int_t number_at(const json_t *root, const char *section, const char *name)
 {
@@ -620,7 +620,7 @@ static void config_is_shown(void **state)
 	control_stop(control);
 }
 
-/* --- hot keys: the promoter's face, answered here -------------------------------------------------- */
+/* --- hot keys: the promoter's face, answered here ----------------------------------------- */
 
 struct promoter {
 	struct span pinned; /* the last key pinned */

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 /* The daemon prints its configuration as JSON text; control itself knows no option. */
-json_t *cmd_config(const struct control_sources *sources, const json_t *request,
-		   char error[CONTROL_ERROR_MAX])
+json_t *answer_config(const struct control_sources *sources, const json_t *request,
+		      char error[CONTROL_ERROR_MAX])
 {
 	char *text = NULL;
 	size_t len = 0;

@@ -93,8 +93,8 @@ static bool no_promoter(const struct control_sources *sources, char error[CONTRO
 	return !sources->promoter;
 }
 
-json_t *cmd_hot_list(const struct control_sources *sources, const json_t *request,
-		     char error[CONTROL_ERROR_MAX])
+json_t *answer_hot_list(const struct control_sources *sources, const json_t *request,
+			char error[CONTROL_ERROR_MAX])
 {
 	const json_t *max_json = json_object_get(request, "max");
 	json_int_t max = max_json ? json_integer_value(max_json) : 100;
@@ -169,14 +169,14 @@ static json_t *pin(const struct control_sources *sources, const json_t *request,
 	return rc ? NULL : json_pack("{s:b}", "pinned", on);
 }
 
-json_t *cmd_hot_pin(const struct control_sources *sources, const json_t *request,
-		    char error[CONTROL_ERROR_MAX])
+json_t *answer_hot_pin(const struct control_sources *sources, const json_t *request,
+		       char error[CONTROL_ERROR_MAX])
 {
 	return pin(sources, request, true, error);
 }
 
-json_t *cmd_hot_unpin(const struct control_sources *sources, const json_t *request,
-		      char error[CONTROL_ERROR_MAX])
+json_t *answer_hot_unpin(const struct control_sources *sources, const json_t *request,
+			 char error[CONTROL_ERROR_MAX])
 {
 	return pin(sources, request, false, error);
 }

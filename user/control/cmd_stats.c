@@ -115,8 +115,8 @@ static json_t *fastpath_json(const struct control_sources *sources, char error[C
 	return stats_fastpath_json(&fp, clock_now_ns(sources->clock));
 }
 
-json_t *cmd_stats(const struct control_sources *sources, const json_t *request,
-		  char error[CONTROL_ERROR_MAX])
+json_t *answer_stats(const struct control_sources *sources, const json_t *request,
+		     char error[CONTROL_ERROR_MAX])
 {
 	json_t *fastpath = fastpath_json(sources, error);
 	json_t *root, *daemon;

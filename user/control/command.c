@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *cmd_help(const struct control_sources *sources, const json_t *request,
-			char error[CONTROL_ERROR_MAX]);
+static json_t *answer_help(const struct control_sources *sources, const json_t *request,
+			   char error[CONTROL_ERROR_MAX]);
 
-static json_t *cmd_version(const struct control_sources *sources, const json_t *request,
-			   char error[CONTROL_ERROR_MAX])
+static json_t *answer_version(const struct control_sources *sources, const json_t *request,
+			      char error[CONTROL_ERROR_MAX])
 {
 	(void)sources;
 	(void)request;
@@ -18,19 +18,19 @@ static json_t *cmd_version(const struct control_sources *sources, const json_t *
 }
 
 static const struct control_command commands[] = {
-	{ "stats", "counters of fast path, daemon, store and hot keys", cmd_stats },
-	{ "hot_list", "hot and resident keys, hottest first; \"max\": most rows", cmd_hot_list },
-	{ "hot_pin", "keep \"key\" (or \"key_hex\") in the kernel", cmd_hot_pin },
-	{ "hot_unpin", "undo hot_pin", cmd_hot_unpin },
-	{ "config", "the configuration in effect", cmd_config },
-	{ "version", "version of daemon and map layout", cmd_version },
-	{ "help", "this", cmd_help },
+	{ "stats", "counters of fast path, daemon, store and hot keys", answer_stats },
+	{ "hot_list", "hot and resident keys, hottest first; \"max\": most rows", answer_hot_list },
+	{ "hot_pin", "keep \"key\" (or \"key_hex\") in the kernel", answer_hot_pin },
+	{ "hot_unpin", "undo hot_pin", answer_hot_unpin },
+	{ "config", "the configuration in effect", answer_config },
+	{ "version", "version of daemon and map layout", answer_version },
+	{ "help", "this", answer_help },
 };
 
 #define COMMAND_CNT (sizeof(commands) / sizeof(commands[0]))
 
-static json_t *cmd_help(const struct control_sources *sources, const json_t *request,
-			char error[CONTROL_ERROR_MAX])
+static json_t *answer_help(const struct control_sources *sources, const json_t *request,
+			   char error[CONTROL_ERROR_MAX])
 {
 	json_t *result = json_object();
 

@@ -28,16 +28,16 @@ struct control_command {
 		       char error[CONTROL_ERROR_MAX]);
 };
 
-json_t *cmd_stats(const struct control_sources *sources, const json_t *request,
-		  char error[CONTROL_ERROR_MAX]);
-json_t *cmd_hot_list(const struct control_sources *sources, const json_t *request,
+json_t *answer_stats(const struct control_sources *sources, const json_t *request,
 		     char error[CONTROL_ERROR_MAX]);
-json_t *cmd_hot_pin(const struct control_sources *sources, const json_t *request,
-		    char error[CONTROL_ERROR_MAX]);
-json_t *cmd_hot_unpin(const struct control_sources *sources, const json_t *request,
+json_t *answer_hot_list(const struct control_sources *sources, const json_t *request,
+			char error[CONTROL_ERROR_MAX]);
+json_t *answer_hot_pin(const struct control_sources *sources, const json_t *request,
+		       char error[CONTROL_ERROR_MAX]);
+json_t *answer_hot_unpin(const struct control_sources *sources, const json_t *request,
+			 char error[CONTROL_ERROR_MAX]);
+json_t *answer_config(const struct control_sources *sources, const json_t *request,
 		      char error[CONTROL_ERROR_MAX]);
-json_t *cmd_config(const struct control_sources *sources, const json_t *request,
-		   char error[CONTROL_ERROR_MAX]);
 
 /* The reply line to a request line (without its line feed), ending in one; NULL: out of memory. */
 char *control_answer(const struct control_sources *sources, struct span line);
