@@ -89,7 +89,9 @@ function guard_of(path,    stem, dir, n, part, upper)
 	gsub(/[^A-Z0-9]/, "_", upper)
 	dir = toupper(dir)
 	gsub(/[^A-Z0-9]/, "_", dir)
-	# files right in user/ belong to no room
+	# tests are one room; files right in user/ belong to none
+	if (path ~ /(^|\/)tests\//)
+		dir = "TESTS"
 	return dir == "USER" || dir == "" ? "XC_" upper "_H" : "XC_" dir "_" upper "_H"
 }
 
