@@ -6,7 +6,7 @@
 
 #define MEMLIMIT_MIN_MIB 8
 #define MEMLIMIT_MAX_MIB 1000000000
-#define VERBOSITY_MAX	 3 /* memcached's MAX_VERBOSITY_LEVEL - 1: more than -vvv says nothing more */
+#define VERBOSITY_MAX	 2 /* as memcached shows it */
 
 static void tell_kernel(struct command *command, uint64_t at_ns)
 {

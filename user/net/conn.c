@@ -1,0 +1,630 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ *            +--------------------------- request done -----------------------+
+ *            v                                                                |
+ *   bytes -> line? -- storage, small --> whole in the buffer? --> carried out -+
+ *            |   \--- storage, large --> upload: bytes go straight to the log -+
+ *            |    \-- refused value ---> skip ---------------------------------+
+ *            |     \- retrieval -------> keys answered until the reply is full,+
+ *            |                           sent, and so on (in_line)             |
+ *            \------- anything else --------------------------------------- ---+
+ *
+ * A reply is composed in the worker's struct response and sent in one system call at the end of the
+ * connection's turn, or earlier when it is full. What the socket does not take is copied into
+ * `out`: item bytes in the log are borrowed for one turn only, and a slow reader must not keep a
+ * segment from being reused. While `out` holds bytes nothing more is read from the client.
+ */
+#include "net/conn.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "protocol/compose_text.h"
+#include "protocol/parse_text.h"
+
+/* Values up to this wait in the buffer until they are whole; larger ones are uploads. */
+#define SMALL_VALUE_MAX 16384
+#define LINE_END_LEN	2
+/* Reads a turn: large values and deep pipelines want more than one. */
+#define READS_A_TURN 4
+#define SPARE_MAX    256
+
+_Static_assert(PARSE_TEXT_WINDOW + SMALL_VALUE_MAX + LINE_END_LEN <= BUFFER_LARGE,
+	       "a line and its small value fit one buffer, so a full buffer always makes progress");
+
+enum step {
+	STEP_ON,    /* progress; look for more */
+	STEP_WAIT,  /* more input is needed */
+	STEP_SEND,  /* the reply is full */
+	STEP_CLOSE, /* after sending */
+};
+
+static const char *const conn_states[] = { "conn_read", "conn_nread", "conn_swallow",
+					   "conn_mwrite" };
+
+const char *conn_state(const struct conn *c)
+{
+	return conn_states[__atomic_load_n(&c->state, __ATOMIC_RELAXED)];
+}
+
+static void note_state(struct conn *c)
+{
+	uint8_t state = c->out.bytes ? 3 : c->skip || c->skip_line ? 2 : c->upload ? 1 : 0;
+
+	__atomic_store_n(&c->state, state, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->last_ns, command_now_ns(c->worker->command), __ATOMIC_RELAXED);
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+static void enqueue(struct conn *c)
+{
+	struct worker *w = c->worker;
+
+	if (c->queued)
+		return;
+	c->queued = true;
+	c->link = NULL;
+	if (w->ready_last)
+		w->ready_last->link = c;
+	else
+		w->ready_first = c;
+	w->ready_last = c;
+}
+
+static void drop_upload(struct conn *c)
+{
+	if (!c->upload)
+		return;
+	command_upload_abandon(c->worker->command, c->upload);
+	alloc_free(c->upload);
+	c->upload = NULL;
+}
+
+static void drop_out(struct conn *c)
+{
+	c->worker->backlog_bytes -= c->out.cap;
+	pool_give(&c->worker->pool, &c->out);
+}
+
+void conn_close(struct conn *c)
+{
+	struct worker *w = c->worker;
+
+	if (c->dead)
+		return;
+	c->dead = true;
+	loop_remove(&w->loop, &c->source);
+	pthread_mutex_lock(&w->lock);
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		w->conns = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	/* Under the lock: who walks the list asks the descriptor for its addresses. */
+	close(c->source.fd);
+	pthread_mutex_unlock(&w->lock);
+	drop_upload(c);
+	pool_give(&w->pool, &c->in);
+	drop_out(c);
+	atomic_fetch_sub(&w->shared->conn_cnt, 1);
+	command_count(&w->counts->conn_closed, 1);
+	/* A queued one is found dead by the worker, which puts it here then. */
+	if (!c->queued) {
+		c->link = w->dead;
+		w->dead = c;
+	}
+}
+
+void conn_reap(struct worker *w)
+{
+	while (w->dead) {
+		struct conn *c = w->dead;
+
+		w->dead = c->link;
+		if (w->spare_cnt < SPARE_MAX) {
+			c->link = w->spare;
+			w->spare = c;
+			w->spare_cnt++;
+		} else {
+			alloc_free(c);
+		}
+	}
+}
+
+/* --- sending ---------------------------------------------------------------------------------- */
+
+/* Copies what is left of the reply from byte `sent` on. */
+static bool keep_rest(struct conn *c, uint64_t sent)
+{
+	struct worker *w = c->worker;
+	struct response *resp = &w->resp;
+	uint64_t left = resp->bytes - sent;
+
+	assert(!c->out.bytes);
+	if (w->backlog_bytes + left > w->shared->backlog_max ||
+	    !pool_take(&w->pool, left, &c->out)) {
+		command_count(&w->counts->conn_no_memory, 1);
+		return false;
+	}
+	w->backlog_bytes += c->out.cap;
+	for (uint32_t i = 0; i < resp->iov_cnt; i++) {
+		const struct iovec *iov = &resp->iov[i];
+
+		if (sent >= iov->iov_len) {
+			sent -= iov->iov_len;
+			continue;
+		}
+		memcpy(c->out.bytes + c->out.end, (uint8_t *)iov->iov_base + sent,
+		       iov->iov_len - sent);
+		c->out.end += iov->iov_len - sent;
+		sent = 0;
+	}
+	return true;
+}
+
+static void watch(struct conn *c, bool writing)
+{
+	if (c->writing == writing)
+		return;
+	c->writing = writing;
+	if (loop_replace(&c->worker->loop, &c->source, writing ? LOOP_WRITE : LOOP_READ))
+		conn_close(c);
+}
+
+/* Sends as much as the socket takes; negative errno: the client is gone. */
+static int64_t send_some(struct conn *c)
+{
+	struct response *resp = &c->worker->resp;
+	struct msghdr msg = { 0 };
+	int64_t sent = 0;
+	uint32_t pos = 0;
+
+	if (resp->iov_cnt == 1) {
+		sent = send(c->source.fd, resp->iov[0].iov_base, resp->iov[0].iov_len,
+			    MSG_NOSIGNAL);
+		return sent >= 0 ? sent : errno == EAGAIN ? 0 : -errno;
+	}
+	while (pos < resp->iov_cnt) {
+		uint32_t cnt = resp->iov_cnt - pos > IOV_MAX ? IOV_MAX : resp->iov_cnt - pos;
+		int64_t want = 0;
+		ssize_t n;
+
+		msg.msg_iov = resp->iov + pos;
+		msg.msg_iovlen = cnt;
+		for (uint32_t i = 0; i < cnt; i++)
+			want += (int64_t)msg.msg_iov[i].iov_len;
+		n = sendmsg(c->source.fd, &msg, MSG_NOSIGNAL);
+		if (n < 0)
+			return errno == EAGAIN ? sent : -errno;
+		sent += n;
+		if (n < want)
+			break; /* the socket is full: asking again would only say so */
+		pos += cnt;
+	}
+	return sent;
+}
+
+/* Sends the reply, or keeps the rest of it. False: the connection was closed. */
+static bool flush(struct conn *c)
+{
+	struct worker *w = c->worker;
+	struct response *resp = &w->resp;
+	int64_t sent;
+
+	if (resp->bytes == 0 && !resp->failed)
+		return true;
+	sent = resp->failed ? -ENOMEM : send_some(c);
+	if (sent > 0)
+		command_count(&w->counts->bytes_written, (uint64_t)sent);
+	if (sent < 0 || ((uint64_t)sent < resp->bytes && !keep_rest(c, (uint64_t)sent))) {
+		response_reset(resp);
+		conn_close(c);
+		return false;
+	}
+	response_reset(resp);
+	return true;
+}
+
+/* The socket takes bytes again. False: closed, or it did not take all. */
+static bool flush_rest(struct conn *c)
+{
+	ssize_t n =
+		send(c->source.fd, c->out.bytes + c->out.start, buffer_len(&c->out), MSG_NOSIGNAL);
+
+	if (n < 0) {
+		if (errno != EAGAIN)
+			conn_close(c);
+		return false;
+	}
+	command_count(&c->worker->counts->bytes_written, (uint64_t)n);
+	c->out.start += (uint64_t)n;
+	if (buffer_len(&c->out) > 0)
+		return false;
+	drop_out(c);
+	return true;
+}
+
+/* --- cutting the stream ----------------------------------------------------------------------- */
+
+static void take(struct conn *c, struct buffer *in, uint64_t len)
+{
+	in->start += len;
+	c->scanned = 0;
+	c->need = 0;
+}
+
+static enum step step_skip(struct conn *c, struct buffer *in)
+{
+	uint64_t len = buffer_len(in) < c->skip ? buffer_len(in) : c->skip;
+
+	take(c, in, len);
+	c->skip -= len;
+	return c->skip ? STEP_WAIT : STEP_ON;
+}
+
+static enum step step_skip_line(struct conn *c, struct buffer *in)
+{
+	struct span bytes = buffer_span(in);
+	const uint8_t *lf = memchr(bytes.ptr, '\n', bytes.len);
+
+	take(c, in, lf ? (uint64_t)(lf - bytes.ptr) + 1 : bytes.len);
+	c->skip_line = !lf;
+	return lf ? STEP_ON : STEP_WAIT;
+}
+
+static enum step step_upload(struct conn *c, struct buffer *in)
+{
+	struct command_worker *command = c->worker->command;
+	struct span bytes = buffer_span(in);
+	uint64_t value_left = c->upload_left > LINE_END_LEN ? c->upload_left - LINE_END_LEN : 0;
+	uint64_t value_len = bytes.len < value_left ? bytes.len : value_left;
+	bool bad_end;
+
+	command_upload_fill(command, c->upload, span_of(bytes.ptr, value_len));
+	take(c, in, value_len);
+	c->upload_left -= value_len;
+	bytes = buffer_span(in);
+	while (c->upload_left <= LINE_END_LEN && c->upload_left > 0 && bytes.len > 0) {
+		c->upload_end[LINE_END_LEN - c->upload_left--] = *bytes.ptr++;
+		bytes.len--;
+		take(c, in, 1);
+	}
+	if (c->upload_left > 0)
+		return STEP_WAIT;
+	bad_end = memcmp(c->upload_end, "\r\n", LINE_END_LEN) != 0;
+	command_upload_finish(command, c->upload, bad_end, &c->worker->resp);
+	alloc_free(c->upload);
+	c->upload = NULL;
+	return STEP_ON;
+}
+
+static enum step start_upload(struct conn *c, struct buffer *in, const struct request *req,
+			      uint64_t line_len)
+{
+	struct response *resp = &c->worker->resp;
+	struct command_upload *upload = alloc_zero(1, sizeof(*upload));
+
+	if (!upload)
+		req->compose->status(resp, req, STATUS_NO_MEMORY_STORING);
+	if (upload && command_upload_start(c->worker->command, req, upload, resp)) {
+		c->upload = upload;
+		c->upload_left = req->value_len + LINE_END_LEN;
+	} else {
+		alloc_free(upload);
+		c->skip = req->value_len + LINE_END_LEN;
+	}
+	take(c, in, line_len);
+	return STEP_ON;
+}
+
+static enum step step_store(struct conn *c, struct buffer *in, struct request *req,
+			    uint64_t line_len)
+{
+	struct span bytes = buffer_span(in);
+	uint64_t whole = line_len + req->value_len + LINE_END_LEN;
+	const uint8_t *end;
+
+	if (!command_admit(c->worker->command, req, &c->worker->resp)) {
+		c->skip = req->value_len + LINE_END_LEN;
+		take(c, in, line_len);
+		return STEP_ON;
+	}
+	if (req->value_len > SMALL_VALUE_MAX)
+		return start_upload(c, in, req, line_len);
+	if (bytes.len < whole) {
+		c->need = whole;
+		return STEP_WAIT;
+	}
+	req->value = span_of(bytes.ptr + line_len, req->value_len);
+	end = req->value.ptr + req->value_len;
+	req->value_bad = end[0] != '\r' || end[1] != '\n';
+	command_apply(c->worker->command, req, &c->worker->resp);
+	take(c, in, whole);
+	return STEP_ON;
+}
+
+/* Carries out a request whose line is `len` bytes from the buffer's start. */
+static enum step apply(struct conn *c, struct buffer *in, struct request *req, uint64_t len)
+{
+	enum command_next next = command_apply(c->worker->command, req, &c->worker->resp);
+
+	if (next == COMMAND_MORE) {
+		/* The next step starts at the first key that has no answer yet. */
+		take(c, in, (uint64_t)(req->keys.ptr - (in->bytes + in->start)));
+		c->line = *req;
+		c->in_line = true;
+		return STEP_SEND;
+	}
+	take(c, in, len);
+	c->in_line = req->more && req->verb != REQUEST_INVALID;
+	c->skip_line = req->more && req->verb == REQUEST_INVALID;
+	if (c->in_line)
+		c->line = *req;
+	return next == COMMAND_CLOSE ? STEP_CLOSE : STEP_ON;
+}
+
+static enum step step_line(struct conn *c, struct buffer *in)
+{
+	struct span bytes = buffer_span(in);
+	struct request req;
+	ssize_t len;
+
+	if (c->in_line) {
+		req = c->line;
+		len = parse_text_more(bytes, c->scanned, &req);
+	} else {
+		len = parse_text(bytes, c->scanned, &req);
+	}
+	if (len == -EAGAIN) {
+		c->scanned = bytes.len;
+		return STEP_WAIT;
+	}
+	if (len < 0) {
+		struct request none = { .compose = &compose_text };
+
+		if (len == -EMSGSIZE)
+			none.compose->status(&c->worker->resp, &none, STATUS_BAD_LINE);
+		return STEP_CLOSE;
+	}
+	if (request_has_value(&req))
+		return step_store(c, in, &req, (uint64_t)len);
+	return apply(c, in, &req, (uint64_t)len);
+}
+
+static enum step step(struct conn *c, struct buffer *in)
+{
+	if (c->skip)
+		return step_skip(c, in);
+	if (c->upload)
+		return step_upload(c, in);
+	if (c->skip_line)
+		return step_skip_line(c, in);
+	return step_line(c, in);
+}
+
+/* Serves what the buffer holds. False: closed, or about to be. */
+static bool serve(struct conn *c, struct buffer *in, uint32_t *budget)
+{
+	struct worker *w = c->worker;
+
+	while (buffer_len(in) > 0 && buffer_len(in) >= c->need) {
+		enum step s;
+
+		if (*budget == 0) {
+			command_count(&w->counts->conn_yields, 1);
+			enqueue(c);
+			return true;
+		}
+		s = step(c, in);
+		if (s == STEP_WAIT)
+			return true;
+		if (s == STEP_CLOSE) {
+			c->closing = true;
+			return false;
+		}
+		(*budget)--;
+		if (s == STEP_SEND || response_full(&w->resp)) {
+			if (!flush(c))
+				return false;
+			if (c->out.bytes)
+				return true;
+		}
+	}
+	return true;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+/* Room behind what the buffer holds; a buffer of the connection's own grows when it is full. */
+static bool make_room(struct conn *c, struct buffer *in)
+{
+	struct buffer larger;
+
+	if (in->start > 0) {
+		memmove(in->bytes, in->bytes + in->start, buffer_len(in));
+		in->end -= in->start;
+		in->start = 0;
+	}
+	if (in->end < in->cap && c->need <= in->cap)
+		return true;
+	assert(in->cap < BUFFER_LARGE);
+	if (!pool_take(&c->worker->pool, BUFFER_LARGE, &larger))
+		return false;
+	memcpy(larger.bytes, in->bytes, in->end);
+	larger.end = in->end;
+	pool_give(&c->worker->pool, in);
+	*in = larger;
+	return true;
+}
+
+/* Bytes read, 0 when there are none now, negative errno when the connection is of no more use. */
+static int64_t fill(struct conn *c, struct buffer *in)
+{
+	ssize_t n;
+
+	if (!make_room(c, in))
+		return -ENOMEM;
+	n = recv(c->source.fd, in->bytes + in->end, in->cap - in->end, 0);
+	if (n == 0) {
+		/* The client may still read: what it asked for before is sent first. */
+		c->closing = true;
+		return 0;
+	}
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	in->end += (uint64_t)n;
+	command_count(&c->worker->counts->bytes_read, (uint64_t)n);
+	return n;
+}
+
+/* Input that is not done with moves out of the worker's buffer, or lets go of its own. */
+static bool keep_input(struct conn *c, struct buffer *in)
+{
+	struct worker *w = c->worker;
+	struct buffer fresh;
+	uint64_t len = buffer_len(in);
+
+	if (in == &c->in) {
+		if (len == 0)
+			pool_give(&w->pool, in);
+		return true;
+	}
+	if (len == 0) {
+		in->start = 0;
+		in->end = 0;
+		return true;
+	}
+	if (len > BUFFER_SMALL / 2) {
+		/* Swapping is cheaper than copying, and gives the connection room to read on. */
+		if (!pool_take(&w->pool, BUFFER_LARGE, &fresh))
+			return false;
+		c->in = *in;
+		*in = fresh;
+		return true;
+	}
+	if (!pool_take(&w->pool, BUFFER_SMALL, &c->in))
+		return false;
+	memcpy(c->in.bytes, in->bytes + in->start, len);
+	c->in.end = len;
+	in->start = 0;
+	in->end = 0;
+	return true;
+}
+
+/* One turn of a connection. */
+static void turn(struct conn *c, bool readable)
+{
+	struct worker *w = c->worker;
+	struct buffer *in = c->in.bytes ? &c->in : &w->scratch;
+	uint32_t budget = w->shared->settings->requests_per_event;
+	bool open = true;
+	int64_t n = 0;
+
+	assert(in != &w->scratch || (in->start == 0 && in->end == 0));
+	if (!readable)
+		open = serve(c, in, &budget);
+	for (uint32_t i = 0; open && readable && i < READS_A_TURN; i++) {
+		uint64_t room;
+
+		n = fill(c, in);
+		room = in->cap - in->end;
+		if (n <= 0)
+			break;
+		open = serve(c, in, &budget);
+		if (c->queued || c->out.bytes || room > 0)
+			break;
+	}
+	if (c->dead) {
+		in = &w->scratch;
+		in->start = 0;
+		in->end = 0;
+		return;
+	}
+	if (!flush(c) || n < 0 || !keep_input(c, in)) {
+		w->scratch.start = 0;
+		w->scratch.end = 0;
+		conn_close(c);
+		return;
+	}
+	if (c->closing && !c->out.bytes) {
+		conn_close(c);
+		return;
+	}
+	note_state(c);
+	watch(c, c->out.bytes != NULL);
+}
+
+static void conn_ready(struct loop_source *source, uint32_t events)
+{
+	struct conn *c = (struct conn *)source;
+
+	if (c->writing) {
+		if (!(events & (LOOP_WRITE | LOOP_HANGUP)) || !flush_rest(c))
+			return;
+		if (c->closing) {
+			conn_close(c);
+			return;
+		}
+		/* Requests may have waited behind the reply. */
+		watch(c, false);
+		if (!c->dead && c->in.bytes)
+			enqueue(c);
+		return;
+	}
+	/* A queued connection has requests to finish before it may read more, or see its end. */
+	if (c->queued)
+		return;
+	turn(c, true);
+}
+
+void conn_resume(struct conn *c)
+{
+	/* Not before its last reply is out; then it is queued again. */
+	if (!c->writing)
+		turn(c, false);
+}
+
+bool conn_drain(struct conn *c)
+{
+	if (!c->queued && !c->writing)
+		turn(c, true);
+	return c->dead || (!c->queued && !c->writing);
+}
+
+void conn_open(struct worker *w, const struct worker_socket *from, int fd)
+{
+	struct conn *c = w->spare;
+
+	if (c) {
+		w->spare = c->link;
+		w->spare_cnt--;
+		memset(c, 0, sizeof(*c));
+	} else {
+		c = alloc_zero(1, sizeof(*c));
+	}
+	if (!c) {
+		close(fd);
+		atomic_fetch_sub(&w->shared->conn_cnt, 1);
+		return;
+	}
+	c->source.fd = fd;
+	c->source.ready = conn_ready;
+	c->worker = w;
+	c->from = from;
+	note_state(c);
+	pthread_mutex_lock(&w->lock);
+	c->next = w->conns;
+	if (c->next)
+		c->next->prev = c;
+	w->conns = c;
+	pthread_mutex_unlock(&w->lock);
+	command_count(&w->counts->conn_opened, 1);
+	if (loop_insert(&w->loop, &c->source, LOOP_READ))
+		conn_close(c);
+}

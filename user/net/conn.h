@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * conn - one client on a stream: TCP or a unix socket.
+ *
+ * Does      cuts the stream into requests and values, has them carried out, sends the replies.
+ * Shape     a connection is in exactly one of the states that conn.c draws; an idle one owns no
+ *           buffer.
+ * Errors    whatever cannot be answered closes the connection.
+ * Threads   its worker's. `state` and `last_ns` are read by `stats conns` of others.
+ */
+#ifndef XC_NET_CONN_H
+#define XC_NET_CONN_H
+
+#include "net/worker.h"
+#include "protocol/request.h"
+
+struct conn {
+	struct loop_source source;
+	struct worker *worker;
+	struct conn *prev; /* worker->conns */
+	struct conn *next;
+	struct conn *link; /* ready, dead or spare list */
+	const struct worker_socket *from;
+
+	struct buffer in;	       /* bytes that wait for more, or for their turn */
+	struct buffer out;	       /* reply bytes the socket did not take */
+	uint64_t need;		       /* no request is whole before this many bytes are there */
+	uint64_t scanned;	       /* bytes of `in` known to hold no line end */
+	uint64_t skip;		       /* bytes of a refused value to throw away */
+	struct command_upload *upload; /* a large value on its way into the store */
+	uint64_t upload_left;	       /* of it, with its line end */
+	uint8_t upload_end[2];
+	struct request line; /* the retrieval whose keys are being answered */
+	bool in_line;
+	bool skip_line; /* throw away up to the next line end */
+	bool closing;	/* once `out` is sent */
+	bool queued;	/* in the worker's ready list */
+	bool dead;
+	bool writing;  /* waits for the socket to take more */
+	uint8_t state; /* index of conn_states */
+	uint64_t last_ns;
+};
+
+/* Takes over fd. */
+void conn_open(struct worker *w, const struct worker_socket *from, int fd);
+void conn_close(struct conn *c);
+/* Goes on with requests left over from the last turn. */
+void conn_resume(struct conn *c);
+/* For a worker that stops: takes what has arrived, answers it. True: nothing is left to do. */
+bool conn_drain(struct conn *c);
+/* Frees what conn_close took out of use. End of turn. */
+void conn_reap(struct worker *w);
+const char *conn_state(const struct conn *c);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "net/listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/conn.h"
+
+#define ACCEPTS_A_TURN 64
+
+static const char refusal[] = "ERROR Too many open connections\r\n";
+
+static void refuse(struct worker *w, int fd)
+{
+	command_count(&w->counts->conn_rejected, 1);
+	/* Best effort: a client that is gone already needs no reason. */
+	if (send(fd, refusal, sizeof(refusal) - 1, MSG_NOSIGNAL) < 0)
+		errno = 0;
+	close(fd);
+}
+
+/* No descriptor is left: without taking the connection from the queue it would wake us for ever. */
+static void refuse_with_spare(struct worker *w, int listen_fd)
+{
+	int fd;
+
+	command_count(&w->counts->listen_disabled, 1);
+	if (w->spare_fd < 0)
+		return;
+	close(w->spare_fd);
+	fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd >= 0)
+		refuse(w, fd);
+	w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+void listener_ready(struct loop_source *source, uint32_t events)
+{
+	struct worker_socket *socket = (struct worker_socket *)source;
+	struct worker *w = socket->worker;
+
+	(void)events;
+	for (uint32_t i = 0; i < ACCEPTS_A_TURN; i++) {
+		int fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0) {
+			if (errno == ECONNABORTED || errno == EINTR)
+				continue;
+			if (errno == EMFILE || errno == ENFILE)
+				refuse_with_spare(w, source->fd);
+			return;
+		}
+		if (atomic_fetch_add(&w->shared->conn_cnt, 1) >= w->shared->settings->conn_max) {
+			atomic_fetch_sub(&w->shared->conn_cnt, 1);
+			refuse(w, fd);
+			continue;
+		}
+		conn_open(w, socket, fd);
+	}
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "net/net.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "net/worker.h"
+
+#define ADDR_MAX 16
+/* Unread replies all clients together may leave with us, and the least for one worker. */
+#define BACKLOG_MAX (64ULL << 20)
+#define MIB	    (1ULL << 20)
+
+struct net {
+	struct net_options options;
+	struct command *command;
+	struct worker_shared shared;
+	struct sock_cidr *allow;
+	uint16_t tcp_port;
+	uint16_t udp_port;
+	bool unix_bound;
+	uint32_t worker_cnt; /* initialised */
+	struct worker workers[];
+};
+
+static void walk_conns(void *ctx, void (*emit)(void *emit_ctx, const struct command_conn *conn),
+		       void *emit_ctx)
+{
+	struct net *net = ctx;
+
+	for (uint32_t i = 0; i < net->worker_cnt; i++)
+		worker_walk(&net->workers[i], emit, emit_ctx);
+}
+
+static int parse_allow(struct net *net)
+{
+	static const char *const loopback[] = { "127.0.0.0/8", "::1" };
+	const char *const *texts = net->options.allow_cnt ? net->options.allow : loopback;
+	uint32_t cnt = net->options.allow_cnt ? net->options.allow_cnt : 2;
+
+	net->allow = alloc_zero(cnt, sizeof(*net->allow));
+	if (!net->allow)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < cnt; i++) {
+		if (sock_cidr_parse(texts[i], &net->allow[i])) {
+			log_line(LOG_ERROR, "net",
+				 "allow=%s is not an address or network; write it like "
+				 "10.0.0.0/8 or fd00::/8",
+				 texts[i]);
+			return -EINVAL;
+		}
+	}
+	net->shared.allow = net->allow;
+	net->shared.allow_cnt = cnt;
+	return 0;
+}
+
+static int report(const struct sock_addr *addr, const char *what, int error)
+{
+	char text[SOCK_TEXT_MAX];
+
+	sock_text(addr, text);
+	if (error == -EADDRINUSE)
+		log_line(LOG_ERROR, "net",
+			 "%s %s is in use by another process; stop it, or choose another "
+			 "port with -p",
+			 what, text);
+	else if (error == -EACCES)
+		log_line(LOG_ERROR, "net",
+			 "%s %s needs privileges: start as root, or use a port from 1024 on", what,
+			 text);
+	else
+		log_line(LOG_ERROR, "net", "%s %s: %s", what, text, strerror(-error));
+	return error;
+}
+
+/* One socket a worker on this address; a port of 0 becomes the one the kernel picked. */
+static int bind_all(struct net *net, struct sock_addr *addr, enum worker_socket_kind kind)
+{
+	int type = kind == WORKER_TCP ? SOCK_STREAM : SOCK_DGRAM;
+	const char *what = kind == WORKER_TCP ? "TCP" : "UDP";
+	int error = sock_probe(addr, type);
+
+	if (error)
+		return error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL
+			       ? error
+			       : report(addr, what, error);
+	for (uint32_t i = 0; i < net->worker_cnt; i++) {
+		int fd = kind == WORKER_TCP ? sock_listen_tcp(addr, net->options.settings.backlog)
+					    : sock_bind_udp(addr);
+
+		if (fd < 0)
+			return report(addr, what, fd);
+		if (sock_port(addr) == 0)
+			sock_local(fd, addr);
+		error = worker_add_socket(&net->workers[i], fd, kind, addr);
+		if (error)
+			return report(addr, what, error);
+	}
+	return 0;
+}
+
+/* All addresses one -l item stands for. `*port` is kept: the next address uses the picked one. */
+static int bind_item(struct net *net, const char *text, enum worker_socket_kind kind,
+		     uint16_t *port)
+{
+	struct sock_addr addrs[ADDR_MAX];
+	int cnt = sock_resolve(text, *port, addrs, ADDR_MAX, NULL);
+	int bound = 0;
+	int error = 0;
+
+	if (cnt < 0) {
+		log_line(LOG_ERROR, "net",
+			 "listen=%s is not an address of this machine; write it like "
+			 "127.0.0.1, [::1]:11211 or *",
+			 text);
+		return cnt;
+	}
+	for (int i = 0; i < cnt; i++) {
+		if (*port && sock_port(&addrs[i]) == 0)
+			sock_set_port(&addrs[i], *port);
+		error = bind_all(net, &addrs[i], kind);
+		/* A host without IPv6 still has its IPv4 addresses. */
+		if ((error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL) && cnt > 1)
+			continue;
+		if (error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL)
+			return report(&addrs[i], "address", error);
+		if (error)
+			return error;
+		bound++;
+		if (*port == 0)
+			*port = sock_port(&addrs[i]);
+	}
+	return bound ? 0 : report(&addrs[0], "address", error);
+}
+
+static int bind_transport(struct net *net, enum worker_socket_kind kind, int32_t wanted,
+			  uint16_t *ret_port)
+{
+	uint16_t port = wanted > 0 ? (uint16_t)wanted : 0;
+	int error = 0;
+
+	if (wanted == 0)
+		return 0;
+	if (net->options.listen_cnt == 0)
+		error = bind_item(net, NULL, kind, &port);
+	for (uint32_t i = 0; !error && i < net->options.listen_cnt; i++)
+		error = bind_item(net, net->options.listen[i], kind, &port);
+	if (!error)
+		*ret_port = port;
+	return error;
+}
+
+static int bind_unix(struct net *net)
+{
+	const struct command_settings *s = &net->options.settings;
+	struct sock_addr addr = { 0 };
+	int error;
+	int fd;
+
+	if (!s->unix_path)
+		return 0;
+	fd = sock_listen_unix(s->unix_path, s->unix_mode, s->backlog);
+	if (fd < 0) {
+		log_line(LOG_ERROR, "net", "unix socket %s: %s", s->unix_path,
+			 fd == -EADDRINUSE ? "another server answers there"
+			 : fd == -EEXIST   ? "a file that is no socket is in the way"
+					   : strerror(-fd));
+		return fd;
+	}
+	net->unix_bound = true;
+	sock_local(fd, &addr);
+	for (uint32_t i = 0; i < net->worker_cnt; i++) {
+		int own = i + 1 < net->worker_cnt ? dup(fd) : fd;
+
+		error = own < 0 ? -errno
+				: worker_add_socket(&net->workers[i], own, WORKER_UNIX, &addr);
+		if (error) {
+			if (own != fd)
+				close(fd);
+			return error;
+		}
+	}
+	return 0;
+}
+
+static int make_workers(struct net *net)
+{
+	const struct command_options options = {
+		.store = net->options.store,
+		.tracker = net->options.tracker,
+		.clock = net->options.clock,
+		.hooks = net->options.hooks,
+		.settings = net->options.settings,
+		.conns = { .walk = walk_conns, .ctx = net },
+		.worker_cnt = net->options.settings.thread_cnt,
+	};
+	uint64_t least = 2 * (net->options.settings.item_max + MIB);
+	uint64_t share = BACKLOG_MAX / options.worker_cnt;
+	int error = command_new(&options, &net->command);
+
+	if (error)
+		return error;
+	net->shared.settings = &net->options.settings;
+	net->shared.backlog_max = share > least ? share : least;
+	for (uint32_t i = 0; i < options.worker_cnt; i++) {
+		error = worker_init(&net->workers[i], &net->shared, net->command, i);
+		if (error)
+			return error;
+		net->worker_cnt++;
+	}
+	return 0;
+}
+
+int net_open(const struct net_options *options, struct net **ret)
+{
+	uint32_t cnt = options->settings.thread_cnt;
+	struct net *net = alloc_aligned(64, sizeof(*net) + cnt * sizeof(struct worker));
+	int error;
+
+	if (!net)
+		return -ENOMEM;
+	net->options = *options;
+	error = parse_allow(net);
+	if (!error)
+		error = make_workers(net);
+	if (!error)
+		error = bind_transport(net, WORKER_TCP, options->settings.tcp_port, &net->tcp_port);
+	if (!error)
+		error = bind_transport(net, WORKER_UDP, options->settings.udp_port, &net->udp_port);
+	if (!error)
+		error = bind_unix(net);
+	if (error) {
+		net_close(net);
+		return error;
+	}
+	net->shared.udp_port = net->udp_port;
+	*ret = net;
+	return 0;
+}
+
+int net_start(struct net *net)
+{
+	for (uint32_t i = 0; i < net->worker_cnt; i++) {
+		int error = worker_start(&net->workers[i]);
+
+		if (error) {
+			log_line(LOG_ERROR, "net", "worker %u did not start: %s", i,
+				 strerror(-error));
+			net_stop(net);
+			return error;
+		}
+	}
+	return 0;
+}
+
+void net_stop(struct net *net)
+{
+	for (uint32_t i = 0; i < net->worker_cnt; i++)
+		worker_stop(&net->workers[i]);
+	for (uint32_t i = 0; i < net->worker_cnt; i++)
+		worker_join(&net->workers[i]);
+}
+
+void net_close(struct net *net)
+{
+	if (!net)
+		return;
+	for (uint32_t i = 0; i < net->worker_cnt; i++)
+		worker_fini(&net->workers[i]);
+	if (net->unix_bound)
+		unlink(net->options.settings.unix_path);
+	command_free(net->command);
+	alloc_free(net->allow);
+	alloc_free(net);
+}
+
+uint16_t net_tcp_port(const struct net *net)
+{
+	return net->tcp_port;
+}
+
+uint16_t net_udp_port(const struct net *net)
+{
+	return net->udp_port;
+}
+
+struct command *net_command(struct net *net)
+{
+	return net->command;
+}

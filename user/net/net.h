@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * net - the memcached server: TCP, UDP and unix sockets, one thread a core.
+ *
+ * Does      binds, accepts, reads requests, hands them to the commands, sends their replies.
+ * Shape     each worker has its own SO_REUSEPORT listeners and serves what the kernel gives them;
+ *           the unix socket is shared.
+ * Units     bytes; ports in host order.
+ * Errors    negative errno after one log line that says what to do next.
+ * Owner     descriptors, threads, connections and the struct command are its own; store, tracker,
+ *           clock and every string of the options are borrowed for its whole life.
+ * Threads   all functions from the main thread.
+ * Invariant memory for a connection is bounded: a client that does not read is not read from, and
+ *           what it has not taken is at most one reply of item_max and a little.
+ * Source    docs/protocol.md.
+ */
+#ifndef XC_NET_NET_H
+#define XC_NET_NET_H
+
+#include "command/command.h"
+
+struct net;
+
+struct net_options {
+	/* Ports of 0 are off, of -1 any free one (net_tcp_port tells). */
+	struct command_settings settings;
+	const char *const *listen; /* -l: "host", "host:port", "[v6]:port"; none: all addresses */
+	uint32_t listen_cnt;
+	const char *const *allow; /* UDP sources, CIDR; none: loopback only */
+	uint32_t allow_cnt;
+	struct store *store;
+	struct tracker *tracker; /* NULL: hot keys are not tracked */
+	const struct clock *clock;
+	struct command_hooks hooks;
+};
+
+/* Resolves and binds every address: the one step that may need privileges. */
+int net_open(const struct net_options *options, struct net **ret);
+/* From here on requests are answered. */
+int net_start(struct net *net);
+/*
+ * Stops accepting, answers what has arrived, waits a bounded time for it to be taken, ends threads.
+ */
+void net_stop(struct net *net);
+void net_close(struct net *net); /* NULL-safe; after net_stop if it was started */
+
+uint16_t net_tcp_port(const struct net *net); /* 0: none */
+uint16_t net_udp_port(const struct net *net);
+struct command *net_command(struct net *net);
+
+#endif
