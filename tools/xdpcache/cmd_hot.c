@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* xdpcache hot list [MAX] | pin KEY | unpin KEY; --hex where a key is no UTF-8 text. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "client.h"
+#include "table.h"
+
+#define KEY_COLUMNS 40
+#define LIST_MAX_ROWS 1024
+
+static int usage(void)
+{
+	fprintf(stderr,
+		"xdpcache hot: write one of\n"
+		"  xdpcache hot list [MAX]       hot and resident keys, hottest first\n"
+		"  xdpcache hot pin KEY          keep KEY in the kernel\n"
+		"  xdpcache hot pin --hex HEX    a key that is no text, as hot list shows it\n"
+		"  xdpcache hot unpin KEY        leave KEY to its rate again\n");
+	return CLI_USAGE;
+}
+
+static uint64_t number(const json_t *row, const char *name)
+{
+	return (uint64_t)json_integer_value(json_object_get(row, name));
+}
+
+/* A key too long for its column ends in an ellipsis; --json has it whole. */
+static void print_row(const json_t *row)
+{
+	const char *key = json_string_value(json_object_get(row, "key"));
+	char reads[TABLE_TEXT_MAX], kernel[TABLE_TEXT_MAX], writes[TABLE_TEXT_MAX],
+		bytes[TABLE_TEXT_MAX];
+	bool pinned = json_is_true(json_object_get(row, "pinned"));
+	bool resident = json_is_true(json_object_get(row, "resident"));
+	size_t len = strlen(key);
+
+	printf("%-*.*s%s %12s %12s %10s %10s  %-9s %s\n", KEY_COLUMNS - (len > KEY_COLUMNS),
+	       KEY_COLUMNS - (len > KEY_COLUMNS), key, len > KEY_COLUMNS ? "…" : "",
+	       table_count(kernel, number(row, "kernel_reads_sec")),
+	       table_count(reads, number(row, "reads_sec")),
+	       table_count(writes, number(row, "writes_sec")),
+	       table_bytes(bytes, number(row, "value_bytes")),
+	       pinned && resident ? "kernel +"
+	       : pinned		  ? "daemon +"
+	       : resident	  ? "kernel"
+				  : "daemon",
+	       json_string_value(json_object_get(row, "why")));
+}
+
+static void print_list(const json_t *keys)
+{
+	size_t i;
+	json_t *row;
+
+	if (json_array_size(keys) == 0) {
+		printf("No key is hot, resident or pinned.\n");
+		return;
+	}
+	printf("%-*s %12s %12s %10s %10s  %-9s %s\n", KEY_COLUMNS, "KEY", "KERNEL GET/S",
+	       "DAEMON GET/S", "WRITE/S", "VALUE", "IN", "WHY");
+	json_array_foreach(keys, i, row) print_row(row);
+	printf("\n+ pinned by an operator\n");
+}
+
+static int ask(const struct cli *cli, json_t *request, json_t **ret)
+{
+	char error[CLIENT_ERROR_MAX];
+	int rc = client_ask(cli->control, request, ret, error);
+
+	if (rc)
+		fprintf(stderr, "xdpcache hot: %s\n", error);
+	return rc;
+}
+
+static int list(const struct cli *cli, int argc, char **argv)
+{
+	char *end = NULL;
+	long max = argc > 0 ? strtol(argv[0], &end, 10) : 50;
+	json_t *result;
+
+	if (argc > 1 || (end && *end))
+		return usage();
+	if (max < 1 || max > LIST_MAX_ROWS) {
+		fprintf(stderr, "xdpcache hot list: write a number from 1 to %d\n", LIST_MAX_ROWS);
+		return CLI_USAGE;
+	}
+	if (ask(cli, json_pack("{s:s, s:i}", "cmd", "hot_list", "max", (int)max), &result))
+		return CLI_FAILED;
+	if (cli->json) {
+		json_dumpf(result, stdout, JSON_INDENT(2));
+		printf("\n");
+	} else {
+		print_list(json_object_get(result, "keys"));
+	}
+	json_decref(result);
+	return CLI_DONE;
+}
+
+static int pin(const struct cli *cli, const char *verb, int argc, char **argv)
+{
+	bool hex = argc > 0 && !strcmp(argv[0], "--hex");
+	const char *name = !strcmp(verb, "pin") ? "hot_pin" : "hot_unpin";
+	const char *key = argc > 0 ? argv[argc - 1] : NULL;
+	json_t *request, *result;
+
+	if (argc != 1 + hex)
+		return usage();
+	request = json_pack("{s:s, s:s}", "cmd", name, hex ? "key_hex" : "key", key);
+	if (!request) {
+		fprintf(stderr,
+			"xdpcache hot %s: the key is not UTF-8 text: write it in hexadecimal, "
+			"with --hex\n",
+			verb);
+		return CLI_USAGE;
+	}
+	if (ask(cli, request, &result))
+		return CLI_FAILED;
+	if (cli->json) {
+		json_dumpf(result, stdout, JSON_INDENT(2));
+		printf("\n");
+	} else if (!strcmp(verb, "pin")) {
+		printf("Pinned: the kernel serves it whenever it exists and fits (xdpcache hot "
+		       "list).\n");
+	} else {
+		printf("Unpinned.\n");
+	}
+	json_decref(result);
+	return CLI_DONE;
+}
+
+int cmd_hot(const struct cli *cli, int argc, char **argv)
+{
+	if (argc < 2)
+		return usage();
+	if (!strcmp(argv[1], "list"))
+		return list(cli, argc - 2, argv + 2);
+	if (!strcmp(argv[1], "pin") || !strcmp(argv[1], "unpin"))
+		return pin(cli, argv[1], argc - 2, argv + 2);
+	return usage();
+}
