@@ -39,7 +39,7 @@ struct fastpath_options {
 	enum xdp_mode xdp_mode;
 	/* size of xc_hot, xc_entry and xc_hits when they are made here; adopted maps keep theirs */
 	uint32_t entry_cnt;
-	uint64_t log_bytes;  /* whole extents; adopted extents are reused, missing ones added */
+	uint64_t log_bytes; /* whole extents; adopted extents are reused, missing ones added */
 	/* NULL, or told of each extent made */
 	bool (*progress)(void *ctx, uint64_t done, uint64_t total);
 	void *progress_ctx;
@@ -62,7 +62,7 @@ struct fastpath_maps {
 	struct xc_entry *entries; /* mapped, entry_cnt of them */
 	uint32_t *hits;		  /* mapped, one word an entry */
 	uint32_t entry_cnt;
-	uint8_t *log_base;	  /* extents, contiguous */
+	uint8_t *log_base; /* extents, contiguous */
 	uint64_t log_bytes;
 	/* an earlier process configured these maps: entries and log hold its items */
 	bool adopted;
@@ -91,7 +91,7 @@ struct fastpath_interface {
 	uint32_t prog_id;
 	enum xdp_mode mode; /* OFF: not attached */
 	bool tc;
-	bool by_link; /* false: attached by netlink (bpftool, ip link) */
+	bool by_link;	  /* false: attached by netlink (bpftool, ip link) */
 	char reason[128]; /* why not native, or why not at all */
 };
 

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "fastpath/allow.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/cidr.h"
+#include "base/log.h"
+
+#define LIST_MAX 1024
+
+static const char *const loopback[] = { "127.0.0.0/8", "::1" };
+
+static bool listed(const struct cidr *list, uint32_t cnt, const struct xc_allow_key *key)
+{
+	for (uint32_t i = 0; i < cnt; i++) {
+		if (list[i].prefix_len == key->prefix_len &&
+		    memcmp(list[i].addr, key->addr, sizeof(key->addr)) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void remove_stale(int fd, const struct cidr *list, uint32_t cnt)
+{
+	struct xc_allow_key key, next;
+	struct xc_allow_key *at = NULL;
+
+	while (bpf_map_get_next_key(fd, at, &next) == 0) {
+		key = next;
+		at = &key;
+		if (!listed(list, cnt, &key)) {
+			bpf_map_delete_elem(fd, &key);
+			at = NULL; /* a trie's next key after a removed one starts over anyway */
+		}
+	}
+}
+
+int allow_apply(const struct fastpath_maps *maps, const char *const *texts, uint32_t cnt)
+{
+	struct cidr list[LIST_MAX];
+	const uint32_t yes = 1;
+	int err = 0;
+
+	if (cnt == 0) {
+		texts = loopback;
+		cnt = 2;
+	}
+	if (cnt > LIST_MAX) {
+		log_line(LOG_ERROR, "allow", "more than %d --allow prefixes", LIST_MAX);
+		return -EINVAL;
+	}
+	for (uint32_t i = 0; i < cnt; i++) {
+		if (cidr_parse(texts[i], &list[i])) {
+			log_line(LOG_ERROR, "allow",
+				 "\"%s\" is not an address or prefix such as 10.0.0.0/8 or "
+				 "2001:db8::/32",
+				 texts[i]);
+			return -EINVAL;
+		}
+	}
+	remove_stale(maps->allow_fd, list, cnt);
+	for (uint32_t i = 0; i < cnt && !err; i++) {
+		struct xc_allow_key key = { .prefix_len = list[i].prefix_len };
+
+		memcpy(key.addr, list[i].addr, sizeof(key.addr));
+		if (bpf_map_update_elem(maps->allow_fd, &key, &yes, BPF_ANY))
+			err = -errno;
+	}
+	__atomic_add_fetch(&maps->conf->guard_gen, 1, __ATOMIC_SEQ_CST);
+	if (err)
+		log_line(LOG_ERROR, "allow", "cannot write xc_allow: %s", strerror(-err));
+	return err;
+}

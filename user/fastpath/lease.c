@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "fastpath/lease.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "fastpath/impl.h"
+
+/* Far enough apart that the slope tells one HZ from the next. */
+#define EDGE_DISTANCE_NS 60000000L
+/* A tick is at most 10 ms; an edge that does not come in this time never will. */
+#define EDGE_WAIT_NS (100 * NSEC_PER_MSEC)
+
+static int sample(int prog_fd, struct xc_clock_sample *ret)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = ret, .ctx_size_in = sizeof(*ret));
+
+	return bpf_prog_test_run_opts(prog_fd, &opts) ? -errno : 0;
+}
+
+/* The first sample after jiffies has moved on. */
+static int tick_edge(int prog_fd, struct xc_clock_sample *ret)
+{
+	struct xc_clock_sample first = { 0 }, now = { 0 };
+	int err = sample(prog_fd, &first);
+
+	while (!err) {
+		err = sample(prog_fd, &now);
+		if (err || now.jiffies != first.jiffies)
+			break;
+		if (now.boot_ns - first.boot_ns > EDGE_WAIT_NS)
+			return -ETIME;
+	}
+	if (!err)
+		*ret = now;
+	return err;
+}
+
+static int64_t suspended_ns(void)
+{
+	struct timespec boot, mono;
+
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	return (boot.tv_sec - mono.tv_sec) * (int64_t)NSEC_PER_SEC + boot.tv_nsec - mono.tv_nsec;
+}
+
+static int calibrate(struct lease *lease, int prog_fd)
+{
+	const struct timespec distance = { .tv_nsec = EDGE_DISTANCE_NS };
+	struct xc_clock_sample a, b;
+	uint64_t hz, base_a, base_b;
+	int err = tick_edge(prog_fd, &a);
+
+	if (!err) {
+		nanosleep(&distance, NULL);
+		err = tick_edge(prog_fd, &b);
+	}
+	if (err) {
+		log_line(LOG_ERROR, "lease", "cannot calibrate the kernel program's clock: %s",
+			 strerror(-err));
+		return err;
+	}
+	hz = (NSEC_PER_SEC * (b.jiffies - a.jiffies) + (b.boot_ns - a.boot_ns) / 2) /
+	     (b.boot_ns - a.boot_ns);
+	if (hz == 0 || hz > 10000)
+		return -ERANGE;
+	lease->conf->tick_ns = (uint32_t)((NSEC_PER_SEC + hz / 2) / hz);
+	/* Unsigned: jiffies begin just below a wrap of 32 bits, and the sum comes out right all the
+	 * same. */
+	base_a = a.boot_ns - a.jiffies * lease->conf->tick_ns;
+	base_b = b.boot_ns - b.jiffies * lease->conf->tick_ns;
+	/*
+	 * One tick ahead: between ticks the program is never late and serves nothing past its
+	 * end.
+	 */
+	lease->conf->clock_base_ns =
+		((int64_t)(base_a - base_b) < 0 ? base_a : base_b) + lease->conf->tick_ns;
+	lease->suspended_ns = suspended_ns();
+	log_line(LOG_INFO, "lease", "kernel clock: hz=%llu tick_ns=%u", (unsigned long long)hz,
+		 lease->conf->tick_ns);
+	return 0;
+}
+
+int lease_init(struct lease *lease, const struct fastpath *fp, uint32_t lease_ms)
+{
+	*lease = (struct lease){ .conf = fp->maps.conf,
+				 .length_ns = lease_ms * NSEC_PER_MSEC,
+				 .epoch = fp->maps.conf->owner_epoch };
+	return calibrate(lease, bpf_program__fd(fp->skel->progs.xc_clock));
+}
+
+int lease_renew(struct lease *lease, uint64_t now_ns)
+{
+	int64_t slept_ns = suspended_ns() - lease->suspended_ns;
+
+	if (__atomic_load_n(&lease->conf->owner_epoch, __ATOMIC_SEQ_CST) != lease->epoch)
+		return -ESTALE;
+	/* Monotonic time, and so jiffies, stood still while the host was suspended. A microsecond
+	 *           of
+	 * noise between the two reads is not a suspend. */
+	if (slept_ns > (int64_t)NSEC_PER_MSEC) {
+		__atomic_add_fetch(&lease->conf->clock_base_ns, (uint64_t)slept_ns,
+				   __ATOMIC_SEQ_CST);
+		lease->suspended_ns += slept_ns;
+	}
+	__atomic_store_n(&lease->conf->serve_until_ns, now_ns + lease->length_ns, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+void lease_revoke(struct lease *lease)
+{
+	if (lease->conf &&
+	    __atomic_load_n(&lease->conf->owner_epoch, __ATOMIC_SEQ_CST) == lease->epoch)
+		__atomic_store_n(&lease->conf->serve_until_ns, 0, __ATOMIC_SEQ_CST);
+}

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Opening an instance. Every map of the object gets its pin path before the load; libbpf then
+ * reuses the pinned one if its shape is the same, else makes and pins it. So a first start, an
+ * adoption, a start after plain bpftool and a start after a crash half way through another start
+ * are one path.
+ */
+#include "fastpath/loader.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/rand.h"
+#include "fastpath/impl.h"
+
+#define PAGE 4096UL
+
+/* libbpf speaks through our log, one level lower. */
+static int log_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	enum log_level ours = level == LIBBPF_WARN ? LOG_WARN : LOG_DEBUG;
+
+	log_vline(ours, "libbpf", fmt, args);
+	return 0;
+}
+
+static uint64_t page_round(uint64_t bytes)
+{
+	return (bytes + PAGE - 1) & ~(PAGE - 1);
+}
+
+/* The pinned map's size, or 0 when there is none. */
+static uint32_t pinned_entry_cnt(const char *path)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+	int fd = bpf_obj_get(path);
+	uint32_t cnt = 0;
+
+	if (fd < 0)
+		return 0;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0)
+		cnt = info.max_entries;
+	close(fd);
+	return cnt;
+}
+
+static int set_sizes(struct fastpath *fp)
+{
+	struct bpf_map *sized[] = { fp->skel->maps.xc_hot, fp->skel->maps.xc_entry,
+				    fp->skel->maps.xc_hits };
+	uint32_t wanted = fp->options.entry_cnt ? fp->options.entry_cnt : XC_ENTRY_DEFAULT;
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(sized) / sizeof(sized[0]); i++) {
+		uint32_t pinned;
+		int err;
+
+		pins_path(&fp->pins, path, bpf_map__name(sized[i]), NULL, NULL);
+		pinned = pinned_entry_cnt(path);
+		err = bpf_map__set_max_entries(sized[i], pinned ? pinned : wanted);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int set_pin_paths(struct fastpath *fp)
+{
+	struct bpf_map *map;
+	char path[PATH_MAX];
+	int err = 0;
+
+	bpf_object__for_each_map(map, fp->skel->obj)
+	{
+		pins_path(&fp->pins, path, bpf_map__name(map), NULL, NULL);
+		err = bpf_map__set_pin_path(map, path);
+		if (err)
+			break;
+	}
+	return err;
+}
+
+static int load_object(struct fastpath *fp)
+{
+	int err;
+
+	fp->skel = fastpath_bpf__open();
+	if (!fp->skel)
+		return -errno;
+	err = set_sizes(fp);
+	if (!err)
+		err = set_pin_paths(fp);
+	if (!err)
+		err = fastpath_bpf__load(fp->skel);
+	if (err)
+		log_line(LOG_ERROR, "fastpath",
+			 "cannot load the kernel program or adopt the maps in %s: %s; if another "
+			 "version made them, run: xdpcache unload. Else see: xdpcache doctor",
+			 fp->pins.dir, strerror(-err));
+	return err;
+}
+
+static void *map_shared(int fd, uint64_t bytes)
+{
+	void *ptr = mmap(NULL, page_round(bytes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return ptr == MAP_FAILED ? NULL : ptr;
+}
+
+static int open_maps(struct fastpath *fp)
+{
+	struct fastpath_maps *maps = &fp->maps;
+
+	maps->hot_fd = bpf_map__fd(fp->skel->maps.xc_hot);
+	maps->entry_fd = bpf_map__fd(fp->skel->maps.xc_entry);
+	maps->hits_fd = bpf_map__fd(fp->skel->maps.xc_hits);
+	maps->seg_fd = bpf_map__fd(fp->skel->maps.xc_seg);
+	maps->conf_fd = bpf_map__fd(fp->skel->maps.xc_conf);
+	maps->stats_fd = bpf_map__fd(fp->skel->maps.xc_stats);
+	maps->local_fd = bpf_map__fd(fp->skel->maps.xc_local);
+	maps->allow_fd = bpf_map__fd(fp->skel->maps.xc_allow);
+	maps->entry_cnt = bpf_map__max_entries(fp->skel->maps.xc_entry);
+	fp->entries_bytes = (uint64_t)maps->entry_cnt * sizeof(struct xc_entry);
+	fp->hits_bytes = (uint64_t)maps->entry_cnt * sizeof(uint32_t);
+	maps->conf = map_shared(maps->conf_fd, sizeof(struct xc_conf));
+	maps->entries = map_shared(maps->entry_fd, fp->entries_bytes);
+	maps->hits = map_shared(maps->hits_fd, fp->hits_bytes);
+	if (!maps->conf || !maps->entries || !maps->hits) {
+		log_line(LOG_ERROR, "fastpath", "cannot map the shared arrays: %s",
+			 strerror(errno));
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static int check_abi(struct fastpath *fp)
+{
+	const struct xc_conf *conf = fp->maps.conf;
+
+	if (conf->magic == 0)
+		return 0;
+	if (conf->magic != XC_ABI_MAGIC || conf->version != XC_ABI_VERSION) {
+		log_line(LOG_ERROR, "fastpath",
+			 "maps in %s have ABI version %u, this build speaks %u; run: xdpcache "
+			 "unload",
+			 fp->pins.dir, conf->version, XC_ABI_VERSION);
+		return -EPROTO;
+	}
+	fp->maps.adopted = true;
+	return 0;
+}
+
+/* --- the log --- */
+
+/* The extent's descriptor, or -ENOENT. */
+static int extent_open(int seg_fd, uint32_t number)
+{
+	uint32_t id;
+	int fd;
+
+	if (bpf_map_lookup_elem(seg_fd, &number, &id))
+		return -errno;
+	fd = bpf_map_get_fd_by_id(id);
+	return fd < 0 ? -errno : fd;
+}
+
+static int extent_make(int seg_fd, uint32_t number)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "xc_extent", sizeof(uint32_t), XC_BLOCK_SIZE,
+				XC_EXTENT_BLOCKS, &opts);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	if (bpf_map_update_elem(seg_fd, &number, &fd, BPF_ANY)) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/* A log of another size than wanted cannot be taken over when it is larger: items lie beyond. */
+static void drop_larger_log(struct fastpath *fp, uint32_t extent_cnt)
+{
+	uint32_t number = extent_cnt, id;
+
+	if (bpf_map_lookup_elem(fp->maps.seg_fd, &number, &id))
+		return;
+	log_line(LOG_WARN, "fastpath",
+		 "the pinned log is larger than -m allows now: its contents are dropped");
+	fp->maps.conf->serve_until_ns = 0;
+	fp->maps.adopted = false;
+	for (number = 0; number < XC_EXTENT_MAX; number++) {
+		if (bpf_map_delete_elem(fp->maps.seg_fd, &number))
+			break;
+	}
+}
+
+static int map_extent(struct fastpath *fp, uint32_t number)
+{
+	uint8_t *at = fp->maps.log_base + (uint64_t)number * XC_EXTENT_SIZE;
+	int fd = extent_open(fp->maps.seg_fd, number);
+	int err = 0;
+
+	if (fd == -ENOENT)
+		fd = extent_make(fp->maps.seg_fd, number);
+	if (fd < 0)
+		return fd;
+	if (mmap(at, XC_EXTENT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+	    MAP_FAILED)
+		err = -errno;
+	close(fd); /* the array of maps and the mapping keep it */
+	return err;
+}
+
+static int open_log(struct fastpath *fp)
+{
+	uint32_t cnt = (uint32_t)(fp->options.log_bytes / XC_EXTENT_SIZE);
+	uint8_t *base;
+	int err = 0;
+
+	if (cnt == 0 || cnt >= XC_EXTENT_MAX)
+		return -EINVAL;
+	drop_larger_log(fp, cnt);
+	base = mmap(NULL, (uint64_t)cnt * XC_EXTENT_SIZE, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED)
+		return -errno;
+	fp->maps.log_base = base;
+	fp->maps.log_bytes = (uint64_t)cnt * XC_EXTENT_SIZE;
+	for (uint32_t i = 0; i < cnt && !err; i++) {
+		err = map_extent(fp, i);
+		if (!err && fp->options.progress)
+			fp->options.progress(fp->options.progress_ctx, i + 1, cnt);
+	}
+	if (err)
+		log_line(LOG_ERROR, "fastpath",
+			 "cannot make a log of %llu MiB: %s; give a smaller -m, or --no-fastpath",
+			 (unsigned long long)(fp->maps.log_bytes >> 20), strerror(-err));
+	return err;
+}
+
+/* --- life --- */
+
+static int take_ownership(struct fastpath *fp)
+{
+	struct xc_conf *conf = fp->maps.conf;
+	int err;
+
+	if (conf->digest_key[0] == 0 && conf->digest_key[1] == 0) {
+		err = rand_secret(conf->digest_key, sizeof(conf->digest_key));
+		if (err)
+			return err;
+	}
+	__atomic_store_n(&conf->owner_epoch, conf->owner_epoch + 1, __ATOMIC_SEQ_CST);
+	conf->version = XC_ABI_VERSION;
+	__atomic_store_n(&conf->magic, XC_ABI_MAGIC, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+static int lock_instance(struct fastpath *fp)
+{
+	pid_t owner = 0;
+
+	fp->lock_fd = pins_lock(&fp->pins, &owner);
+	if (fp->lock_fd == -EBUSY)
+		log_line(LOG_ERROR, "fastpath",
+			 "pid %d owns %s; stop it, or start with another --instance", owner,
+			 fp->pins.dir);
+	else if (fp->lock_fd < 0)
+		log_line(LOG_ERROR, "fastpath", "cannot lock %s: %s; the fast path needs root",
+			 fp->pins.lock, strerror(-fp->lock_fd));
+	return fp->lock_fd < 0 ? fp->lock_fd : 0;
+}
+
+int fastpath_open(const struct fastpath_options *options, struct fastpath **ret)
+{
+	struct fastpath *fp = alloc_zero(1, sizeof(*fp));
+	int err;
+
+	if (!fp)
+		return -ENOMEM;
+	libbpf_set_print(log_libbpf);
+	fp->options = *options;
+	fp->lock_fd = -1;
+	err = pins_init(&fp->pins, options->pin_root, options->instance);
+	if (!err)
+		err = lock_instance(fp);
+	if (!err)
+		err = pins_make(&fp->pins);
+	if (!err)
+		err = load_object(fp);
+	if (!err)
+		err = open_maps(fp);
+	if (!err)
+		err = check_abi(fp);
+	if (!err)
+		err = open_log(fp);
+	if (!err)
+		err = take_ownership(fp);
+	if (err) {
+		fastpath_close(fp);
+		return err;
+	}
+	log_line(LOG_INFO, "fastpath", "%s maps in %s: entries=%u log_mib=%llu",
+		 fp->maps.adopted ? "adopted" : "made", fp->pins.dir, fp->maps.entry_cnt,
+		 (unsigned long long)(fp->maps.log_bytes >> 20));
+	*ret = fp;
+	return 0;
+}
+
+const struct fastpath_maps *fastpath_maps(const struct fastpath *fp)
+{
+	return &fp->maps;
+}
+
+static void unmap(void *ptr, uint64_t bytes)
+{
+	if (ptr)
+		munmap(ptr, page_round(bytes));
+}
+
+void fastpath_close(struct fastpath *fp)
+{
+	if (!fp)
+		return;
+	unmap(fp->maps.log_base, fp->maps.log_bytes);
+	unmap(fp->maps.conf, sizeof(struct xc_conf));
+	unmap(fp->maps.entries, fp->entries_bytes);
+	unmap(fp->maps.hits, fp->hits_bytes);
+	fastpath_bpf__destroy(fp->skel);
+	if (fp->lock_fd >= 0)
+		close(fp->lock_fd);
+	alloc_free(fp);
+}
+
+int fastpath_unload(const char *pin_root, const char *instance)
+{
+	char path[PATH_MAX];
+	struct pins pins;
+	uint32_t conf_id = 0;
+	int fd, err;
+
+	libbpf_set_print(log_libbpf);
+	err = pins_init(&pins, pin_root, instance);
+	if (err)
+		return err;
+	pins_path(&pins, path, XC_MAP_CONF, NULL, NULL);
+	fd = bpf_obj_get(path);
+	if (fd >= 0) {
+		struct xc_conf *conf = map_shared(fd, sizeof(*conf));
+
+		if (conf) {
+			conf->serve_until_ns = 0;
+			unmap(conf, sizeof(*conf));
+		}
+		conf_id = map_id_of(fd);
+		close(fd);
+	}
+	err = attach_remove_all(&pins, conf_id);
+	if (err)
+		return err;
+	return pins_remove(&pins);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * rtnl - questions to rtnetlink.
+ *
+ * Does      runs one dump request and hands each answer to a function.
+ * Errors    negative errno.
+ * Threads   any; each call opens its own socket.
+ * Source    rtnetlink(7); libmnl does the framing.
+ */
+#ifndef XC_FASTPATH_RTNL_H
+#define XC_FASTPATH_RTNL_H
+
+#include <libmnl/libmnl.h>
+#include <stdint.h>
+
+/* type: RTM_GETLINK and the like; body, body_len: the fixed header of that request. */
+int rtnl_dump(uint16_t type, const void *body, size_t body_len, mnl_cb_t each, void *ctx);
+
+#endif
