@@ -11,7 +11,7 @@
 #include <strings.h>
 
 #include "abi/limits.h"
-#include "base/sock.h"
+#include "base/cidr.h"
 
 #define FIELD(member) offsetof(struct config, member)
 #define MIB_MAX	      ((int64_t)XC_EXTENT_MAX * (XC_EXTENT_SIZE >> 20))
@@ -25,13 +25,13 @@ static bool check_listen(const char *text, char why[CONFIG_WHY_MAX])
 
 static bool check_cidr(const char *text, char why[CONFIG_WHY_MAX])
 {
-	struct sock_cidr cidr;
+	struct cidr cidr;
 
-	if (sock_cidr_parse(text, &cidr) == 0)
+	if (cidr_parse(text, &cidr) == 0)
 		return true;
 	snprintf(why, CONFIG_WHY_MAX,
-		 "not an address range; write for example 10.0.0.0/8, 192.0.2.7 or "
-		 "2001:db8::/32");
+		 "not an address range, or one with bits set behind its prefix; write for example "
+		 "10.0.0.0/8, 192.0.2.7 or 2001:db8::/32");
 	return false;
 }
 

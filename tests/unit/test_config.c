@@ -472,6 +472,7 @@ static const char *const wrong[][2] = {
 	{ "-l lo", "names an interface" },
 	{ "--allow 10.0.0.0/33", "address range" },
 	{ "--allow everyone", "address range" },
+	{ "--allow 10.1.2.3/8", "bits set behind its prefix" },
 	{ "--interface 0123456789abcdef", "network interface" },
 	{ "--interface a/b", "network interface" },
 	{ "--interface xca0 -U 0", "never answer" },

@@ -6,6 +6,7 @@
 
 #include "abi/outcome.h"
 #include "base/clock.h"
+#include "fastpath/counters.h"
 #include "table.h"
 
 #define BAR_CELLS 30
@@ -16,14 +17,6 @@ struct view {
 	const json_t *before; /* NULL: the first time */
 	uint64_t elapsed_ns;
 	bool tty;
-};
-
-static const struct {
-	const char *name, *meaning;
-} outcomes[] = {
-#define X(name, meaning) { #name, meaning },
-	XC_OUTCOMES(X)
-#undef X
 };
 
 /* "fastpath", "hits"; or with a group between: "fastpath", "passes", "pass_miss". */
@@ -130,9 +123,10 @@ static void print_outcomes(const struct view *v, const char *group, const char *
 {
 	bool titled = false;
 
-	for (size_t i = 0; i < sizeof(outcomes) / sizeof(outcomes[0]); i++) {
-		uint64_t now = value_of(v->now, "fastpath", group, outcomes[i].name);
-		uint64_t before = value_of(v->before, "fastpath", group, outcomes[i].name);
+	for (int i = 0; i < XC_OUTCOME_CNT; i++) {
+		const char *name = counters_name((enum xc_outcome)i);
+		uint64_t now = value_of(v->now, "fastpath", group, name);
+		uint64_t before = value_of(v->before, "fastpath", group, name);
 		char count[TABLE_TEXT_MAX], speed[TABLE_TEXT_MAX + 4];
 
 		if (now == 0)
@@ -140,8 +134,8 @@ static void print_outcomes(const struct view *v, const char *group, const char *
 		if (!titled)
 			printf("  %s\n", title);
 		titled = true;
-		printf("    %-20s %16s %13s  %s\n", outcomes[i].name, table_count(count, now),
-		       rate(v, speed, now, before), outcomes[i].meaning);
+		printf("    %-20s %16s %13s  %s\n", name, table_count(count, now),
+		       rate(v, speed, now, before), counters_meaning((enum xc_outcome)i));
 	}
 }
 

@@ -3,11 +3,7 @@
 
 #include <string.h>
 
-static const char *const outcome_names[] = {
-#define X(name, meaning) #name,
-	XC_OUTCOMES(X)
-#undef X
-};
+#include "fastpath/counters.h"
 
 const char *stats_mode_name(enum xdp_mode mode)
 {
@@ -33,11 +29,6 @@ const char *stats_fastpath_state(const struct control_fastpath *fp, uint64_t now
 	return generic_cnt == fp->interface_cnt ? "generic" : "mixed";
 }
 
-uint64_t stats_hits(const struct xc_stats *stats)
-{
-	return stats->hit_tail + stats->hit_head + stats->hit_tc;
-}
-
 uint64_t stats_misses(const struct xc_stats *s)
 {
 	return s->pass_miss + s->pass_vacant + s->pass_busy + s->pass_other_key + s->pass_expired +
@@ -51,9 +42,10 @@ static json_t *counters_json(const struct xc_stats *stats, const char *prefix)
 	json_t *object = json_object();
 
 	for (int i = 0; i < XC_OUTCOME_CNT; i++) {
-		if (!strncmp(outcome_names[i], prefix, strlen(prefix)))
-			json_object_set_new(object, outcome_names[i],
-					    json_integer((json_int_t)counter[i]));
+		const char *name = counters_name((enum xc_outcome)i);
+
+		if (!strncmp(name, prefix, strlen(prefix)))
+			json_object_set_new(object, name, json_integer((json_int_t)counter[i]));
 	}
 	return object;
 }
@@ -82,7 +74,7 @@ json_t *stats_fastpath_json(const struct control_fastpath *fp, uint64_t now_ns)
 
 	json_object_set_new(object, "state", json_string(stats_fastpath_state(fp, now_ns)));
 	json_object_set_new(object, "interfaces", interfaces_json(fp));
-	json_object_set_new(object, "hits", json_integer((json_int_t)stats_hits(&fp->stats)));
+	json_object_set_new(object, "hits", json_integer((json_int_t)counters_hits(&fp->stats)));
 	json_object_set_new(object, "misses", json_integer((json_int_t)stats_misses(&fp->stats)));
 	json_object_set_new(object, "hits_by", counters_json(&fp->stats, "hit_"));
 	json_object_set_new(object, "passes", counters_json(&fp->stats, "pass_"));

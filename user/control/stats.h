@@ -25,7 +25,6 @@ const char *stats_fastpath_state(const struct control_fastpath *fp, uint64_t now
 /* "auto" never occurs: what an attachment is. */
 const char *stats_mode_name(enum xdp_mode mode);
 
-uint64_t stats_hits(const struct xc_stats *stats);
 /*
  * Well-formed GETs of one key that the kernel could not answer for lack of a servable entry or of
  * room for the reply: pass_miss, pass_vacant, pass_busy, pass_other_key, pass_expired,
