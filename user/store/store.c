@@ -186,6 +186,11 @@ uint64_t store_hash(const struct store *store, struct span key)
 				      sizeof(store->hash_secret));
 }
 
+uint32_t store_flush_gen(const struct store *store)
+{
+	return atomic_load(&store->flush_gen);
+}
+
 uint64_t store_hash_at(void *ctx, uint64_t loc)
 {
 	struct store *store = ctx;

@@ -129,6 +129,8 @@ bool store_wait(struct store_thread *t, uint64_t timeout_ns);
 
 /* Keyed with a secret of this process, so that clients cannot aim at one bucket. */
 uint64_t store_hash(const struct store *store, struct span key);
+/* The flush generation that kernel entries made now carry. */
+uint32_t store_flush_gen(const struct store *store);
 
 /* Borrowed view of a live item; false when absent, expired or flushed. Counts as an access for
  * eviction. */

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * process - what a daemon does with itself.
+ *
+ * Does      goes to the background, writes its pid file, raises its descriptor limit, drops its
+ *           privileges, hands over signals as a descriptor.
+ * Errors    negative errno after one log line that says what to do next.
+ * Threads   main, before other threads run.
+ */
+#ifndef XC_PROCESS_H
+#define XC_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+int process_daemonize(void);
+/* NULL path: nothing. */
+int process_write_pid(const char *path);
+void process_remove_pid(const char *path);
+/* Room for that many connections and a few files more; warns when the limit stays lower. */
+void process_raise_files(uint32_t conn_max);
+/*
+ * Becomes `user` (NULL: stays who it is) and gives up every capability, now and for whatever it
+ * might execute.
+ */
+int process_drop_privileges(const char *user);
+/* Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 in every thread and returns a descriptor that tells of
+ * them. */
+int process_signal_fd(void);
+
+#endif
