@@ -399,7 +399,7 @@ static void source_store(void *ctx, struct store_counts *ret)
 
 static void source_command(void *ctx, struct command_counts *ret)
 {
-	command_totals(net_command(((struct daemon *)ctx)->net), ret);
+	command_own_counts(net_command(((struct daemon *)ctx)->net), ret);
 }
 
 static int source_fastpath(void *ctx, struct control_fastpath *ret)
