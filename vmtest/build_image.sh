@@ -31,9 +31,12 @@ add_libraries() {
 	done
 }
 
+# A file of the project; one outside of it (XC_BUILD elsewhere) keeps its path.
 add_to_project() {
-	mkdir -p "$root/project/$(dirname "$1")"
-	cp -L "$1" "$root/project/$1" || die "cannot copy $1"
+	local target=$root/project/$1
+	[ "${1#/}" = "$1" ] || target=$root$1
+	mkdir -p "$(dirname "$target")"
+	cp -L "$1" "$target" || die "cannot copy $1"
 	add_libraries "$1"
 }
 
@@ -56,6 +59,7 @@ done
 ln -s /usr/bin/bash "$root/bin/bash"
 ln -s /usr/bin/bash "$root/bin/sh"
 add_to_project tools/test_box.sh
+add_to_project vmtest/guest.sh
 
 # What the list's patterns name, built programs before scripts, in the order of the list.
 programs_of() {
@@ -78,7 +82,8 @@ while read -r word arguments; do
 			label=${path#"$build"/}
 			label=${label#tests/}
 			add_to_project "$path"
-			echo "$label ${timeout_sec:-120} ./$path" >>"$root/vmtest/list"
+			[ "${path#/}" = "$path" ] && path=./$path
+			echo "$label ${timeout_sec:-120} $path" >>"$root/vmtest/list"
 		done
 		;;
 	copy)
@@ -108,8 +113,8 @@ while read -r name; do
 done <"$root/vmtest/modules"
 cp "$modules"/modules.{dep,alias,symbols,builtin} "$root/lib/modules/$version/"
 
-# for whoever reads the results
-cp "$root/vmtest/list" "${image%/*}/list"
+# for whoever reads the results, and for guests that do not run from this image
+cp "$root"/vmtest/{list,modules} "${image%/*}/"
 (cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0) >"$image" ||
 	die "cannot write $image"
 rm -rf "$root"
