@@ -31,6 +31,10 @@ struct cli_command {
 	int (*run)(const struct cli *cli, int argc, char **argv);
 };
 
+int cmd_load(const struct cli *cli, int argc, char **argv);
+int cmd_unload(const struct cli *cli, int argc, char **argv);
+int cmd_status(const struct cli *cli, int argc, char **argv);
+int cmd_doctor(const struct cli *cli, int argc, char **argv);
 int cmd_stats(const struct cli *cli, int argc, char **argv);
 int cmd_hot(const struct cli *cli, int argc, char **argv);
 int cmd_config(const struct cli *cli, int argc, char **argv);

@@ -50,12 +50,12 @@ static json_t *counters_json(const struct xc_stats *stats, const char *prefix)
 	return object;
 }
 
-static json_t *interfaces_json(const struct control_fastpath *fp)
+json_t *stats_interfaces_json(const struct fastpath_interface *interfaces, uint32_t cnt)
 {
 	json_t *array = json_array();
 
-	for (uint32_t i = 0; i < fp->interface_cnt; i++) {
-		const struct fastpath_interface *f = &fp->interfaces[i];
+	for (uint32_t i = 0; i < cnt; i++) {
+		const struct fastpath_interface *f = &interfaces[i];
 
 		json_array_append_new(array,
 				      json_pack("{s:s, s:I, s:s, s:b, s:b, s:I, s:s}", "name",
@@ -73,7 +73,8 @@ json_t *stats_fastpath_json(const struct control_fastpath *fp, uint64_t now_ns)
 	json_t *object = json_object();
 
 	json_object_set_new(object, "state", json_string(stats_fastpath_state(fp, now_ns)));
-	json_object_set_new(object, "interfaces", interfaces_json(fp));
+	json_object_set_new(object, "interfaces",
+			    stats_interfaces_json(fp->interfaces, fp->interface_cnt));
 	json_object_set_new(object, "hits", json_integer((json_int_t)counters_hits(&fp->stats)));
 	json_object_set_new(object, "misses", json_integer((json_int_t)stats_misses(&fp->stats)));
 	json_object_set_new(object, "hits_by", counters_json(&fp->stats, "hit_"));

@@ -32,6 +32,7 @@ const char *stats_mode_name(enum xdp_mode mode);
  */
 uint64_t stats_misses(const struct xc_stats *stats);
 
+json_t *stats_interfaces_json(const struct fastpath_interface *interfaces, uint32_t cnt);
 json_t *stats_fastpath_json(const struct control_fastpath *fp, uint64_t now_ns);
 
 #endif

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * xdpcache doctor: tries what the fast path needs, and says what to do about what is missing. Each
+ * check is one function that fills one finding; exit status 1 if one failed.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <linux/magic.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "client.h"
+#include "fastpath/inspect.h"
+#include "fastpath/probe.h"
+
+#define FINDINGS_MAX 64
+
+enum verdict {
+	OK,
+	WARN,
+	FAIL,
+};
+
+struct finding {
+	enum verdict verdict;
+	char check[40];
+	char text[320];
+};
+
+struct doctor {
+	const struct cli *cli;
+	struct finding findings[FINDINGS_MAX];
+	uint32_t cnt;
+};
+
+__attribute__((format(printf, 4, 5))) static void say(struct doctor *d, enum verdict verdict,
+						      const char *check, const char *fmt, ...)
+{
+	struct finding *finding = &d->findings[d->cnt];
+	va_list args;
+
+	if (d->cnt == FINDINGS_MAX)
+		return;
+	d->cnt++;
+	finding->verdict = verdict;
+	snprintf(finding->check, sizeof(finding->check), "%s", check);
+	va_start(args, fmt);
+	vsnprintf(finding->text, sizeof(finding->text), fmt, args);
+	va_end(args);
+}
+
+/* The file's first number; -1 when it cannot be read. */
+static long read_number(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	long n = -1;
+
+	if (file) {
+		if (fscanf(file, "%ld", &n) != 1)
+			n = -1;
+		fclose(file);
+	}
+	return n;
+}
+
+static void check_root(struct doctor *d)
+{
+	if (geteuid() == 0)
+		say(d, OK, "privilege", "running as root");
+	else
+		say(d, FAIL, "privilege",
+		    "not root: run it with sudo; the daemon needs root (or "
+		    "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN) to load the fast path");
+}
+
+static void check_kernel(struct doctor *d)
+{
+	unsigned int major = 0, minor = 0;
+	struct utsname name;
+
+	uname(&name);
+	if (sscanf(name.release, "%u.%u", &major, &minor) != 2)
+		say(d, WARN, "kernel", "cannot read its version from \"%s\"", name.release);
+	else if (major < 6 || (major == 6 && minor < 1))
+		say(d, FAIL, "kernel",
+		    "%s is older than 6.1, the oldest the fast path loads on: "
+		    "use a newer kernel, or --no-fastpath",
+		    name.release);
+	else
+		say(d, OK, "kernel", "%s", name.release);
+}
+
+static void check_btf(struct doctor *d)
+{
+	if (access("/sys/kernel/btf/vmlinux", R_OK) == 0)
+		say(d, OK, "btf", "the kernel carries type information");
+	else
+		say(d, WARN, "btf",
+		    "no /sys/kernel/btf/vmlinux: the program loads, but bpftool "
+		    "shows less; use a kernel with CONFIG_DEBUG_INFO_BTF");
+}
+
+static void check_bpffs(struct doctor *d)
+{
+	struct statfs fs;
+
+	if (statfs("/sys/fs/bpf", &fs) == 0 && (unsigned long)fs.f_type == BPF_FS_MAGIC)
+		say(d, OK, "bpffs", "mounted on /sys/fs/bpf");
+	else
+		say(d, WARN, "bpffs",
+		    "not mounted here; the daemon mounts it, or run: "
+		    "mount -t bpf bpf /sys/fs/bpf");
+}
+
+static void check_jit(struct doctor *d)
+{
+	long on = read_number("/proc/sys/net/core/bpf_jit_enable");
+
+	if (on == 0)
+		say(d, FAIL, "jit",
+		    "the BPF JIT is off, the fast path would be slow: run: "
+		    "sysctl -w net.core.bpf_jit_enable=1");
+	else
+		say(d, OK, "jit", on > 0 ? "on" : "built in");
+}
+
+static void check_load(struct doctor *d)
+{
+	char why[PROBE_WHY_MAX];
+
+	if (probe_load(why) == 0)
+		say(d, OK, "load", "the verifier takes the kernel program");
+	else
+		say(d, FAIL, "load", "the kernel program does not load: %s", why);
+}
+
+static void check_grace(struct doctor *d)
+{
+	if (probe_membarrier())
+		say(d, OK, "grace", "membarrier(2) gives grace periods");
+	else
+		say(d, WARN, "grace",
+		    "membarrier(2) is not available; a slower way is used. In a "
+		    "container, allow it in the seccomp profile");
+}
+
+static void check_daemon(struct doctor *d)
+{
+	char error[CLIENT_ERROR_MAX];
+	json_t *reply = NULL;
+
+	if (client_ask(d->cli->control, json_pack("{s:s}", "cmd", "stats"), &reply, error) == 0)
+		say(d, OK, "daemon", "answers on %s", d->cli->control);
+	else
+		say(d, WARN, "daemon", "%s", error);
+	json_decref(reply);
+}
+
+static void check_pins(struct doctor *d)
+{
+	struct inspect *state = calloc(1, sizeof(*state));
+	int err = state ? inspect_pins(d->cli->pin_root, d->cli->instance, state) : -ENOMEM;
+
+	if (err == -ENOENT)
+		say(d, OK, "pins", "none: nothing is loaded");
+	else if (err)
+		say(d, FAIL, "pins", "cannot read %s: %s", d->cli->pin_root, strerror(-err));
+	else if (state->configured && state->conf.version != XC_ABI_VERSION)
+		say(d, FAIL, "pins",
+		    "%s has ABI version %u, this build speaks %u: run: "
+		    "xdpcache unload",
+		    state->dir, state->conf.version, XC_ABI_VERSION);
+	else if (state->interface_cnt && !state->owner)
+		say(d, WARN, "pins",
+		    "the program is attached but no daemon runs: every packet "
+		    "passes; start xdpcached, or run: xdpcache unload");
+	else
+		say(d, OK, "pins", "%u interface(s), %u keys", state->interface_cnt,
+		    state->entry_cnt);
+	if (!err && state->owner && state->allow_cnt == 0)
+		say(d, WARN, "allowlist", "empty: no source is served; give --allow");
+	free(state);
+}
+
+static void check_interface(struct doctor *d, const char *ifname)
+{
+	uint32_t foreign;
+	char label[40], why[PROBE_WHY_MAX];
+
+	snprintf(label, sizeof(label), "interface %.16s", ifname);
+	if (!if_nametoindex(ifname)) {
+		say(d, FAIL, label, "does not exist; see: ip -br link");
+		return;
+	}
+	foreign = inspect_foreign_prog(d->cli->pin_root, d->cli->instance, ifname);
+	if (foreign)
+		say(d, WARN, label,
+		    "another XDP program (id %u) is attached: the fast path stays "
+		    "off here until: ip link set dev %s xdp off",
+		    foreign, ifname);
+	if (probe_vlan_offload(ifname))
+		say(d, WARN, label,
+		    "rx-vlan-offload takes tags off before XDP sees them, tagged "
+		    "requests pass to the daemon; run: ethtool -K %s rxvlan off",
+		    ifname);
+	if (foreign)
+		return;
+	switch (probe_native(ifname, why)) {
+	case 1:
+		say(d, OK, label, "native XDP works");
+		break;
+	case 0:
+		say(d, WARN, label, "no native XDP (%s): generic mode will be used, slower", why);
+		break;
+	default:
+		say(d, OK, label, "carries our program already");
+	}
+}
+
+static void check_bypass(struct doctor *d)
+{
+	say(d, WARN, "bypass",
+	    "requests answered by XDP are not seen by nftables INPUT, conntrack "
+	    "or tcpdump on this host; the allowlist (--allow) is their firewall");
+}
+
+static void print(const struct doctor *d)
+{
+	static const char *const words[] = { "ok", "warn", "fail" };
+	json_t *all = json_array();
+
+	for (uint32_t i = 0; i < d->cnt; i++) {
+		const struct finding *f = &d->findings[i];
+
+		if (!d->cli->json)
+			printf("%-5s %-22s %s\n", words[f->verdict], f->check, f->text);
+		json_array_append_new(all,
+				      json_pack("{s:s, s:s, s:s}", "check", f->check, "verdict",
+						words[f->verdict], "text", f->text));
+	}
+	if (d->cli->json) {
+		json_dumpf(all, stdout, JSON_INDENT(2));
+		printf("\n");
+	}
+	json_decref(all);
+}
+
+int cmd_doctor(const struct cli *cli, int argc, char **argv)
+{
+	struct doctor d = { .cli = cli };
+	bool failed = false;
+
+	for (int i = 1; i < argc; i += 2) {
+		if (strcmp(argv[i], "--interface") || i + 1 == argc) {
+			fprintf(stderr, "xdpcache doctor: write\n"
+					"  xdpcache doctor [--interface IF...]\n");
+			return CLI_USAGE;
+		}
+	}
+	check_root(&d);
+	check_kernel(&d);
+	check_btf(&d);
+	check_bpffs(&d);
+	check_jit(&d);
+	check_load(&d);
+	check_grace(&d);
+	check_pins(&d);
+	check_daemon(&d);
+	for (int i = 1; i < argc; i += 2)
+		check_interface(&d, argv[i + 1]);
+	check_bypass(&d);
+	print(&d);
+	for (uint32_t i = 0; i < d.cnt; i++)
+		failed |= d.findings[i].verdict == FAIL;
+	return failed ? CLI_FAILED : CLI_DONE;
+}

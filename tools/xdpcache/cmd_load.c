@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * xdpcache load: makes and pins the maps and attaches the program, for a daemon that shall start
+ * later without the privilege to do so. Until a daemon has configured the maps every packet passes.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "abi/limits.h"
+#include "cli.h"
+#include "control/stats.h"
+#include "fastpath/loader.h"
+
+static int usage(void)
+{
+	fprintf(stderr,
+		"xdpcache load: write\n"
+		"  xdpcache load --interface IF... [options]\n"
+		"    --interface IF    interface to attach to; may be given several times\n"
+		"    --xdp-mode MODE   auto (default), native or generic\n"
+		"    --hot-max N       places for keys in the kernel (%u)\n"
+		"    -m MIB            size of the log (64)\n",
+		XC_ENTRY_DEFAULT);
+	return CLI_USAGE;
+}
+
+static bool parse_mode(const char *text, enum xdp_mode *ret)
+{
+	if (strcmp(text, "auto") == 0)
+		*ret = XDP_MODE_AUTO;
+	else if (strcmp(text, "native") == 0)
+		*ret = XDP_MODE_NATIVE;
+	else if (strcmp(text, "generic") == 0)
+		*ret = XDP_MODE_GENERIC;
+	else
+		return false;
+	return true;
+}
+
+static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
+{
+	char *end;
+	unsigned long long n = strtoull(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || n < min || n > max)
+		return false;
+	*ret = n;
+	return true;
+}
+
+static bool take(struct fastpath_options *options, const char *name, const char *value)
+{
+	uint64_t n;
+
+	if (strcmp(name, "--interface") == 0) {
+		if (options->interface_cnt == FASTPATH_INTERFACE_MAX)
+			return false;
+		options->interfaces[options->interface_cnt++] = value;
+		return true;
+	}
+	if (strcmp(name, "--xdp-mode") == 0)
+		return parse_mode(value, &options->xdp_mode);
+	if (strcmp(name, "--hot-max") == 0 && parse_number(value, 1, UINT32_MAX / 2, &n)) {
+		options->entry_cnt = (uint32_t)n;
+		return true;
+	}
+	if (strcmp(name, "-m") == 0 && parse_number(value, 16, 1 << 18, &n)) {
+		options->log_bytes = (n << 20) / XC_EXTENT_SIZE * XC_EXTENT_SIZE;
+		return true;
+	}
+	return false;
+}
+
+int cmd_load(const struct cli *cli, int argc, char **argv)
+{
+	struct fastpath_options options = { .pin_root = cli->pin_root,
+					    .instance = cli->instance,
+					    .log_bytes = 64ULL << 20 };
+	struct fastpath *fp;
+	int err;
+
+	for (int i = 1; i < argc; i += 2) {
+		if (i + 1 == argc || !take(&options, argv[i], argv[i + 1])) {
+			fprintf(stderr,
+				"xdpcache load: \"%s%s%s\" is not an option and its value\n",
+				argv[i], i + 1 < argc ? " " : "", i + 1 < argc ? argv[i + 1] : "");
+			return usage();
+		}
+	}
+	if (options.interface_cnt == 0)
+		return usage();
+	err = fastpath_open(&options, &fp);
+	if (err)
+		return CLI_FAILED; /* the loader has said why */
+	err = fastpath_attach(fp);
+	if (!err && !cli->json)
+		printf("loaded; start the daemon with the same --interface to serve\n");
+	if (!err && cli->json) {
+		struct fastpath_interface interfaces[FASTPATH_INTERFACE_MAX];
+		int cnt = fastpath_interfaces(fp, interfaces, FASTPATH_INTERFACE_MAX);
+		json_t *all = stats_interfaces_json(interfaces, (uint32_t)cnt);
+
+		json_dumpf(all, stdout, JSON_INDENT(2));
+		printf("\n");
+		json_decref(all);
+	}
+	fastpath_close(fp);
+	return err ? CLI_FAILED : CLI_DONE;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * xdpcache status: read from the pins, so it says the same whether a daemon answers or not.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "cli.h"
+#include "control/stats.h"
+#include "stats_pins.h"
+#include "table.h"
+
+static uint64_t lease_left_ms(const struct inspect *state, uint64_t now_ns)
+{
+	return state->conf.serve_until_ns > now_ns
+		       ? (state->conf.serve_until_ns - now_ns) / NSEC_PER_MSEC
+		       : 0;
+}
+
+static void print_json(const struct inspect *state, const char *word, uint64_t now_ns)
+{
+	json_t *object = json_pack(
+		"{s:b, s:s, s:s, s:o, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "loaded",
+		1, "state", word, "pins", state->dir, "interfaces",
+		stats_interfaces_json(state->interfaces, state->interface_cnt), "daemon_pid",
+		(json_int_t)state->owner, "configured", state->configured, "abi_version",
+		(json_int_t)state->conf.version, "owner_epoch", (json_int_t)state->conf.owner_epoch,
+		"udp_port", (json_int_t)ntohs(state->conf.port_be), "lease_left_ms",
+		(json_int_t)lease_left_ms(state, now_ns), "entries", (json_int_t)state->entry_cnt,
+		"entries_max", (json_int_t)state->entry_max, "log_bytes",
+		(json_int_t)state->extent_cnt * XC_EXTENT_SIZE, "hits",
+		(json_int_t)stats_hits(&state->stats));
+
+	json_dumpf(object, stdout, JSON_INDENT(2));
+	printf("\n");
+	json_decref(object);
+}
+
+static void print_text(const struct inspect *state, const char *word, uint64_t now_ns)
+{
+	char a[TABLE_TEXT_MAX], b[TABLE_TEXT_MAX];
+
+	printf("state       %s\n", word);
+	printf("pins        %s\n", state->dir);
+	if (state->owner)
+		printf("daemon      pid %d, epoch %" PRIu64 "\n", state->owner,
+		       (uint64_t)state->conf.owner_epoch);
+	else
+		printf("daemon      none%s\n", state->configured ? "" : ", and none has run yet");
+	if (state->configured)
+		printf("lease       %" PRIu64 " ms left\n", lease_left_ms(state, now_ns));
+	printf("UDP port    %u\n", ntohs(state->conf.port_be));
+	printf("keys        %s of %s\n", table_count(a, state->entry_cnt),
+	       table_count(b, state->entry_max));
+	printf("log         %s\n", table_bytes(a, (uint64_t)state->extent_cnt * XC_EXTENT_SIZE));
+	printf("addresses   %u served, %u source prefixes allowed\n", state->local_cnt,
+	       state->allow_cnt);
+	printf("hits        %s\n", table_count(a, stats_hits(&state->stats)));
+	for (uint32_t i = 0; i < state->interface_cnt; i++) {
+		const struct fastpath_interface *iface = &state->interfaces[i];
+
+		printf("interface   %s: %s, program %u, %s%s\n", iface->name,
+		       stats_mode_name(iface->mode), iface->prog_id,
+		       iface->by_link ? "pinned link" : "attached by netlink",
+		       iface->tc ? ", tc hook" : ", no tc hook");
+	}
+	if (state->interface_cnt == 0)
+		printf("interface   none in this network namespace\n");
+}
+
+int cmd_status(const struct cli *cli, int argc, char **argv)
+{
+	uint64_t now_ns = clock_now_ns(clock_system());
+	struct control_fastpath fp;
+	struct inspect state;
+	const char *word;
+	int err;
+
+	(void)argv;
+	if (argc > 1) {
+		fprintf(stderr, "xdpcache status: takes no arguments\n");
+		return CLI_USAGE;
+	}
+	err = inspect_pins(cli->pin_root, cli->instance, &state);
+	if (err == -ENOENT) {
+		if (cli->json)
+			printf("{\"loaded\": false, \"state\": \"off\", \"interfaces\": []}\n");
+		else
+			printf("nothing is loaded; start xdpcached with --interface, or run: "
+			       "xdpcache load\n");
+		return CLI_DONE;
+	}
+	if (err) {
+		fprintf(stderr, "xdpcache status: %s: %s%s\n", cli->pin_root, strerror(-err),
+			err == -EPERM || err == -EACCES ? "; run it as root" : "");
+		return CLI_FAILED;
+	}
+	fp = stats_pins_control(&state);
+	word = stats_fastpath_state(&fp, now_ns);
+	if (cli->json)
+		print_json(&state, word, now_ns);
+	else
+		print_text(&state, word, now_ns);
+	return CLI_DONE;
+}
