@@ -17,7 +17,7 @@ if [ -z "$sources" ]; then
 fi
 
 # The word before the bracket is the call; a dot, an arrow or more of a name before it is not.
-calls=$(sed -n 's/^call[[:space:]]*\([a-z_]*\).*/\1/p' "$rules" | paste -sd'|')
+calls=$(sed -n 's/^call[[:space:]]*\([a-z_0-9]*\).*/\1/p' "$rules" | paste -sd'|')
 
 # shellcheck disable=SC2086 # our file names have no spaces
 {

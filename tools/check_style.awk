@@ -121,7 +121,7 @@ BEGIN {
 	is_header = base ~ /\.h$/
 	is_prose = base ~ /\.(md|txt|html|svg|json|case)$/ || base ~ /^(LICENSE|\.gitignore)$/
 	# inputs of tests are what they are
-	is_data = file ~ /(^|\/)(corpus|workloads|page)\//
+	is_data = file ~ /(^|\/)(corpus|cases|workloads|page)\//
 	is_code = !is_prose && !is_data
 }
 

@@ -69,8 +69,12 @@ refuses bpf_including_user_is_refused bpf/fastpath.bpf.c '#include "store/store.
 	'bpf includes store/store.h'
 refuses libbpf_outside_fastpath_is_refused user/store/store.c '#include <bpf/bpf.h>' \
 	'<bpf/bpf.h> belongs to'
-refuses socket_outside_net_is_refused user/store/store.c '#  include <sys/socket.h>' \
-	'<sys/socket.h> belongs to'
+refuses epoll_outside_net_is_refused user/store/store.c '#  include <sys/epoll.h>' \
+	'<sys/epoll.h> belongs to'
+refuses socket_outside_net_is_refused user/store/store.c 'fd = socket(AF_INET, 0, 0);' \
+	'socket() belongs to'
+refuses accept_outside_net_is_refused user/store/store.c 'fd = accept4(1, NULL, NULL, 0);' \
+	'accept4() belongs to'
 refuses test_helper_in_the_daemon_is_refused user/store/store.c '#include "lib/fault.h"' \
 	'only tests and tools may'
 refuses path_upwards_is_refused user/store/store.c '#include "../net/conn.h"' \
