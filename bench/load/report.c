@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "report.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+static const char *const kind_names[FIGURES_KIND_CNT] = {
+	[FIGURES_KERNEL] = "kernel", [FIGURES_DAEMON] = "daemon", [FIGURES_MISS] = "miss",
+	[FIGURES_WRITE] = "write",   [FIGURES_FILL] = "fill",
+};
+
+static const double quantiles[] = { 0.5, 0.99, 0.999 };
+
+#define QUANTILE_CNT (sizeof(quantiles) / sizeof(quantiles[0]))
+
+static double percent(uint64_t part, uint64_t whole)
+{
+	return whole ? 100.0 * (double)part / (double)whole : 0;
+}
+
+static double seconds(const struct figures *figures)
+{
+	return (double)(figures->end_ns - figures->start_ns) / (double)NSEC_PER_SEC;
+}
+
+static double rate(const struct figures *figures)
+{
+	double sec = seconds(figures);
+
+	return sec > 0 ? (double)figures->requests / sec : 0;
+}
+
+static uint64_t reads_asked(const struct report *report)
+{
+	return report->after.kernel_hits - report->before.kernel_hits;
+}
+
+/* --- judging ------------------------------------------------------------------------------------ */
+
+static void refuse(struct report *report, bool condition, const char *reason)
+{
+	if (condition && report->reason_cnt < REPORT_REASON_MAX)
+		report->reasons[report->reason_cnt++] = reason;
+}
+
+/* The fast path's own count against what arrived; exact unless datagrams went astray. */
+static bool kernel_count_differs(const struct report *report)
+{
+	const struct figures *figures = report->figures;
+
+	if (!report->options->kernel_ttl || !report->before.valid || !report->after.valid ||
+	    figures->retried || figures->lost)
+		return false;
+	return reads_asked(report) != figures->kernel_replies + report->udp.late_kernel;
+}
+
+bool report_judge(struct report *report)
+{
+	const struct figures *figures = report->figures;
+	bool nothing_evicted = report->evictions_known && report->evictions == 0;
+
+	report->reason_cnt = 0;
+	refuse(report, figures->requests == 0, "nothing was answered");
+	refuse(report, figures_wrong(figures) > 0, "wrong replies");
+	refuse(report, report->udp.unexpected > 0, "replies to nothing that was asked");
+	refuse(report, figures->lost > report->options->lost_max, "lost requests");
+	refuse(report,
+	       figures->verdicts[ORACLE_FALSE_MISS] && nothing_evicted && !figures->reconnects,
+	       "misses of keys that were set, though nothing was evicted");
+	refuse(report, kernel_count_differs(report),
+	       "the fast path's count of hits is not that of the replies it sent");
+	return report->reason_cnt == 0;
+}
+
+/* --- words -------------------------------------------------------------------------------------- */
+
+/* Digits in groups of three. */
+static const char *grouped(uint64_t number, char to[32])
+{
+	char digits[32];
+	size_t len = (size_t)snprintf(digits, sizeof(digits), "%" PRIu64, number);
+	size_t at = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (i && (len - i) % 3 == 0)
+			to[at++] = ',';
+		to[at++] = digits[i];
+	}
+	to[at] = '\0';
+	return to;
+}
+
+static void rows_print(const struct report *report, FILE *out)
+{
+	const struct figures *figures = report->figures;
+	char number[32];
+
+	fprintf(out, "\n  %-8s %14s %8s %10s %10s %10s\n", "", "requests", "share", "p50 us",
+		"p99 us", "p99.9 us");
+	for (uint32_t i = 0; i < FIGURES_KIND_CNT; i++) {
+		const struct histogram *times = &figures->times[i];
+		bool told_apart = report->options->kernel_ttl != 0;
+
+		if (i == FIGURES_KERNEL && !told_apart)
+			continue;
+		fprintf(out, "  %-8s %14s ", i == FIGURES_DAEMON && !told_apart ? "hit" : kind_names[i],
+			grouped(times->cnt, number));
+		if (i == FIGURES_FILL)
+			fprintf(out, "%8s", "");
+		else
+			fprintf(out, "%7.2f%%", percent(times->cnt, figures->requests));
+		for (uint32_t q = 0; q < QUANTILE_CNT; q++)
+			fprintf(out, " %10.1f",
+				(double)histogram_quantile(times, quantiles[q]) / 1000);
+		fputc('\n', out);
+	}
+	fputc('\n', out);
+}
+
+static void server_print(const struct report *report, FILE *out)
+{
+	const struct stats_figures *after = &report->after;
+	char number[32], other[32];
+
+	if (!after->valid)
+		return;
+	fprintf(out, "memory     %.1f of %.1f MiB, %s items, %s expired\n",
+		(double)after->bytes / (1 << 20), (double)after->limit_bytes / (1 << 20),
+		grouped(after->items, number), grouped(after->expired, other));
+	fprintf(out, "fast path  %s: by its own count %s hits (%.2f%% of reads)", after->state,
+		grouped(reads_asked(report), number),
+		percent(reads_asked(report), figures_reads(report->figures)));
+	fprintf(out, ", %s keys resident\n", grouped(after->kernel_entries, other));
+}
+
+static void wrong_print(const struct report *report, FILE *out)
+{
+	const struct figures *figures = report->figures;
+
+	for (uint32_t i = ORACLE_WRONG_FIRST; i < ORACLE_VERDICT_CNT; i++) {
+		if (figures->verdicts[i])
+			fprintf(out, "wrong      %" PRIu64 " %s\n", figures->verdicts[i],
+				oracle_names[i]);
+	}
+	if (figures->broken || figures->refused)
+		fprintf(out, "wrong      %" PRIu64 " break the protocol, %" PRIu64 " refused\n",
+			figures->broken, figures->refused);
+	for (uint32_t i = 0; i < figures->wrong_listed; i++)
+		fprintf(out, "  %2u. %s\n", i + 1, figures->wrong_list[i]);
+}
+
+void report_print(const struct report *report, FILE *out)
+{
+	const struct figures *figures = report->figures;
+	char number[32], other[32];
+
+	fprintf(out, "workload   %s\n", report->workload);
+	fprintf(out, "ran        %.1f s, %s requests, %s a second\n", seconds(figures),
+		grouped(figures->requests, number), grouped((uint64_t)rate(figures), other));
+	rows_print(report, out);
+	fprintf(out, "verified   %s values, %.1f MiB; ",
+		grouped(figures->times[FIGURES_KERNEL].cnt + figures->times[FIGURES_DAEMON].cnt,
+			number),
+		(double)figures->value_bytes / (1 << 20));
+	fprintf(out, "wrong %" PRIu64 ", lost %" PRIu64 " (sent again %" PRIu64 ", late %" PRIu64
+		     ", unexpected %" PRIu64 ")\n",
+		figures_wrong(figures), figures->lost, figures->retried, report->udp.late,
+		report->udp.unexpected);
+	fprintf(out, "           misses of keys that had been set: %" PRIu64,
+		figures->verdicts[ORACLE_FALSE_MISS]);
+	if (report->evictions_known)
+		fprintf(out, "; evicted meanwhile: %" PRIu64, report->evictions);
+	fputc('\n', out);
+	if (figures->reconnects)
+		fprintf(out, "           connections opened again: %" PRIu64 "\n",
+			figures->reconnects);
+	server_print(report, out);
+	wrong_print(report, out);
+	for (uint32_t i = 0; i < report->reason_cnt; i++)
+		fprintf(out, "FAILED     %s\n", report->reasons[i]);
+	if (!report->reason_cnt)
+		fprintf(out, "result     every reply was right\n");
+}
+
+/* --- JSON --------------------------------------------------------------------------------------- */
+
+static json_t *times_json(const struct histogram *times)
+{
+	return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f}", "count", (json_int_t)times->cnt,
+			 "mean_us", histogram_mean(times) / 1000, "p50_us",
+			 (double)histogram_quantile(times, 0.5) / 1000, "p99_us",
+			 (double)histogram_quantile(times, 0.99) / 1000, "p999_us",
+			 (double)histogram_quantile(times, 0.999) / 1000, "max_us",
+			 (double)histogram_quantile(times, 1) / 1000);
+}
+
+static json_t *reads_json(const struct figures *figures)
+{
+	static struct histogram all;
+
+	histogram_init(&all);
+	histogram_merge(&all, &figures->times[FIGURES_KERNEL]);
+	histogram_merge(&all, &figures->times[FIGURES_DAEMON]);
+	histogram_merge(&all, &figures->times[FIGURES_MISS]);
+	return times_json(&all);
+}
+
+static json_t *server_json(const struct report *report)
+{
+	const struct stats_figures *after = &report->after;
+
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "state", after->state,
+			 "kernel_hits", (json_int_t)reads_asked(report), "entries",
+			 (json_int_t)after->kernel_entries, "items", (json_int_t)after->items,
+			 "bytes", (json_int_t)after->bytes, "limit_bytes",
+			 (json_int_t)after->limit_bytes, "expired", (json_int_t)after->expired);
+}
+
+void report_print_json(const struct report *report, FILE *out)
+{
+	const struct figures *figures = report->figures;
+	json_t *root = json_pack("{s:s, s:f, s:I, s:f, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+				 "workload", report->workload, "seconds", seconds(figures),
+				 "requests", (json_int_t)figures->requests, "requests_per_sec",
+				 rate(figures), "ok", report->reason_cnt == 0, "wrong",
+				 (json_int_t)figures_wrong(figures), "lost",
+				 (json_int_t)figures->lost, "retried", (json_int_t)figures->retried,
+				 "late", (json_int_t)report->udp.late, "unexpected",
+				 (json_int_t)report->udp.unexpected, "false_misses",
+				 (json_int_t)figures->verdicts[ORACLE_FALSE_MISS], "reconnects",
+				 (json_int_t)figures->reconnects);
+	json_t *reasons = json_array();
+	json_t *wrongs = json_object();
+
+	for (uint32_t i = 0; i < report->reason_cnt; i++)
+		json_array_append_new(reasons, json_string(report->reasons[i]));
+	for (uint32_t i = ORACLE_WRONG_FIRST; i < ORACLE_VERDICT_CNT; i++)
+		json_object_set_new(wrongs, oracle_names[i],
+				    json_integer((json_int_t)figures->verdicts[i]));
+	json_object_set_new(root, "failed", reasons);
+	json_object_set_new(root, "wrong_by_kind", wrongs);
+	json_object_set_new(root, "reads", reads_json(figures));
+	for (uint32_t i = 0; i < FIGURES_KIND_CNT; i++)
+		json_object_set_new(root, kind_names[i], times_json(&figures->times[i]));
+	if (report->evictions_known)
+		json_object_set_new(root, "evictions",
+				    json_integer((json_int_t)report->evictions));
+	if (report->after.valid)
+		json_object_set_new(root, "server", server_json(report));
+	json_dumpf(root, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+	fputc('\n', out);
+	json_decref(root);
+}
+
+/* --- the line ----------------------------------------------------------------------------------- */
+
+static void split_print(const struct progress *progress, const struct engine *engine)
+{
+	const struct figures *figures = engine->figures;
+	const struct stats_figures *stats = &engine->stats->figures;
+	uint64_t cnt[FIGURES_KIND_CNT];
+	uint64_t reads;
+
+	for (uint32_t i = 0; i < FIGURES_KIND_CNT; i++)
+		cnt[i] = figures->times[i].cnt - progress->cnt[i];
+	reads = cnt[FIGURES_KERNEL] + cnt[FIGURES_DAEMON] + cnt[FIGURES_MISS];
+	if (engine->options->kernel_ttl)
+		fprintf(stderr, "kernel %5.1f%%  daemon %5.1f%%", percent(cnt[FIGURES_KERNEL], reads),
+			percent(cnt[FIGURES_DAEMON], reads));
+	else
+		fprintf(stderr, "hit %5.1f%%", percent(cnt[FIGURES_DAEMON], reads));
+	fprintf(stderr, "  miss %5.1f%%  p50 %.1f us  p99 %.1f us",
+		percent(cnt[FIGURES_MISS], reads),
+		(double)histogram_quantile(&figures->window, 0.5) / 1000,
+		(double)histogram_quantile(&figures->window, 0.99) / 1000);
+	if (stats->valid)
+		fprintf(stderr, "  resident %" PRIu64 "  %.0f MiB", stats->kernel_entries,
+			(double)stats->bytes / (1 << 20));
+	if (figures_wrong(figures) || figures->lost)
+		fprintf(stderr, "  WRONG %" PRIu64 " LOST %" PRIu64, figures_wrong(figures),
+			figures->lost);
+}
+
+void report_progress(void *ctx, const struct engine *engine, uint64_t now_ns)
+{
+	struct progress *progress = ctx;
+	struct figures *figures = engine->figures;
+	char number[32];
+	double sec;
+
+	if (progress->at_ns) {
+		sec = (double)(now_ns - progress->at_ns) / (double)NSEC_PER_SEC;
+		fprintf(stderr, "\r\033[K%5.1f s  %9s/s  ",
+			(double)(now_ns - figures->start_ns) / (double)NSEC_PER_SEC,
+			grouped((uint64_t)((double)(figures->requests - progress->requests) / sec),
+				number));
+		split_print(progress, engine);
+		fflush(stderr);
+	}
+	progress->at_ns = now_ns;
+	progress->requests = figures->requests;
+	for (uint32_t i = 0; i < FIGURES_KIND_CNT; i++)
+		progress->cnt[i] = figures->times[i].cnt;
+	histogram_init(&figures->window);
+}
+
+void report_progress_clear(void)
+{
+	fputs("\r\033[K", stderr);
+}
