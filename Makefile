@@ -183,7 +183,7 @@ check-net: all test-programs
 ## check-vm, vmtest: packet tests on other kernels in virtual machines (KERNEL=6.1: that one); root
 .PHONY: vmtest vmtest-kernels
 check-vm vmtest: all test-programs vmtest-kernels
-	$(Q)vmtest/run $(if $(KERNEL),--kernel $(KERNEL))
+	$(Q)$(if $(KERNEL),XC_VM_KERNEL=$(KERNEL)) tools/run_tests.sh --suite vm
 
 # Tests have no network: kernels are fetched before. Without one the suite says so and skips.
 vmtest-kernels:

@@ -179,7 +179,8 @@ run_one() {
 		XC_BUILD="$build"
 	)
 	local name
-	for name in CI XC_TEST_SEED XC_TEST_LONG XC_TEST_BUDGET_SEC TIMEOUT_SCALE; do
+	for name in CI TIMEOUT_SCALE XC_TEST_SEED XC_TEST_LONG XC_TEST_BUDGET_SEC \
+		XC_VM_KERNEL XC_VM_ACCEL XC_VM_MEMORY_MIB XC_VM_VNG; do
 		[ -n "${!name:-}" ] && environment+=("$name=${!name}")
 	done
 	local box=(timeout -k 5 "$timeout_sec")
