@@ -45,7 +45,7 @@ static void fail(struct engine *engine, int error)
 		engine->error = error;
 }
 
-/* --- sending ----------------------------------------------------------------------------------- */
+/* --- sending ------------------------------------------------------------------------- */
 
 static void read_send(struct engine *engine, uint32_t op_idx)
 {
@@ -114,7 +114,7 @@ static void op_send(struct engine *engine, uint32_t op_idx)
 		write_send(engine, op_idx);
 }
 
-/* --- the life of an operation ------------------------------------------------------------------- */
+/* --- the life of an operation -------------------------------------------------------- */
 
 static bool request_next(struct engine *engine, struct workload_request *ret)
 {
@@ -250,7 +250,7 @@ static void write_reply(struct engine *engine, uint32_t op_idx, const struct tex
 	op_next(engine, op_idx);
 }
 
-/* --- what the connections and sockets say ------------------------------------------------------- */
+/* --- what the connections and sockets say -------------------------------------------- */
 
 static void udp_reply(void *ctx, uint32_t op_idx, const struct text_reply *reply, bool from_kernel)
 {
@@ -306,7 +306,7 @@ static void timeouts_check(struct engine *engine, uint64_t now_ns)
 	}
 }
 
-/* --- the run ------------------------------------------------------------------------------------ */
+/* --- the run ------------------------------------------------------------------------- */
 
 int engine_init(struct engine *engine, const struct options *options, struct workload *workload,
 		struct figures *figures, struct stats *stats)

@@ -38,7 +38,7 @@ static uint64_t reads_asked(const struct report *report)
 	return report->after.kernel_hits - report->before.kernel_hits;
 }
 
-/* --- judging ------------------------------------------------------------------------------------ */
+/* --- judging ------------------------------------------------------------------------- */
 
 static void refuse(struct report *report, bool condition, const char *reason)
 {
@@ -75,7 +75,7 @@ bool report_judge(struct report *report)
 	return report->reason_cnt == 0;
 }
 
-/* --- words -------------------------------------------------------------------------------------- */
+/* --- words --------------------------------------------------------------------------- */
 
 /* Digits in groups of three. */
 static const char *grouped(uint64_t number, char to[32])
@@ -106,7 +106,8 @@ static void rows_print(const struct report *report, FILE *out)
 
 		if (i == FIGURES_KERNEL && !told_apart)
 			continue;
-		fprintf(out, "  %-8s %14s ", i == FIGURES_DAEMON && !told_apart ? "hit" : kind_names[i],
+		fprintf(out, "  %-8s %14s ",
+			i == FIGURES_DAEMON && !told_apart ? "hit" : kind_names[i],
 			grouped(times->cnt, number));
 		if (i == FIGURES_FILL)
 			fprintf(out, "%8s", "");
@@ -185,7 +186,7 @@ void report_print(const struct report *report, FILE *out)
 		fprintf(out, "result     every reply was right\n");
 }
 
-/* --- JSON --------------------------------------------------------------------------------------- */
+/* --- JSON ---------------------------------------------------------------------------- */
 
 static json_t *times_json(const struct histogram *times)
 {
@@ -255,7 +256,7 @@ void report_print_json(const struct report *report, FILE *out)
 	json_decref(root);
 }
 
-/* --- the line ----------------------------------------------------------------------------------- */
+/* --- the line ------------------------------------------------------------------------ */
 
 static void split_print(const struct progress *progress, const struct engine *engine)
 {

@@ -111,7 +111,8 @@ static int64_t word_parse(enum text_request request, struct span line, struct te
 			return (int64_t)line.len + 2;
 		}
 	}
-	if (!starts(line, "ERROR") && !starts(line, "CLIENT_ERROR") && !starts(line, "SERVER_ERROR"))
+	if (!starts(line, "ERROR") && !starts(line, "CLIENT_ERROR") &&
+	    !starts(line, "SERVER_ERROR"))
 		return -EBADMSG;
 	ret->kind = TEXT_REFUSED;
 	return (int64_t)line.len + 2;

@@ -173,14 +173,16 @@ int trace_open(struct trace *trace, const char *path, uint32_t size_max, struct 
 	FILE *in;
 	int error = 0;
 	int status;
-	int fd;
+	int fd = -1;
 
 	memset(trace, 0, sizeof(*trace));
 	if (access(path, R_OK) < 0)
 		return -errno;
 	if (path_len > 3 && strcmp(path + path_len - 3, ".xz") == 0)
 		error = xz_start(path, &pid, &fd);
-	else if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+	else
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (!error && fd < 0)
 		error = -errno;
 	if (error)
 		return error;

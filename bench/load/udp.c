@@ -303,6 +303,7 @@ static void socket_ready(struct loop_source *source, uint32_t events)
 static uint16_t id_take(struct socket *socket, uint32_t op_idx)
 {
 	uint32_t now_ms = (uint32_t)(clock_now_ns(clock_system()) / NSEC_PER_MSEC);
+	uint32_t late_ms = UDP_LATE_NS / NSEC_PER_MSEC;
 
 	/* Operations are far fewer than ids, so a free one comes soon; ids that wait for a late
 	 * reply are a last resort before their time. */
@@ -310,7 +311,7 @@ static uint16_t id_take(struct socket *socket, uint32_t op_idx)
 		struct id *id = &socket->ids[++socket->id_next];
 
 		if (id->owner == ID_FREE ||
-		    (id->owner == ID_LATE && now_ms - id->given_up_ms > UDP_LATE_NS / NSEC_PER_MSEC)) {
+		    (id->owner == ID_LATE && now_ms - id->given_up_ms > late_ms)) {
 			id->owner = op_idx + 1;
 			return socket->id_next;
 		}

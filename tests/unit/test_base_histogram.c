@@ -63,7 +63,8 @@ static void histogram_quantile_any_size_is_near(void **state)
 	for (uint32_t i = 0; i < sizeof(quantiles) / sizeof(quantiles[0]); i++) {
 		double rank = quantiles[i] * VALUE_CNT;
 
-		assert_near(histogram_quantile(&h, quantiles[i]), values[(uint32_t)(rank + 0.5) - 1]);
+		assert_near(histogram_quantile(&h, quantiles[i]),
+			    values[(uint32_t)(rank + 0.5) - 1]);
 	}
 }
 
