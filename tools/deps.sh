@@ -12,8 +12,8 @@ set -u
 export LC_ALL=C
 
 BUILD=(gcc libc6-dev make clang llvm bpftool pkg-config linux-libc-dev libbpf-dev
-	libelf-dev zlib1g-dev libconfig-dev libjansson-dev libcap-ng-dev libmnl-dev libseccomp-dev libsystemd-dev
-	libxxhash-dev)
+	libelf-dev zlib1g-dev libconfig-dev libjansson-dev libcap-ng-dev libmnl-dev
+	libseccomp-dev libsystemd-dev libxxhash-dev)
 RUN=(iproute2 util-linux mount procps xz-utils bpftool)
 TEST=("${RUN[@]}" libcmocka-dev memcached libmemcached-tools python3 python3-pymemcache
 	python3-scapy tcpdump ethtool nftables)

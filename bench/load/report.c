@@ -269,8 +269,8 @@ static void split_print(const struct progress *progress, const struct engine *en
 		cnt[i] = figures->times[i].cnt - progress->cnt[i];
 	reads = cnt[FIGURES_KERNEL] + cnt[FIGURES_DAEMON] + cnt[FIGURES_MISS];
 	if (engine->options->kernel_ttl)
-		fprintf(stderr, "kernel %5.1f%%  daemon %5.1f%%", percent(cnt[FIGURES_KERNEL], reads),
-			percent(cnt[FIGURES_DAEMON], reads));
+		fprintf(stderr, "kernel %5.1f%%  daemon %5.1f%%",
+			percent(cnt[FIGURES_KERNEL], reads), percent(cnt[FIGURES_DAEMON], reads));
 	else
 		fprintf(stderr, "hit %5.1f%%", percent(cnt[FIGURES_DAEMON], reads));
 	fprintf(stderr, "  miss %5.1f%%  p50 %.1f us  p99 %.1f us",
