@@ -31,7 +31,9 @@
 #define LINE_END_LEN	2
 /* Reads a turn: large values and deep pipelines want more than one. */
 #define READS_A_TURN 4
-#define SPARE_MAX    256
+/* For a refused client to read why. */
+#define LINGER_NS (2 * NSEC_PER_SEC)
+#define SPARE_MAX 256
 
 _Static_assert(PARSE_TEXT_WINDOW + SMALL_VALUE_MAX + LINE_END_LEN <= BUFFER_LARGE,
 	       "a line and its small value fit one buffer, so a full buffer always makes progress");
@@ -112,6 +114,7 @@ void conn_close(struct conn *c)
 	drop_upload(c);
 	pool_give(&w->pool, &c->in);
 	drop_out(c);
+	w->linger_cnt -= c->lingering;
 	atomic_fetch_sub(&w->shared->conn_cnt, 1);
 	command_count(&w->counts->conn_closed, 1);
 	/* A queued one is found dead by the worker, which puts it here then. */
@@ -388,8 +391,10 @@ static enum step step_line(struct conn *c, struct buffer *in)
 	if (len < 0) {
 		struct request none = { .compose = &compose_text };
 
-		if (len == -EMSGSIZE)
+		if (len == -EMSGSIZE) {
 			none.compose->status(&c->worker->resp, &none, STATUS_BAD_LINE);
+			c->refused = true;
+		}
 		return STEP_CLOSE;
 	}
 	if (request_has_value(&req))
@@ -517,6 +522,20 @@ static bool keep_input(struct conn *c, struct buffer *in)
 	return true;
 }
 
+/* Everything is said. */
+static void end(struct conn *c)
+{
+	if (!c->refused || shutdown(c->source.fd, SHUT_WR) < 0) {
+		conn_close(c);
+		return;
+	}
+	c->lingering = true;
+	c->worker->linger_cnt++;
+	pool_give(&c->worker->pool, &c->in);
+	note_state(c);
+	watch(c, false);
+}
+
 /* One turn of a connection. */
 static void turn(struct conn *c, bool readable)
 {
@@ -553,11 +572,30 @@ static void turn(struct conn *c, bool readable)
 		return;
 	}
 	if (c->closing && !c->out.bytes) {
-		conn_close(c);
+		end(c);
 		return;
 	}
 	note_state(c);
 	watch(c, c->out.bytes != NULL);
+}
+
+/* Takes what a refused client still sends: closing with it unread would cancel our last words. */
+static void linger(struct conn *c)
+{
+	struct buffer *scratch = &c->worker->scratch;
+	ssize_t n = recv(c->source.fd, scratch->bytes, scratch->cap, 0);
+
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		conn_close(c);
+}
+
+bool conn_is_overdue(const struct conn *c, uint64_t now_ns)
+{
+	uint64_t limit_ns = c->worker->shared->settings->idle_timeout_sec * NSEC_PER_SEC;
+
+	if (c->lingering)
+		return now_ns - c->last_ns > LINGER_NS;
+	return limit_ns && now_ns - c->last_ns > limit_ns;
 }
 
 static void conn_ready(struct loop_source *source, uint32_t events)
@@ -568,7 +606,7 @@ static void conn_ready(struct loop_source *source, uint32_t events)
 		if (!(events & (LOOP_WRITE | LOOP_HANGUP)) || !flush_rest(c))
 			return;
 		if (c->closing) {
-			conn_close(c);
+			end(c);
 			return;
 		}
 		/* Requests may have waited behind the reply. */
@@ -580,7 +618,10 @@ static void conn_ready(struct loop_source *source, uint32_t events)
 	/* A queued connection has requests to finish before it may read more, or see its end. */
 	if (c->queued)
 		return;
-	turn(c, true);
+	if (c->lingering)
+		linger(c);
+	else
+		turn(c, true);
 }
 
 void conn_resume(struct conn *c)
@@ -592,7 +633,7 @@ void conn_resume(struct conn *c)
 
 bool conn_drain(struct conn *c)
 {
-	if (!c->queued && !c->writing)
+	if (!c->queued && !c->writing && !c->lingering)
 		turn(c, true);
 	return c->dead || (!c->queued && !c->writing);
 }

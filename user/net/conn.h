@@ -34,6 +34,8 @@ struct conn {
 	bool in_line;
 	bool skip_line; /* throw away up to the next line end */
 	bool closing;	/* once `out` is sent */
+	bool refused;	/* closing with input unread: linger, or the reason is lost with it */
+	bool lingering; /* said everything; throws away what still comes */
 	bool queued;	/* in the worker's ready list */
 	bool dead;
 	bool writing;  /* waits for the socket to take more */
@@ -46,6 +48,8 @@ void conn_open(struct worker *w, const struct worker_socket *from, int fd);
 void conn_close(struct conn *c);
 /* Goes on with requests left over from the last turn. */
 void conn_resume(struct conn *c);
+/* Idle for longer than the settings allow, or lingering for too long. */
+bool conn_is_overdue(const struct conn *c, uint64_t now_ns);
 /* For a worker that stops: takes what has arrived, answers it. True: nothing is left to do. */
 bool conn_drain(struct conn *c);
 /* Frees what conn_close took out of use. End of turn. */

@@ -140,18 +140,22 @@ static void run_ready(struct worker *w)
 	}
 }
 
-static void close_idle(struct worker *w)
+static bool has_deadlines(const struct worker *w)
 {
-	uint64_t limit_ns = w->shared->settings->idle_timeout_sec * NSEC_PER_SEC;
+	return w->linger_cnt > 0 || (w->shared->settings->idle_timeout_sec && w->conns);
+}
+
+static void close_overdue(struct worker *w)
+{
 	uint64_t now_ns = command_now_ns(w->command);
 
-	if (limit_ns == 0 || now_ns - w->idle_check_ns < IDLE_CHECK_NS)
+	if (!has_deadlines(w) || now_ns - w->idle_check_ns < IDLE_CHECK_NS)
 		return;
 	w->idle_check_ns = now_ns;
 	for (struct conn *c = w->conns, *next; c; c = next) {
 		next = c->next;
-		if (now_ns - c->last_ns > limit_ns) {
-			command_count(&w->counts->idle_kicks, 1);
+		if (conn_is_overdue(c, now_ns)) {
+			command_count(&w->counts->idle_kicks, !c->lingering);
 			conn_close(c);
 		}
 	}
@@ -164,7 +168,7 @@ static int wait_ms(const struct worker *w)
 
 	if (w->ready_first)
 		return 0;
-	if (w->shared->settings->idle_timeout_sec)
+	if (has_deadlines(w))
 		wait = IDLE_CHECK_NS;
 	if (flush_ns) {
 		uint64_t now_ns = command_now_ns(w->command);
@@ -192,7 +196,7 @@ static void run_turn(struct worker *w, int timeout_ms)
 	if (n > 0)
 		loop_drain(&w->loop);
 	run_ready(w);
-	close_idle(w);
+	close_overdue(w);
 	conn_reap(w);
 }
 

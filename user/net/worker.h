@@ -70,6 +70,7 @@ struct worker {
 	uint32_t spare_cnt;
 	uint64_t backlog_bytes;
 	uint64_t idle_check_ns;
+	uint32_t linger_cnt;
 
 	uint32_t idx;
 	pthread_t thread;
