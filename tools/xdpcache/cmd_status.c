@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "cli.h"
 #include "control/stats.h"
+#include "fastpath/counters.h"
 #include "stats_pins.h"
 #include "table.h"
 
@@ -34,7 +35,7 @@ static void print_json(const struct inspect *state, const char *word, uint64_t n
 		(json_int_t)lease_left_ms(state, now_ns), "entries", (json_int_t)state->entry_cnt,
 		"entries_max", (json_int_t)state->entry_max, "log_bytes",
 		(json_int_t)state->extent_cnt * XC_EXTENT_SIZE, "hits",
-		(json_int_t)stats_hits(&state->stats));
+		(json_int_t)counters_hits(&state->stats));
 
 	json_dumpf(object, stdout, JSON_INDENT(2));
 	printf("\n");
@@ -60,7 +61,7 @@ static void print_text(const struct inspect *state, const char *word, uint64_t n
 	printf("log         %s\n", table_bytes(a, (uint64_t)state->extent_cnt * XC_EXTENT_SIZE));
 	printf("addresses   %u served, %u source prefixes allowed\n", state->local_cnt,
 	       state->allow_cnt);
-	printf("hits        %s\n", table_count(a, stats_hits(&state->stats)));
+	printf("hits        %s\n", table_count(a, counters_hits(&state->stats)));
 	for (uint32_t i = 0; i < state->interface_cnt; i++) {
 		const struct fastpath_interface *iface = &state->interfaces[i];
 

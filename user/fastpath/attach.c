@@ -200,7 +200,12 @@ bool attach_tc_present(uint32_t ifindex, uint32_t conf_map_id)
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY);
 	struct bpf_tc_hook hook = tc_hook(ifindex);
 
-	return bpf_tc_query(&hook, &opts) == 0 && attach_prog_is_ours(opts.prog_id, conf_map_id);
+	/* No qdisc, no filter: both are answers here, not warnings. */
+	libbpf_print_fn_t before = libbpf_set_print(NULL);
+	int err = bpf_tc_query(&hook, &opts);
+
+	libbpf_set_print(before);
+	return err == 0 && attach_prog_is_ours(opts.prog_id, conf_map_id);
 }
 
 static int attach_tc(struct fastpath *fp, struct fastpath_interface *iface)
@@ -208,10 +213,14 @@ static int attach_tc(struct fastpath *fp, struct fastpath_interface *iface)
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY,
 		    .prog_fd = bpf_program__fd(fp->skel->progs.xc_tc), .flags = BPF_TC_F_REPLACE);
 	struct bpf_tc_hook hook = tc_hook(iface->ifindex);
+	libbpf_print_fn_t before;
 	char path[PATH_MAX];
 	int err;
 
+	/* An existing qdisc is the usual case; libbpf would warn of it. */
+	before = libbpf_set_print(NULL);
 	err = bpf_tc_hook_create(&hook);
+	libbpf_set_print(before);
 	if (err == 0) {
 		pins_path(&fp->pins, path, "if", NULL, NULL);
 		pins_make_dir(path);

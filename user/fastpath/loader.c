@@ -26,7 +26,7 @@
 /* libbpf speaks through our log, one level lower. */
 static int log_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
 {
-	enum log_level ours = level == LIBBPF_WARN ? LOG_WARN : LOG_DEBUG;
+	enum log_level ours = level == LIBBPF_WARN ? LOG_INFO : LOG_DEBUG;
 
 	log_vline(ours, "libbpf", fmt, args);
 	return 0;
