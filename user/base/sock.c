@@ -13,8 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define HOST_MAX    256
-#define MAPPED_BITS 96 /* of ::ffff:0:0/96 */
+#define HOST_MAX 256
 
 /* Splits text into host and port. A bare IPv6 address has more than one colon and no port. */
 static int split(const char *text, char host[HOST_MAX], uint16_t *port, bool *ret_had_port)
@@ -302,69 +301,4 @@ int sock_listen_unix(const char *path, uint32_t mode, uint32_t backlog)
 		return error;
 	}
 	return fd;
-}
-
-static void map_v4(const struct in_addr *v4, uint8_t ret[16])
-{
-	memset(ret, 0, 10);
-	memset(ret + 10, 0xff, 2);
-	memcpy(ret + 12, v4, 4);
-}
-
-int sock_cidr_parse(const char *text, struct sock_cidr *ret)
-{
-	const char *slash = strchr(text, '/');
-	struct sock_cidr cidr = { .prefix_len = 128 };
-	char host[INET6_ADDRSTRLEN];
-	size_t host_len = slash ? (size_t)(slash - text) : strlen(text);
-	struct in_addr v4;
-	bool is_v4;
-
-	if (host_len >= sizeof(host))
-		return -EINVAL;
-	memcpy(host, text, host_len);
-	host[host_len] = '\0';
-	is_v4 = inet_pton(AF_INET, host, &v4) == 1;
-	if (is_v4)
-		map_v4(&v4, cidr.addr);
-	else if (inet_pton(AF_INET6, host, cidr.addr) != 1)
-		return -EINVAL;
-	if (slash) {
-		char *rest;
-		long bits = strtol(slash + 1, &rest, 10);
-
-		if (*rest || rest == slash + 1 || bits < 0 || bits > (is_v4 ? 32 : 128))
-			return -EINVAL;
-		cidr.prefix_len = (uint32_t)bits + (is_v4 ? MAPPED_BITS : 0);
-	}
-	*ret = cidr;
-	return 0;
-}
-
-static bool prefix_equal(const uint8_t *a, const uint8_t *b, uint32_t bits)
-{
-	uint32_t whole = bits / 8;
-	uint32_t rest = bits % 8;
-
-	if (memcmp(a, b, whole))
-		return false;
-	return rest == 0 || ((a[whole] ^ b[whole]) >> (8 - rest)) == 0;
-}
-
-bool sock_cidr_match(const struct sock_cidr *cidrs, uint32_t cnt,
-		     const struct sockaddr_storage *addr)
-{
-	uint8_t bytes[16];
-
-	if (addr->ss_family == AF_INET)
-		map_v4(&((const struct sockaddr_in *)addr)->sin_addr, bytes);
-	else if (addr->ss_family == AF_INET6)
-		memcpy(bytes, &((const struct sockaddr_in6 *)addr)->sin6_addr, sizeof(bytes));
-	else
-		return false;
-	for (uint32_t i = 0; i < cnt; i++) {
-		if (prefix_equal(cidrs[i].addr, bytes, cidrs[i].prefix_len))
-			return true;
-	}
-	return false;
 }

@@ -2,9 +2,7 @@
 /*
  * sock - sockets and addresses.
  *
- * Does      turns "host:port" text into addresses, opens listening TCP, UDP and unix sockets, and
- *           tests addresses against CIDR lists.
- * Shape     IPv4 addresses in CIDRs are held as ::ffff:a.b.c.d, so that one compare serves both.
+ * Does      turns "host:port" text into addresses; opens listening TCP, UDP and unix sockets.
  * Units     ports in host order.
  * Errors    negative errno; sock_resolve: -EINVAL for text that names no address.
  * Owner     descriptors belong to the caller; all are non-blocking and close-on-exec.
@@ -48,15 +46,5 @@ int sock_listen_unix(const char *path, uint32_t mode, uint32_t backlog);
  * a port in silence.
  */
 int sock_probe(const struct sock_addr *addr, int type);
-
-struct sock_cidr {
-	uint8_t addr[16];
-	uint32_t prefix_len; /* bits, of 128 */
-};
-
-/* "10.0.0.0/8", "fd00::/8", or one address. -EINVAL: neither. */
-int sock_cidr_parse(const char *text, struct sock_cidr *ret);
-bool sock_cidr_match(const struct sock_cidr *cidrs, uint32_t cnt,
-		     const struct sockaddr_storage *addr);
 
 #endif

@@ -18,7 +18,7 @@ struct net {
 	struct net_options options;
 	struct command *command;
 	struct worker_shared shared;
-	struct sock_cidr *allow;
+	struct cidr *allow;
 	uint16_t tcp_port;
 	uint16_t udp_port;
 	bool unix_bound;
@@ -45,7 +45,7 @@ static int parse_allow(struct net *net)
 	if (!net->allow)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < cnt; i++) {
-		if (sock_cidr_parse(texts[i], &net->allow[i])) {
+		if (cidr_parse(texts[i], &net->allow[i])) {
 			log_line(LOG_ERROR, "net",
 				 "allow=%s is not an address or network; write it like "
 				 "10.0.0.0/8 or fd00::/8",

@@ -391,9 +391,16 @@ static bool is_allowed(const struct worker *w, const struct packet *packet)
 	const struct worker_shared *shared = w->shared;
 	const struct sock_addr peer = { .storage = packet->peer };
 	uint16_t port = sock_port(&peer);
+	uint8_t addr[16];
 
-	return port != 0 && port != shared->udp_port &&
-	       sock_cidr_match(shared->allow, shared->allow_cnt, &packet->peer);
+	if (port == 0 || port == shared->udp_port ||
+	    !cidr_addr_of((const struct sockaddr *)&packet->peer, addr))
+		return false;
+	for (uint32_t i = 0; i < shared->allow_cnt; i++) {
+		if (cidr_contains(&shared->allow[i], addr))
+			return true;
+	}
+	return false;
 }
 
 static void serve_batch(struct worker *w, int fd, uint32_t cnt)

@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/cidr.h"
 #include "base/loop.h"
 #include "base/sock.h"
 #include "command/command.h"
@@ -41,7 +42,7 @@ struct worker_socket {
 /* What all workers share; constant while they run, but conn_cnt. */
 struct worker_shared {
 	const struct command_settings *settings;
-	const struct sock_cidr *allow;
+	const struct cidr *allow;
 	uint32_t allow_cnt;
 	uint16_t udp_port;
 	uint64_t backlog_max; /* unread reply bytes a worker keeps for its clients */
