@@ -812,7 +812,7 @@ static void sample_file_uncommented_equals_defaults(void **state)
 
 	(void)state;
 	if (fd < 0) {
-		print_message("skip: %s is found from the source folder only\n", name);
+		print_message("SKIP: %s is found from the source folder only\n", name);
 		skip();
 	}
 	read_back(fd, text, sizeof(text));
