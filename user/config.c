@@ -21,7 +21,7 @@
 #include "base/alloc.h"
 #include "config_table.h"
 
-#define LONG_BASE  256 /* getopt value of the first long option */
+#define LONG_BASE 256 /* getopt value of the first long option */
 #define MEMORY_MIN (16ULL << 20)
 
 /* --- the command line ----------------------------------------------------------------------------

@@ -31,37 +31,37 @@ struct config_list {
 
 struct config {
 	/* memcached's */
-	int32_t tcp_port;	  /* -p, 0: off */
+	int32_t tcp_port; /* -p, 0: off */
 	/* -U, 0: off. When not given: tcp_port with an interface, else off. Never -1 once loaded */
 	int32_t udp_port;
-	const char *unix_path;	  /* -s */
-	uint32_t unix_mode;	  /* -a, octal */
+	const char *unix_path; /* -s */
+	uint32_t unix_mode;    /* -a, octal */
 	/*
 	 * -l, repeatable and comma separated; each item is "host", "host:port", "[v6]",
 	 * "[v6]:port" or "*". Empty: all addresses.
 	 */
 	struct config_list listen;
-	uint64_t memory_bytes;	  /* -m, given in MiB */
-	uint32_t conn_max;	  /* -c */
-	uint32_t thread_cnt;	  /* -t; default: one per online CPU; never 0 once loaded */
-	uint64_t item_max;	  /* -I, with k and m suffixes */
-	uint32_t verbosity;	  /* -v, repeatable */
-	const char *user;	  /* -u */
-	const char *pid_file;	  /* -P */
-	bool daemonize;		  /* -d */
-	bool no_evict;		  /* -M */
-	uint32_t backlog;	  /* -b */
+	uint64_t memory_bytes;	     /* -m, given in MiB */
+	uint32_t conn_max;	     /* -c */
+	uint32_t thread_cnt;	     /* -t; default: one per online CPU; never 0 once loaded */
+	uint64_t item_max;	     /* -I, with k and m suffixes */
+	uint32_t verbosity;	     /* -v, repeatable */
+	const char *user;	     /* -u */
+	const char *pid_file;	     /* -P */
+	bool daemonize;		     /* -d */
+	bool no_evict;		     /* -M */
+	uint32_t backlog;	     /* -b */
 	uint32_t requests_per_event; /* -R */
-	bool no_flush;		  /* -F */
-	bool allow_shutdown;	  /* -A */
-	uint32_t idle_timeout_sec; /* -o idle_timeout, 0: never */
+	bool no_flush;		     /* -F */
+	bool allow_shutdown;	     /* -A */
+	uint32_t idle_timeout_sec;   /* -o idle_timeout, 0: never */
 
 	/* ours */
-	bool fastpath;		  /* --no-fastpath clears; also false without --interface */
+	bool fastpath;		       /* --no-fastpath clears; also false without --interface */
 	struct config_list interfaces; /* --interface */
-	enum xdp_mode xdp_mode;	  /* --xdp-mode */
-	struct config_list allow; /* --allow CIDR; empty: loopback only */
-	uint32_t hot_max;	  /* --hot-max; 0: from the hot budget */
+	enum xdp_mode xdp_mode;	       /* --xdp-mode */
+	struct config_list allow;      /* --allow CIDR; empty: loopback only */
+	uint32_t hot_max;	       /* --hot-max; 0: from the hot budget */
 	/* --hot-threshold: estimated reads a second that make a key hot */
 	uint32_t hot_threshold;
 	uint32_t lease_ms;	  /* --lease-ms */

@@ -20,7 +20,7 @@
 #include <string.h>
 
 #define LINE_MAX_LEN 4096
-#define WORD_MAX     64
+#define WORD_MAX 64
 
 /* The sections there are, for the message to someone who wrote another. */
 static const char section_names[] = "network, memory, process, commands, fastpath";

@@ -14,7 +14,7 @@
 #include "base/cidr.h"
 
 #define FIELD(member) offsetof(struct config, member)
-#define MIB_MAX	      ((int64_t)XC_EXTENT_MAX * (XC_EXTENT_SIZE >> 20))
+#define MIB_MAX ((int64_t)XC_EXTENT_MAX * (XC_EXTENT_SIZE >> 20))
 
 static bool check_listen(const char *text, char why[CONFIG_WHY_MAX])
 {

@@ -13,9 +13,9 @@
 
 #include <stdbool.h>
 
-#define CLI_DONE   0
+#define CLI_DONE 0
 #define CLI_FAILED 1
-#define CLI_USAGE  2
+#define CLI_USAGE 2
 
 struct cli {
 	bool json;	      /* --json */
