@@ -53,16 +53,14 @@ static void print_row(const json_t *row)
 
 static void print_list(const json_t *keys)
 {
-	size_t i;
-	json_t *row;
-
 	if (json_array_size(keys) == 0) {
 		printf("No key is hot, resident or pinned.\n");
 		return;
 	}
 	printf("%-*s %12s %12s %10s %10s  %-9s %s\n", KEY_COLUMNS, "KEY", "KERNEL GET/S",
 	       "DAEMON GET/S", "WRITE/S", "VALUE", "IN", "WHY");
-	json_array_foreach(keys, i, row) print_row(row);
+	for (size_t i = 0; i < json_array_size(keys); i++)
+		print_row(json_array_get(keys, i));
 	printf("\n+ pinned by an operator\n");
 }
 

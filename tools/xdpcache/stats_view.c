@@ -144,9 +144,8 @@ static void print_fastpath(const struct view *v)
 	const json_t *fastpath = json_object_get(v->now, "fastpath");
 	const char *state = json_string_value(json_object_get(fastpath, "state"));
 	char entries[TABLE_TEXT_MAX], max[TABLE_TEXT_MAX];
+	const json_t *interfaces = json_object_get(fastpath, "interfaces");
 	uint64_t lease_ms = value(v, "fastpath", "lease_ms");
-	size_t i;
-	json_t *interface;
 
 	printf("Fast path: %s", state ? state : "?");
 	if (state && strcmp(state, "off")) {
@@ -160,8 +159,8 @@ static void print_fastpath(const struct view *v)
 	printf("\n");
 	if (state && !strcmp(state, "orphaned"))
 		printf("  no daemon renews the lease: every packet passes to the socket\n");
-	json_array_foreach(json_object_get(fastpath, "interfaces"), i, interface)
-		print_interface(interface);
+	for (size_t i = 0; i < json_array_size(interfaces); i++)
+		print_interface(json_array_get(interfaces, i));
 	print_outcomes(v, "hits_by", "answered");
 	print_outcomes(v, "passes", "passed on, untouched");
 	print_outcomes(v, "drops", "dropped");
