@@ -21,7 +21,7 @@ static int usage(void)
 		"  xdpcache load --interface IF... [options]\n"
 		"    --interface IF    interface to attach to; may be given several times\n"
 		"    --xdp-mode MODE   auto (default), native or generic\n"
-		"    --hot-max N       places for keys in the kernel (%u)\n"
+		"    --hot-max N       places for keys in the kernel (%d)\n"
 		"    -m MIB            size of the log (64)\n",
 		XC_ENTRY_DEFAULT);
 	return CLI_USAGE;
