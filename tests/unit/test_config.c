@@ -4,6 +4,7 @@
  * layers override each other in order; every wrong value is refused with what to write instead;
  * what config_print writes, config_load reads back to the same values. Method: command lines and
  * files in a scratch directory; standard error is captured and counted.
+ * Long, because the tables of memcached's options and of wrong values are its substance.
  */
 #include <setjmp.h>
 #include <stdarg.h>
