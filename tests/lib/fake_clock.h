@@ -6,8 +6,8 @@
  * Units     nanoseconds; wall time since 1970.
  * Threads   readers in any; one writer.
  */
-#ifndef XC_LIB_FAKE_CLOCK_H
-#define XC_LIB_FAKE_CLOCK_H
+#ifndef XC_TESTS_FAKE_CLOCK_H
+#define XC_TESTS_FAKE_CLOCK_H
 
 #include "base/clock.h"
 

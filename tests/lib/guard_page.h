@@ -7,8 +7,8 @@
  * Errors    none: a test that gets no memory ends.
  * Owner     the test; one placement at a time.
  */
-#ifndef XC_LIB_GUARD_PAGE_H
-#define XC_LIB_GUARD_PAGE_H
+#ifndef XC_TESTS_GUARD_PAGE_H
+#define XC_TESTS_GUARD_PAGE_H
 
 #include <stddef.h>
 #include <stdint.h>

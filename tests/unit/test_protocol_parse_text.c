@@ -37,12 +37,19 @@ static struct request bad(enum request_status error, bool noreply)
 	return (struct request){ .verb = REQUEST_INVALID, .error = error, .noreply = noreply };
 }
 
-static size_t make_rows(struct row *rows)
-{
-	struct row *r = rows;
+#define ROW_MAX 128
+static struct row rows[ROW_MAX];
+static size_t row_cnt;
 
-#define ROW(...) *r++ = (struct row){ __VA_ARGS__ }
-	/* retrieval */
+/* A statement of its own each, so that a row may call functions. */
+#define ROW(...)                                                                                   \
+	rows[row_cnt++] = (struct row)                                                             \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
+
+static void make_retrieval_rows(void)
+{
 	ROW("get a\r\n", { .verb = REQUEST_GET, .keys = text(" a") });
 	ROW("get a\n", { .verb = REQUEST_GET, .keys = text(" a") });
 	ROW("  get  a  b \r\n", { .verb = REQUEST_GET, .keys = text("  a  b ") });
@@ -59,7 +66,10 @@ static size_t make_rows(struct row *rows)
 	ROW("get\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("get \r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("gat\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
-	/* storage */
+}
+
+static void make_storage_rows(void)
+{
 	ROW("set a 5 10 3\r\n",
 	    { .verb = REQUEST_SET, .key = text("a"), .flags = 5, .exptime = 10, .value_len = 3 });
 	ROW("set a 5 10 3 noreply\r\n", { .verb = REQUEST_SET,
@@ -101,7 +111,10 @@ static size_t make_rows(struct row *rows)
 	ROW("set a 0 0 1 noreply x\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("cas a 0 0 1 2 noreply x\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("cas a 0 0 1 2 noreply x y z\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
-	/* others with a key */
+}
+
+static void make_key_rows(void)
+{
 	ROW("delete a\r\n", { .verb = REQUEST_DELETE, .key = text("a") });
 	ROW("delete a 0\r\n", { .verb = REQUEST_DELETE, .key = text("a") });
 	ROW("delete a noreply\r\n", { .verb = REQUEST_DELETE, .key = text("a"), .noreply = true });
@@ -123,7 +136,10 @@ static size_t make_rows(struct row *rows)
 	ROW("incr a\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("touch a 5\r\n", { .verb = REQUEST_TOUCH, .key = text("a"), .exptime = 5 });
 	ROW("touch a x noreply\r\n", bad(STATUS_BAD_EXPTIME, true));
-	/* the server's */
+}
+
+static void make_other_rows(void)
+{
 	ROW("flush_all\r\n", { .verb = REQUEST_FLUSH_ALL });
 	ROW("flush_all noreply\r\n", { .verb = REQUEST_FLUSH_ALL, .noreply = true });
 	ROW("flush_all 5\r\n", { .verb = REQUEST_FLUSH_ALL, .has_exptime = true, .exptime = 5 });
@@ -142,7 +158,10 @@ static size_t make_rows(struct row *rows)
 	ROW("cache_memlimit 100\r\n", { .verb = REQUEST_MEMLIMIT, .number = 100 });
 	ROW("cache_memlimit x\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("quit\r\n", { .verb = REQUEST_QUIT });
-	/* no command */
+}
+
+static void make_wrong_rows(void)
+{
 	ROW("\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("   \r\n", bad(STATUS_UNKNOWN_COMMAND, false));
@@ -151,13 +170,8 @@ static size_t make_rows(struct row *rows)
 	ROW("mg a v\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("get\ta\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("gEt / HTTP/1.1\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
-#undef ROW
-	return (size_t)(r - rows);
 }
 
-#define ROW_MAX 128
-static struct row rows[ROW_MAX];
-static size_t row_cnt;
 static struct guard_page guard;
 
 static void assert_span(struct span got, struct span want, const char *line)
@@ -420,6 +434,10 @@ int main(void)
 	};
 
 	guard_page_init(&guard, INPUT_MAX);
-	row_cnt = make_rows(rows);
+	make_retrieval_rows();
+	make_storage_rows();
+	make_key_rows();
+	make_other_rows();
+	make_wrong_rows();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
