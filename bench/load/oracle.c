@@ -70,23 +70,30 @@ static bool is_version(const struct oracle *oracle, uint32_t key_idx, struct spa
 }
 
 /*
- * The version whose bytes these are: an allowed one if there is any (short values repeat, empty
- * ones are told apart by their flags alone), else an older one, else 0.
+ * The version whose bytes these are. Short values repeat, and empty ones are told apart by their
+ * flags alone, so there may be several: the oldest that is allowed claims least. Else an older one
+ * (which is stale), else any with other flags, else 0.
  */
 static uint32_t version_search(const struct oracle *oracle, uint32_t key_idx,
 			       const struct text_reply *reply, uint32_t floor)
 {
 	uint32_t issued = keys_at(oracle->keys, key_idx)->issued;
-	uint32_t lowest = floor > SEARCH_MAX ? floor - SEARCH_MAX : 1;
+	uint32_t first = floor ? floor : 1;
+	uint32_t lowest = first > SEARCH_MAX ? first - SEARCH_MAX : 1;
 	uint32_t other_flags = 0;
+	uint32_t version = first;
 
-	for (uint32_t version = issued; version >= lowest; version--) {
-		if (!is_version(oracle, key_idx, reply->value, version))
-			continue;
-		if (oracle_value_flags(oracle, key_idx, version) == reply->flags)
-			return version;
-		if (!other_flags)
-			other_flags = version;
+	while (version >= lowest) {
+		if (version <= issued && is_version(oracle, key_idx, reply->value, version)) {
+			if (oracle_value_flags(oracle, key_idx, version) == reply->flags)
+				return version;
+			other_flags = other_flags ? other_flags : version;
+		}
+		/* up to the last one issued, then down from the floor */
+		if (version >= first)
+			version = version < issued ? version + 1 : first - 1;
+		else
+			version--;
 	}
 	return other_flags;
 }
@@ -142,7 +149,9 @@ static enum oracle_verdict judge_value(struct oracle *oracle, uint32_t key_idx,
 		return ORACLE_STALE;
 	if (reply->flags != oracle_value_flags(oracle, key_idx, *ret_version))
 		return ORACLE_FLAGS;
-	if (*ret_version == key->live_version && key->expire_ns && read->issue_ns > key->expire_ns)
+	/* With a newer one on its way, a short value might be that one's. */
+	if (*ret_version == key->live_version && *ret_version == key->issued && key->expire_ns &&
+	    read->issue_ns > key->expire_ns)
 		return ORACLE_EXPIRED;
 	happen(key, *ret_version);
 	return ORACLE_HIT;
