@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Properties: each rule of promote/policy.h (threshold, writes against reads, budget, margin, stay,
+ * pins, churn), and what holds for any input: indices in range and once each, the budget kept, the
+ * pinned and the newly come left alone, hotter candidates first, and rest: what the policy did once
+ * it does not undo while rates stay.
+ * Method: tables by hand, then random inputs. Seeded.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rand.h"
+#include "lib/runopts.h"
+#include "promote/policy.h"
+
+#define MANY 1000
+#define STAYED POLICY_STAY_MS
+
+static struct policy_actions pick(const struct policy_candidate *candidates, uint32_t candidate_cnt,
+				  const struct policy_resident *residents, uint32_t resident_cnt,
+				  uint32_t entry_max)
+{
+	struct policy_input input = { .candidates = candidates,
+				      .candidate_cnt = candidate_cnt,
+				      .residents = residents,
+				      .resident_cnt = resident_cnt,
+				      .entry_max = entry_max,
+				      .threshold = 100 };
+	struct policy_actions actions;
+
+	/* What the policy does not write must not be read. */
+	memset(&actions, 0xee, sizeof(actions));
+	policy_pick(&input, &actions);
+	return actions;
+}
+
+static void policy_below_threshold_is_left_alone(void **state)
+{
+	const struct policy_candidate candidates[] = { { 100, 0 }, { 99.9, 0 }, { 0, 0 } };
+	struct policy_actions a = pick(candidates, 3, NULL, 0, 10);
+
+	(void)state;
+	assert_int_equal(a.promote_cnt, 1);
+	assert_int_equal(a.promote[0], 0);
+	assert_int_equal(a.demote_cnt, 0);
+}
+
+static void policy_more_writes_than_reads_is_left_alone(void **state)
+{
+	const struct policy_candidate candidates[] = { { 900, 901 }, { 800, 800 }, { 700, 0 } };
+	struct policy_actions a = pick(candidates, 3, NULL, 0, 10);
+
+	(void)state;
+	assert_false(policy_is_hot(&candidates[0], 100));
+	assert_true(policy_is_hot(&candidates[1], 100));
+	assert_int_equal(a.promote_cnt, 2);
+	assert_int_equal(a.promote[0], 1);
+	assert_int_equal(a.promote[1], 2);
+}
+
+static void policy_room_for_some_takes_the_hottest(void **state)
+{
+	const struct policy_candidate candidates[] = { { 500, 0 }, { 400, 0 }, { 300, 0 } };
+	const struct policy_resident resident = { .rate = 1e6, .stay_ms = STAYED };
+	struct policy_actions a = pick(candidates, 3, &resident, 1, 3);
+
+	(void)state;
+	assert_int_equal(a.promote_cnt, 2);
+	assert_int_equal(a.promote[0], 0);
+	assert_int_equal(a.promote[1], 1);
+	assert_int_equal(a.demote_cnt, 0);
+}
+
+static void policy_budget_shrunk_promotes_nobody(void **state)
+{
+	const struct policy_candidate candidate = { 500, 0 };
+	const struct policy_resident residents[] = { { 1000, STAYED, false },
+						     { 1000, STAYED, false } };
+	struct policy_actions a = pick(&candidate, 1, residents, 2, 1);
+
+	(void)state;
+	assert_int_equal(a.promote_cnt, 0);
+	assert_int_equal(a.demote_cnt, 0);
+}
+
+static void policy_full_only_margin_displaces(void **state)
+{
+	const struct policy_resident residents[] = { { 400, STAYED, false },
+						     { 150, STAYED, false },
+						     { 900, STAYED, false } };
+	struct policy_candidate candidate = { 150 * POLICY_MARGIN - 1, 0 };
+	struct policy_actions a = pick(&candidate, 1, residents, 3, 3);
+
+	(void)state;
+	assert_int_equal(a.demote_cnt, 0);
+	assert_int_equal(a.promote_cnt, 0);
+	candidate.read_rate = 150 * POLICY_MARGIN;
+	a = pick(&candidate, 1, residents, 3, 3);
+	assert_int_equal(a.demote_cnt, 1);
+	assert_int_equal(a.demote[0], 1);
+	assert_int_equal(a.promote_cnt, 0); /* follows when the place is free */
+}
+
+static void policy_newcomer_and_pin_stay(void **state)
+{
+	const struct policy_resident residents[] = { { 0, STAYED - 1, false },
+						     { 0, STAYED, true },
+						     { 5, STAYED, false } };
+	const struct policy_candidate candidates[] = { { 900, 0 }, { 800, 0 }, { 700, 0 } };
+	struct policy_actions a = pick(candidates, 3, residents, 3, 3);
+
+	(void)state;
+	assert_int_equal(a.demote_cnt, 1);
+	assert_int_equal(a.demote[0], 2);
+}
+
+static void policy_churn_is_capped(void **state)
+{
+	static struct policy_candidate candidates[MANY];
+	static struct policy_resident residents[MANY];
+	struct policy_actions a;
+
+	(void)state;
+	for (uint32_t i = 0; i < MANY; i++) {
+		candidates[i] = (struct policy_candidate){ 1e6 - i, 0 };
+		residents[i] = (struct policy_resident){ .rate = MANY - i, .stay_ms = STAYED };
+	}
+	a = pick(candidates, MANY, NULL, 0, 2 * MANY);
+	assert_int_equal(a.promote_cnt, POLICY_CHURN_MAX);
+	assert_int_equal(a.demote_cnt, 0);
+	a = pick(candidates, MANY, residents, MANY, MANY);
+	assert_int_equal(a.promote_cnt, 0);
+	assert_int_equal(a.demote_cnt, POLICY_CHURN_MAX);
+	/* the coldest, coldest first */
+	for (uint32_t i = 0; i < POLICY_CHURN_MAX; i++)
+		assert_int_equal(a.demote[i], MANY - 1 - i);
+}
+
+static void policy_nothing_in_nothing_out(void **state)
+{
+	struct policy_actions a = pick(NULL, 0, NULL, 0, 0);
+
+	(void)state;
+	assert_int_equal(a.promote_cnt, 0);
+	assert_int_equal(a.demote_cnt, 0);
+}
+
+/* --- any input ------------------------------------------------------------------------------- */
+
+static int hotter_first(const void *a, const void *b)
+{
+	const struct policy_candidate *left = a, *right = b;
+
+	return left->read_rate < right->read_rate ? 1 : left->read_rate > right->read_rate ? -1 : 0;
+}
+
+struct world {
+	struct policy_candidate candidates[MANY];
+	struct policy_resident residents[MANY];
+	uint32_t candidate_cnt, resident_cnt, entry_max;
+};
+
+static void world_random(struct rand *r, struct world *w)
+{
+	w->candidate_cnt = (uint32_t)rand_below(r, 1 + rand_below(r, MANY));
+	w->resident_cnt = (uint32_t)rand_below(r, 1 + rand_below(r, MANY));
+	w->entry_max = (uint32_t)rand_below(r, MANY);
+	for (uint32_t i = 0; i < w->candidate_cnt; i++) {
+		/* few values, so that ties happen */
+		w->candidates[i].read_rate = (double)rand_below(r, 40) * 10;
+		w->candidates[i].write_rate = (double)rand_below(r, 40) * 10;
+	}
+	qsort(w->candidates, w->candidate_cnt, sizeof(w->candidates[0]), hotter_first);
+	for (uint32_t i = 0; i < w->resident_cnt; i++) {
+		w->residents[i].rate = (double)rand_below(r, 40) * 10;
+		w->residents[i].stay_ms = rand_below(r, 2 * POLICY_STAY_MS);
+		w->residents[i].pinned = rand_below(r, 5) == 0;
+	}
+}
+
+static void check_promoted(const struct world *w, const struct policy_actions *a)
+{
+	uint32_t room = w->entry_max > w->resident_cnt ? w->entry_max - w->resident_cnt : 0;
+	uint32_t worthy = 0, wanted;
+
+	for (uint32_t i = 0; i < w->candidate_cnt; i++)
+		worthy += w->candidates[i].read_rate >= 100 &&
+			  w->candidates[i].write_rate <= w->candidates[i].read_rate;
+	wanted = worthy < room ? worthy : room;
+	assert_int_equal(a->promote_cnt, wanted < POLICY_CHURN_MAX ? wanted : POLICY_CHURN_MAX);
+	for (uint32_t i = 0; i < a->promote_cnt; i++) {
+		assert_true(a->promote[i] < w->candidate_cnt);
+		assert_true(i == 0 || a->promote[i] > a->promote[i - 1]);
+		assert_true(w->candidates[a->promote[i]].read_rate >= 100);
+		assert_true(w->candidates[a->promote[i]].write_rate <=
+			    w->candidates[a->promote[i]].read_rate);
+	}
+}
+
+static void check_demoted(const struct world *w, const struct policy_actions *a)
+{
+	bool left[MANY] = { false };
+	double warmest = -1;
+
+	assert_true(a->demote_cnt <= POLICY_CHURN_MAX && a->demote_cnt <= w->candidate_cnt);
+	for (uint32_t i = 0; i < a->demote_cnt; i++) {
+		const struct policy_resident *resident;
+
+		assert_true(a->demote[i] < w->resident_cnt);
+		assert_false(left[a->demote[i]]);
+		left[a->demote[i]] = true;
+		resident = &w->residents[a->demote[i]];
+		assert_false(resident->pinned);
+		assert_true(resident->stay_ms >= POLICY_STAY_MS);
+		assert_true(resident->rate >= warmest);
+		warmest = resident->rate;
+		assert_true(w->candidates[0].read_rate >= POLICY_MARGIN * resident->rate);
+	}
+	/* nobody colder was free to go in their place */
+	for (uint32_t i = 0; i < w->resident_cnt && a->demote_cnt; i++) {
+		if (!left[i] && !w->residents[i].pinned &&
+		    w->residents[i].stay_ms >= POLICY_STAY_MS)
+			assert_true(w->residents[i].rate >= warmest);
+	}
+}
+
+static void policy_random_inputs_keep_every_rule(void **state)
+{
+	static struct world w;
+	struct rand r;
+
+	(void)state;
+	rand_init(&r, runopts_seed());
+	for (int round = 0; round < 3000; round++) {
+		struct policy_actions a;
+
+		world_random(&r, &w);
+		a = pick(w.candidates, w.candidate_cnt, w.residents, w.resident_cnt, w.entry_max);
+		check_promoted(&w, &a);
+		check_demoted(&w, &a);
+	}
+}
+
+/*
+ * Rates stay as they are, everybody has stayed long enough; keys go in and out as the policy says.
+ * It must come to rest: two keys that took turns in one place would cost two map calls a round.
+ */
+static void policy_steady_rates_come_to_rest(void **state)
+{
+	double in[20], out[60];
+	struct rand r;
+
+	(void)state;
+	rand_init(&r, runopts_seed() + 3);
+	for (int world = 0; world < 200; world++) {
+		uint32_t in_cnt = 0, out_cnt = 60, rounds = 0, moves = 1;
+
+		for (uint32_t i = 0; i < 60; i++)
+			out[i] = (double)rand_below(&r, 1000);
+		for (; moves && rounds < 100; rounds++) {
+			struct policy_candidate candidates[60];
+			struct policy_resident residents[20];
+			struct policy_actions a;
+
+			for (uint32_t i = 0; i < out_cnt; i++)
+				candidates[i] = (struct policy_candidate){ out[i], 0 };
+			qsort(candidates, out_cnt, sizeof(candidates[0]), hotter_first);
+			for (uint32_t i = 0; i < out_cnt; i++)
+				out[i] = candidates[i].read_rate;
+			for (uint32_t i = 0; i < in_cnt; i++)
+				residents[i] = (struct policy_resident){ in[i], STAYED, false };
+			a = pick(candidates, out_cnt, residents, in_cnt, 20);
+			moves = a.promote_cnt + a.demote_cnt;
+			for (uint32_t i = a.promote_cnt; i > 0; i--) {
+				in[in_cnt++] = out[a.promote[i - 1]];
+				out[a.promote[i - 1]] = out[--out_cnt];
+			}
+			for (uint32_t i = 0; i < a.demote_cnt; i++) {
+				out[out_cnt++] = in[a.demote[i]];
+				in[a.demote[i]] = -1;
+			}
+			for (uint32_t i = in_cnt; i > 0; i--) {
+				if (in[i - 1] < 0)
+					in[i - 1] = in[--in_cnt];
+			}
+		}
+		assert_int_equal(moves, 0);
+		assert_true(in_cnt == 20); /* 60 keys to 1000 a second: more than 20 are hot */
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(policy_below_threshold_is_left_alone),
+		cmocka_unit_test(policy_more_writes_than_reads_is_left_alone),
+		cmocka_unit_test(policy_room_for_some_takes_the_hottest),
+		cmocka_unit_test(policy_budget_shrunk_promotes_nobody),
+		cmocka_unit_test(policy_full_only_margin_displaces),
+		cmocka_unit_test(policy_newcomer_and_pin_stay),
+		cmocka_unit_test(policy_churn_is_capped),
+		cmocka_unit_test(policy_nothing_in_nothing_out),
+		cmocka_unit_test(policy_random_inputs_keep_every_rule),
+		cmocka_unit_test(policy_steady_rates_come_to_rest),
+	};
+
+	return cmocka_run_group_tests_name("promote/policy", tests, NULL, NULL);
+}
