@@ -64,7 +64,8 @@ if need cppcheck cppcheck cppcheck; then
 	# cppcheck.h stands in.
 	mapfile -t sources < <(ours 'user/*.c' 'tools/*.c' 'bench/*.c' 'vmtest/*.c' |
 		grep -v '\.bpf\.c$')
-	cppcheck -j "$(nproc)" --quiet --error-exitcode=1 --inline-suppr --std=c11 --platform=unix64 \
+	cppcheck -j "$(nproc)" --quiet --error-exitcode=1 --inline-suppr \
+		--std=c11 --platform=unix64 \
 		--enable=warning,performance,portability \
 		--suppress=unknownEvaluationOrder --suppress=ctuuninitvar \
 		--suppress=uninitvar \
