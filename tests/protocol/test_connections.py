@@ -193,12 +193,16 @@ def slow_reader_gets_every_reply_whole_while_the_store_churns():
         slow = Client(server.address, receive_buffer=4096)
         slow.send(b"".join(b"get k%d\r\n" % (i % 20) for i in range(count)))
         stop = threading.Event()
+        errors = []
 
         def churn():
             # overwrites everything many times over: segments of old values are reused
             number = 0
-            while not stop.is_set():
-                writer.store(b"c%d" % (number % 500), b"z" * 150000)
+            while not stop.is_set() and not errors:
+                try:
+                    writer.store(b"c%d" % (number % 500), b"z" * 150000)
+                except (AssertionError, OSError) as error:
+                    errors.append(error)
                 number += 1
 
         thread = threading.Thread(target=churn)
@@ -215,6 +219,7 @@ def slow_reader_gets_every_reply_whole_while_the_store_churns():
         finally:
             stop.set()
             thread.join()
+        assert not errors, errors
 
 
 def half_closed_client_gets_all_it_asked_for():

@@ -11,6 +11,7 @@
 #include "command/impl.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "base/alloc.h"
 
@@ -18,8 +19,10 @@
 /* A time that has passed, and is not "never". */
 #define EXPIRED_NS 1
 
-#define WAIT_STEP_NS (50 * NSEC_PER_MSEC)
-#define WAIT_STEPS   20 /* a second in all */
+/* A second in all when no segment comes free. */
+#define WAIT_STEP_NS (4 * NSEC_PER_MSEC)
+#define WAIT_STEPS   250
+#define WAIT_MORE_NS (1 * NSEC_PER_MSEC)
 
 int command_new(const struct command_options *options, struct command **ret)
 {
@@ -136,10 +139,17 @@ uint64_t command_expire_ns(const struct command_worker *w, int64_t exptime)
 
 bool command_wait(struct command_worker *w, struct response *resp, uint32_t tries)
 {
+	const struct timespec more = { .tv_nsec = WAIT_MORE_NS };
+
 	/* Waiting ends every view; what the reply has borrowed so far must outlive that. */
 	if (tries >= WAIT_STEPS || !response_detach(resp))
 		return false;
-	store_wait(w->thread, WAIT_STEP_NS);
+	if (store_wait(w->thread, WAIT_STEP_NS) && tries > 0) {
+		/* There is a free segment, but the write needs more of them: let reclaim get on. */
+		store_offline(w->thread);
+		nanosleep(&more, NULL);
+		store_online(w->thread);
+	}
 	return true;
 }
 
