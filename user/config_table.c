@@ -174,7 +174,7 @@ const struct config_option config_options[] = {
 	  "addresses that UDP answers; repeatable. When none is given: loopback only" },
 	{ "fastpath", "hot_max", "hot-max", 0, OPT_UINT32, FIELD(hot_max), "0", "<num>", 0,
 	  64 << 20, NULL, "most keys resident in the kernel; 0: from the memory limit" },
-	{ "fastpath", "hot_threshold", "hot-threshold", 0, OPT_UINT32, FIELD(hot_threshold), "20",
+	{ "fastpath", "hot_threshold", "hot-threshold", 0, OPT_UINT32, FIELD(hot_threshold), "5",
 	  "<num>", 1, 100000000, NULL, "reads a second that make a key hot" },
 	{ "fastpath", "lease_ms", "lease-ms", 0, OPT_UINT32, FIELD(lease_ms), "1000", "<ms>", 100,
 	  60000, NULL, "how long the kernel serves after the daemon's last sign of life" },

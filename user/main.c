@@ -40,7 +40,7 @@
 #include "store/store.h"
 
 #define LEASE_RENEWALS 4 /* in one lease */
-#define HOT_KEYS 1024	 /* ranked at once */
+#define HOT_KEYS 8192	 /* ranked at once */
 #define HOT_HALF_LIFE_MS 2000
 #define HOT_BUDGET_SHARE 20 /* 1/20 of -m for kernel entries */
 #define HOT_ENTRY_BYTES 136 /* an entry, its element in xc_hot and its place */

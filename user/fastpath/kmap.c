@@ -12,6 +12,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +26,7 @@
 enum place_state {
 	PLACE_FREE,
 	PLACE_LINKED,
+	PLACE_UNLINKED, /* no writer finds it, xc_hot still names it */
 	PLACE_REMOVED,
 };
 
@@ -47,6 +49,7 @@ struct kmap {
 	uint32_t removed_cnt;  /* ever */
 	uint32_t released_cnt; /* ever */
 	_Atomic uint32_t used_cnt;
+	_Atomic uint32_t vacant_cnt; /* linked, and nothing to serve */
 };
 
 static pthread_mutex_t *shard_of(struct kmap *kmap, uint64_t hash)
@@ -183,10 +186,15 @@ static void place_unlink(struct kmap *kmap, uint32_t idx)
 		link = &kmap->places[*link].next;
 	*link = place->next;
 	pthread_mutex_unlock(shard);
-	alloc_free(place->key);
-	place->key = NULL;
-	place->key_len = 0;
+	place->state = PLACE_UNLINKED;
 	atomic_fetch_sub(&kmap->used_cnt, 1);
+}
+
+static void place_forget(struct kmap *kmap, uint32_t idx)
+{
+	alloc_free(kmap->places[idx].key);
+	kmap->places[idx].key = NULL;
+	kmap->places[idx].key_len = 0;
 }
 
 static void removed_push(struct kmap *kmap, uint32_t idx)
@@ -249,6 +257,8 @@ void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item)
 	memcpy(head + XC_HEAD_LEN, item->key.ptr, item->key.len);
 	memcpy(head + XC_HEAD_LEN + item->key.len, suffix, (size_t)suffix_len);
 
+	if (entry->kind == XC_ENTRY_VACANT)
+		atomic_fetch_sub(&kmap->vacant_cnt, 1);
 	entry_begin(entry);
 	entry->kind = XC_ENTRY_VALUE;
 	entry->key_len = (uint8_t)item->key.len;
@@ -269,6 +279,9 @@ void kmap_vacate(struct kmap *kmap, uint32_t idx)
 {
 	struct xc_entry *entry = &kmap->options.entries[idx];
 
+	if (entry->kind == XC_ENTRY_VACANT)
+		return;
+	atomic_fetch_add(&kmap->vacant_cnt, 1);
 	entry_begin(entry);
 	entry->kind = XC_ENTRY_VACANT;
 	entry_end(entry);
@@ -281,6 +294,13 @@ void kmap_flush(struct kmap *kmap, uint32_t flush_gen)
 
 /* --- places --- */
 
+/* A held descriptor's delete fails for a missing element, or for a moment (bucket busy). */
+static void hot_delete(struct kmap *kmap, const struct xc_digest *digest)
+{
+	while (bpf_map_delete_elem(kmap->options.hot_fd, digest) && errno != ENOENT)
+		sched_yield();
+}
+
 int kmap_insert(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret_idx)
 {
 	struct xc_digest digest = digest_of(kmap, key);
@@ -290,35 +310,40 @@ int kmap_insert(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret
 	if (idx == NO_PLACE)
 		return -ENOSPC;
 	kmap->free_head = kmap->places[idx].next;
-	err = place_link(kmap, idx, key, hash);
-	if (err) {
-		free_push(kmap, idx);
-		return err;
-	}
 	__atomic_store_n(&kmap->options.hits[idx], 0, __ATOMIC_RELAXED);
+	/* xc_hot first: no writer finds the place, and so switches its entry, before it is whole. */
 	if (bpf_map_update_elem(kmap->options.hot_fd, &digest, &idx, BPF_NOEXIST)) {
 		err = -errno;
-		place_unlink(kmap, idx);
 		free_push(kmap, idx); /* never in xc_hot: no grace period needed */
+		return err;
+	}
+	atomic_fetch_add(&kmap->vacant_cnt, 1);
+	err = place_link(kmap, idx, key, hash);
+	if (err) {
+		atomic_fetch_sub(&kmap->vacant_cnt, 1);
+		hot_delete(kmap, &digest);
+		removed_push(kmap, idx);
 		return err;
 	}
 	*ret_idx = idx;
 	return 0;
 }
 
-int kmap_remove(struct kmap *kmap, uint32_t idx)
+void kmap_unlink(struct kmap *kmap, uint32_t idx)
 {
-	struct place *place = &kmap->places[idx];
-	struct xc_digest digest = digest_of(kmap, span_of(place->key, place->key_len));
-	int err = 0;
-
-	if (bpf_map_delete_elem(kmap->options.hot_fd, &digest) && errno != ENOENT)
-		err = -errno;
-	if (err)
-		return err; /* still linked: stays vacant, and is tried again */
+	kmap_vacate(kmap, idx);
+	atomic_fetch_sub(&kmap->vacant_cnt, 1);
 	place_unlink(kmap, idx);
+}
+
+void kmap_remove(struct kmap *kmap, uint32_t idx)
+{
+	const struct place *place = &kmap->places[idx];
+	struct xc_digest digest = digest_of(kmap, span_of(place->key, place->key_len));
+
+	hot_delete(kmap, &digest);
+	place_forget(kmap, idx);
 	removed_push(kmap, idx);
-	return 0;
 }
 
 uint32_t kmap_removed_cnt(const struct kmap *kmap)
@@ -373,7 +398,9 @@ static void adopt_entries(struct kmap *kmap,
 		if (entry->seq & 1)
 			entry->seq++; /* its writer died half way */
 		if (entry->kind != XC_ENTRY_VACANT || entry->seq != 0) {
-			kmap_vacate(kmap, idx);
+			entry_begin(entry);
+			entry->kind = XC_ENTRY_VACANT;
+			entry_end(entry);
 			removed_push(kmap, idx); /* a reader may still be at it */
 		} else {
 			free_push(kmap, idx);
@@ -432,6 +459,11 @@ int kmap_adopt(struct kmap *kmap,
 uint32_t kmap_used_cnt(const struct kmap *kmap)
 {
 	return atomic_load(&kmap->used_cnt);
+}
+
+uint32_t kmap_vacant_cnt(const struct kmap *kmap)
+{
+	return atomic_load_explicit(&kmap->vacant_cnt, memory_order_relaxed);
 }
 
 uint32_t kmap_entry_cnt(const struct kmap *kmap)

@@ -63,8 +63,10 @@ bool kmap_find(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret_
 void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item);
 /* From the return on the kernel passes this key. */
 void kmap_vacate(struct kmap *kmap, uint32_t idx);
-/* Unlinks the key's place, which must be vacant; it is reusable after kmap_release. */
-int kmap_remove(struct kmap *kmap, uint32_t idx);
+/* Empties the entry and forgets whose place it is: kmap_find finds it no more. Key's lock held. */
+void kmap_unlink(struct kmap *kmap, uint32_t idx);
+/* Takes an unlinked place out of xc_hot; it is reusable after kmap_release. */
+void kmap_remove(struct kmap *kmap, uint32_t idx);
 /* Call after a grace period: places removed before it began become free. Returns how many. */
 uint32_t kmap_release(struct kmap *kmap, uint32_t removed_before);
 uint32_t kmap_removed_cnt(const struct kmap *kmap);
@@ -84,6 +86,8 @@ int kmap_adopt(struct kmap *kmap,
 	       void *ctx);
 
 uint32_t kmap_used_cnt(const struct kmap *kmap);
+/* Places with a key and nothing to serve. */
+uint32_t kmap_vacant_cnt(const struct kmap *kmap);
 uint32_t kmap_entry_cnt(const struct kmap *kmap);
 /* What a place holds; promoter thread. The key stays valid until the place is removed. */
 enum kmap_state {

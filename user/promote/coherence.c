@@ -22,17 +22,21 @@ bool coherence_item(const struct kmap *kmap, const struct item_view *view, struc
 /* The store has switched its index already; nobody has been told of the write yet. */
 static void on_change(void *ctx, struct store_event *event)
 {
+	const struct item_view *any = event->new_item ? event->new_item : event->old_item;
+	bool was_resident = event->old_item && event->old_item->resident;
 	struct kmap *kmap = ctx;
 	struct kmap_item item;
 	uint32_t idx;
 
-	if (!event->old_item || !event->old_item->resident ||
-	    !kmap_find(kmap, event->old_item->key, event->hash, &idx))
+	/* A new item may be one that a vacant place waits for: deleted, and set again. */
+	if (!was_resident && (!event->new_item || kmap_vacant_cnt(kmap) == 0))
+		return;
+	if (!kmap_find(kmap, any->key, event->hash, &idx))
 		return;
 	if (event->new_item && coherence_item(kmap, event->new_item, &item)) {
 		kmap_switch(kmap, idx, &item);
 		event->keep_resident = true;
-	} else {
+	} else if (was_resident) {
 		kmap_vacate(kmap, idx);
 	}
 }

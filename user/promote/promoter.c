@@ -21,7 +21,7 @@
 #include "store/store.h"
 
 #define ROUND_MS 100
-#define CANDIDATES 1024
+#define CANDIDATES 4096
 #define ROWS_MAX 1024
 #define PINS_MAX 256
 /* A vacant place waits this long for its key to come back (delete, then set from the database). */
@@ -99,7 +99,7 @@ static void stop_serving(void *ctx)
 {
 	const struct target *target = ctx;
 
-	kmap_vacate(target->promoter->options.kmap, target->idx);
+	kmap_unlink(target->promoter->options.kmap, target->idx);
 }
 
 static void resident_add(struct promoter *p, uint32_t idx, uint64_t now_ns)
@@ -112,20 +112,18 @@ static void resident_add(struct promoter *p, uint32_t idx, uint64_t now_ns)
 	};
 }
 
-/* Gives the place up; false if the map refused, and it stays vacant until the next round. */
-static bool demote(struct promoter *p, uint32_t r)
+/* Gives the place up. Under the key's lock, so that no write switches an entry that is leaving. */
+static void demote(struct promoter *p, uint32_t r)
 {
 	struct target target = { .promoter = p, .idx = p->residents[r].idx };
 	struct span key;
 	uint64_t hash;
 
-	if (kmap_state(p->options.kmap, target.idx, &key, &hash) == KMAP_SERVING)
-		store_drop_resident(p->thread, key, hash, stop_serving, &target);
-	if (kmap_remove(p->options.kmap, target.idx))
-		return false;
+	kmap_state(p->options.kmap, target.idx, &key, &hash);
+	store_drop_resident(p->thread, key, hash, stop_serving, &target);
+	kmap_remove(p->options.kmap, target.idx);
 	p->residents[r] = p->residents[--p->resident_cnt];
 	p->resident_at[p->residents[r].idx] = r;
-	return true;
 }
 
 /* NULL: the key is resident now; else why not. */
@@ -143,13 +141,10 @@ static const char *promote(struct promoter *p, struct span key, uint64_t hash, u
 	err = kmap_insert(p->options.kmap, key, hash, &target.idx);
 	if (err)
 		return err == -ENOSPC ? "no free place" : "kernel map refused it";
-	err = store_make_resident(p->thread, key, hash, serve, &target);
-	if (err) {
-		kmap_remove(p->options.kmap, target.idx);
-		return "changed while it was being promoted";
-	}
 	resident_add(p, target.idx, now_ns);
-	return NULL;
+	/* Deleted or grown meanwhile: the place is mended or given up in a later round. */
+	err = store_make_resident(p->thread, key, hash, serve, &target);
+	return err ? "changed while it was being promoted" : NULL;
 }
 
 /* --- steps of a round --- */

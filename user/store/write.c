@@ -261,6 +261,8 @@ static enum store_status insert_new(struct store_thread *t, struct index_lock *l
 	atomic_fetch_or_explicit(&item->word0, ITEM_COMMITTED, memory_order_release);
 	item_view_fill(store, loc, flush_gen, &new_item);
 	watch_change(store, &event);
+	if (event.keep_resident)
+		atomic_fetch_or(&item->word0, ITEM_RESIDENT);
 	store_tally_born(t, loc);
 	return STORE_OK;
 }
