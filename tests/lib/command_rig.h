@@ -14,9 +14,9 @@
 #include "lib/fake_clock.h"
 
 #define COMMAND_RIG_LOG_BYTES (16U << 20)
-#define COMMAND_RIG_ITEM_MAX  (1U << 20)
-#define COMMAND_RIG_BOOT_NS   (1000 * NSEC_PER_SEC)
-#define COMMAND_RIG_UNIX_NS   (1700000000 * NSEC_PER_SEC + 250 * NSEC_PER_MSEC)
+#define COMMAND_RIG_ITEM_MAX (1U << 20)
+#define COMMAND_RIG_BOOT_NS (1000 * NSEC_PER_SEC)
+#define COMMAND_RIG_UNIX_NS (1700000000 * NSEC_PER_SEC + 250 * NSEC_PER_MSEC)
 
 struct command_rig {
 	struct fake_clock time;

@@ -22,8 +22,8 @@ The same transcript runs unchanged against xdpcached and against stock memcached
     wait 1200                           sleeps so many ms
     close                               closes the connection
 
-In text, {c*N} is the byte c N times, {name} what an earlier <~ named, and \\r \\n \\0 \\t \\\\ \\xHH
-are bytes. Lines that start with # are comments. A `note` line says why something is done.
+In text, {c*N} is the byte c N times, {name} what an earlier <~ named, and \\r \\n \\0 \\t \\\\
+\\xHH are bytes. Lines that start with # are comments. A `note` line says why something is done.
 """
 
 import argparse

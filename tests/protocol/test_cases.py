@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Each transcript of cases/ gives the same bytes from xdpcached as from memcached 1.6.18; where they
-differ on purpose, the case says so and why.
+"""Each transcript of cases/ gives the same bytes from xdpcached as from memcached 1.6.18; where
+they differ on purpose, the case says so and why.
 
 Method: every case is played against both, freshly started (run_cases.py)."""
 

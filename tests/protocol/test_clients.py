@@ -37,7 +37,8 @@ def pymemcache_storage_commands_work():
     assert client.delete("a", noreply=False)
     assert not client.delete("a", noreply=False)
     client.set("b", b"raw")
-    assert client.append("b", b"+end", noreply=False) and client.prepend("b", b"start+", noreply=False)
+    assert client.append("b", b"+end", noreply=False)
+    assert client.prepend("b", b"start+", noreply=False)
     assert client.get("b") == b"start+raw+end"
 
 

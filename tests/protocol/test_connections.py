@@ -213,7 +213,8 @@ def slow_reader_gets_every_reply_whole_while_the_store_churns():
                 if line == b"END\r\n":
                     continue  # evicted before it was asked for
                 assert line == b"VALUE k%d 0 %d\r\n" % (i % 20, size), line
-                assert slow.read(size + 2) == values[i % 20] + b"\r\n", f"foreign bytes in k{i % 20}"
+                got = slow.read(size + 2)
+                assert got == values[i % 20] + b"\r\n", f"foreign bytes in k{i % 20}"
                 assert slow.file.readline() == b"END\r\n"
                 time.sleep(0.01)
         finally:
@@ -288,10 +289,10 @@ def unix_socket_serves_and_has_its_mode():
 
 def port_in_use_is_an_error():
     with servers.start_ours() as server:
-        port = str(server.address[1])
-        result = subprocess.run([os.path.join(servers.BUILD, "xdpcached"), "-p", port, "-l", "127.0.0.1",
-                                 "-u", "root", "--no-fastpath", "--control", "/tmp/xc-none.sock"],
-                                capture_output=True, timeout=20, check=False)
+        command = [os.path.join(servers.BUILD, "xdpcached"), "-p", str(server.address[1])]
+        command += ["-l", "127.0.0.1", "-u", "root", "--no-fastpath"]
+        command += ["--control", os.path.join(tempfile.gettempdir(), "xc-none.sock")]
+        result = subprocess.run(command, capture_output=True, timeout=20, check=False)
         assert result.returncode != 0
         assert b"in use" in result.stderr, result.stderr
         assert Client(server.address).ask(b"version\r\n").startswith(b"VERSION")
@@ -370,7 +371,8 @@ def udp_burst_is_answered_each():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
             for _ in range(20):
                 for number in range(50):
-                    sock.sendto(struct.pack("!HHHH", number, 0, 1, 0) + b"get a\r\n", server.address)
+                    head = struct.pack("!HHHH", number, 0, 1, 0)
+                    sock.sendto(head + b"get a\r\n", server.address)
                 seen = set()
                 while len(seen) < 50:
                     data = sock.recv(65536)
@@ -382,8 +384,9 @@ def udp_burst_is_answered_each():
 def udp_reply_leaves_from_the_address_asked():
     port = servers.free_port()
     with tempfile.TemporaryDirectory(prefix="xcw") as folder:
-        command = [os.path.join(servers.BUILD, "xdpcached"), "-p", str(port), "-U", str(port), "-u", "root",
-                   "-t", "2", "--no-fastpath", "--control", os.path.join(folder, "c")]
+        command = [os.path.join(servers.BUILD, "xdpcached"), "-p", str(port), "-U", str(port)]
+        command += ["-u", "root", "-t", "2", "--no-fastpath"]
+        command += ["--control", os.path.join(folder, "c")]
         with servers.Server(command, port):
             with udp_client() as sock:
                 sock.connect(("127.0.0.9", port))  # takes datagrams from there alone

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""xdpcached and memcached 1.6.18 answer the same random requests, well formed and not, with the same
-bytes, however the bytes are cut into packets.
+"""xdpcached and memcached 1.6.18 answer the same random requests, well formed and not, with the
+same bytes, however they are cut into packets.
 
 Method: seeded scripts over few keys, so that requests meet; each script is sent to both servers on
 its own connection, cut at random places, and ends in a marker whose answer ends the comparison.
@@ -97,7 +97,8 @@ class Script:
         if kind < 0.88:
             return b"touch " + key + b" " + self.exptime() + self.noreply() + b"\r\n"
         if kind < 0.9:
-            return self.pick([b"flush_all", b"flush_all 0", b"flush_all -1"]) + self.noreply() + b"\r\n"
+            verb = self.pick([b"flush_all", b"flush_all 0", b"flush_all -1"])
+            return verb + self.noreply() + b"\r\n"
         return self.words()
 
     def commands(self):
@@ -142,8 +143,8 @@ def clear(address):
 
 
 def unpad(answer):
-    """A number decr made shorter: memcached pads it with spaces, or not when an earlier answer of the
-    same pipeline still holds the item."""
+    """A number decr made shorter: memcached pads it with spaces, or not when an earlier answer of
+    the same pipeline still holds the item."""
     return re.sub(rb"(VALUE \S+ \d+) \d+(\r\n\d+) *(?=\r\n)", rb"\1 ?\2", answer)
 
 
@@ -160,7 +161,8 @@ def compare(both, commands, cuts):
     ours, stock = unpad(ours), unpad(stock)
     if ours == stock:
         return None
-    at = next((i for i, (a, b) in enumerate(zip(ours, stock)) if a != b), min(len(ours), len(stock)))
+    pairs = enumerate(zip(ours, stock))
+    at = next((i for i, (a, b) in pairs if a != b), min(len(ours), len(stock)))
     near = slice(max(0, at - 80), at + 160)
     script = re.sub(rb"(.)\1{40,}", lambda m: b"{%c*%d}" % (m.group(1), len(m.group(0))), script)
     return (f"answers differ at byte {at}\n  script {script!r}\n  ours  {ours[near]!r}\n"

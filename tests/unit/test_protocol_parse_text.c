@@ -18,8 +18,8 @@
 #include "base/rand.h"
 #include "lib/guard_page.h"
 
-#define K50	  "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"
-#define K250	  K50 K50 K50 K50 K50
+#define K50 "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"
+#define K250 K50 K50 K50 K50 K50
 #define INPUT_MAX 65536
 
 struct row {

@@ -20,9 +20,9 @@
 
 #define LOOP_EVENT_MAX 128
 
-#define LOOP_READ      EPOLLIN
-#define LOOP_WRITE     EPOLLOUT
-#define LOOP_HANGUP    (EPOLLHUP | EPOLLERR)
+#define LOOP_READ EPOLLIN
+#define LOOP_WRITE EPOLLOUT
+#define LOOP_HANGUP (EPOLLHUP | EPOLLERR)
 #define LOOP_EXCLUSIVE EPOLLEXCLUSIVE /* one of the loops that share the descriptor is woken */
 
 struct loop_source {

@@ -6,7 +6,7 @@
 
 #define MEMLIMIT_MIN_MIB 8
 #define MEMLIMIT_MAX_MIB 1000000000
-#define VERBOSITY_MAX	 2 /* as memcached shows it */
+#define VERBOSITY_MAX 2 /* as memcached shows it */
 
 static void tell_kernel(struct command *command, uint64_t at_ns)
 {

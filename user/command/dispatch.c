@@ -21,7 +21,7 @@
 
 /* A second in all when no segment comes free. */
 #define WAIT_STEP_NS (4 * NSEC_PER_MSEC)
-#define WAIT_STEPS   250
+#define WAIT_STEPS 250
 #define WAIT_MORE_NS (1 * NSEC_PER_MSEC)
 
 int command_new(const struct command_options *options, struct command **ret)

@@ -28,7 +28,7 @@
 
 /* Values up to this wait in the buffer until they are whole; larger ones are uploads. */
 #define SMALL_VALUE_MAX 16384
-#define LINE_END_LEN	2
+#define LINE_END_LEN 2
 /* Reads a turn: large values and deep pipelines want more than one. */
 #define READS_A_TURN 4
 /* For a refused client to read why. */

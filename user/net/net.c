@@ -12,7 +12,7 @@
 #define ADDR_MAX 16
 /* Unread replies all clients together may leave with us, and the least for one worker. */
 #define BACKLOG_MAX (64ULL << 20)
-#define MIB	    (1ULL << 20)
+#define MIB (1ULL << 20)
 
 struct net {
 	struct net_options options;

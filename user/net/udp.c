@@ -19,16 +19,16 @@
 #include "protocol/parse_text.h"
 #include "protocol/udp_frame.h"
 
-#define BATCH	       32
+#define BATCH 32
 #define BATCHES_A_TURN 4
-#define DATAGRAM_MAX   65536
-#define SLOT_CNT       64
-#define SLOT_MAX       2048
-#define MTU_CACHE      64
-#define MTU_DEFAULT    1500
-#define MTU_KEEP_NS    (2 * NSEC_PER_SEC)
-#define HEADERS4_LEN   28 /* IPv4 and UDP */
-#define HEADERS6_LEN   48
+#define DATAGRAM_MAX 65536
+#define SLOT_CNT 64
+#define SLOT_MAX 2048
+#define MTU_CACHE 64
+#define MTU_DEFAULT 1500
+#define MTU_KEEP_NS (2 * NSEC_PER_SEC)
+#define HEADERS4_LEN 28 /* IPv4 and UDP */
+#define HEADERS6_LEN 48
 
 /* The largest reply that the kernel may send as one datagram: gets of the largest key and value. */
 #define SINGLE_MAX                                                                                 \

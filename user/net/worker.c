@@ -14,10 +14,10 @@
 #include "net/udp.h"
 
 /* A full reply is sent at this size; text never outgrows the arena before. */
-#define REPLY_FULL    (56U << 10)
-#define REPLY_ARENA   (64U << 10)
+#define REPLY_FULL (56U << 10)
+#define REPLY_ARENA (64U << 10)
 #define IDLE_CHECK_NS NSEC_PER_SEC
-#define DRAIN_MAX_NS  (2 * NSEC_PER_SEC)
+#define DRAIN_MAX_NS (2 * NSEC_PER_SEC)
 #define DRAIN_STEP_MS 20
 
 int worker_init(struct worker *w, struct worker_shared *shared, struct command *command,

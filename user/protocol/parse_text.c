@@ -14,7 +14,7 @@
 #include "protocol/decimal.h"
 
 /* cas takes the most: cas <key> <flags> <exptime> <bytes> <unique> noreply */
-#define WORD_MAX	  7
+#define WORD_MAX 7
 #define LEADING_SPACE_MAX 100
 
 struct words {

@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 
 #define IOV_FIRST 64
-#define IOV_LAST  (1U << 20)
+#define IOV_LAST (1U << 20)
 #define BLOCK_MIN (64U << 10)
 
 struct response_block {
