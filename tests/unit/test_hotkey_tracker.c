@@ -3,7 +3,7 @@
  * Properties: rates come out right whatever the request rate (the share that is sampled adapts) and
  * whatever the order of requests (a pattern that repeats is not sampled in step); a full ring drops
  * and counts; a sample is whole when another thread drains.
- * Method: a clock the test moves; the same ten drains a second as the promoter. Sampling has its own
+ * Method: a clock the test moves; ten drains a second, like the promoter's. Sampling has its own
  * fixed generator, so every run is the same.
  */
 #include <setjmp.h>
@@ -187,7 +187,7 @@ static void round_robin(struct tracker_ring *ring, uint64_t i)
 	read_key(ring, (uint32_t)(i % round_keys));
 }
 
-/* Every key of a round has the same rate; a sampler in step with the round would see few of them. */
+/* All keys of a round have the same rate; a sampler in step with the round would see few. */
 static void tracker_periodic_pattern_is_not_in_step(void **state)
 {
 	static const uint32_t periods[] = { 2, 3, 4, 7, 8, 16, 32, 64 };
