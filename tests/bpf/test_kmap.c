@@ -35,7 +35,7 @@ static struct fastrig rig;
 static struct kmap *kmap;
 static uint64_t log_next;
 
-/* --- items and questions ------------------------------------------------------------------------ */
+/* --- items and questions --- */
 
 static struct span key_text(char buf[XC_KEY_MAX], uint32_t number)
 {
@@ -157,7 +157,7 @@ static struct kmap *kmap_for(uint32_t places)
 	return ret;
 }
 
-/* --- one place ---------------------------------------------------------------------------------- */
+/* --- one place --- */
 
 static void kmap_every_key_length_is_found_and_answered(void **state)
 {
@@ -321,7 +321,7 @@ static void kmap_hits_are_counted_per_place(void **state)
 	assert_int_equal(kmap_hits(kmap, idx), 0);
 }
 
-/* --- the table ---------------------------------------------------------------------------------- */
+/* --- the table --- */
 
 static void kmap_full_table_waits_for_release(void **state)
 {
@@ -390,7 +390,7 @@ static void kmap_one_hash_many_keys_are_told_apart(void **state)
 	assert_false(kmap_find(kmap, key_text(buf, 1), 8, &found));
 }
 
-/* --- adoption ----------------------------------------------------------------------------------- */
+/* --- adoption --- */
 
 /* Key numbers of what an earlier process left. */
 enum leftover {
@@ -521,7 +521,7 @@ static void kmap_adopt_then_switch_serves_new_version(void **state)
 	assert_int_equal(ask_number(LEFT_LOST, NULL), XC_pass_miss);
 }
 
-/* --- random steps beside a model ---------------------------------------------------------------- */
+/* --- random steps beside a model --- */
 
 #define MODEL_KEYS 24
 
@@ -652,7 +652,7 @@ static void kmap_random_steps_equal_the_model(void **state)
 	assert_int_equal(hot_cnt(), model_used);
 }
 
-/* --- set-up ------------------------------------------------------------------------------------- */
+/* --- set-up --- */
 
 static int open_object(void **state)
 {

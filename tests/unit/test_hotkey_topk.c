@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Properties: the bounds of Space-Saving (a listed rate never exceeds the true one; a key with more
- * than 1/K of all events is listed), exponential decay, and equality with the same algorithm written
- * plainly (one array, decay applied at every step, no heap, no hash).
+ * than 1/K of all events is listed), exponential decay, and equality with the same algorithm
+ * written plainly (one array, decay applied at every step, no heap, no hash).
  * Method: streams with random weights, so that no two counters tie; time handed in. Seeded.
  */
 #include <setjmp.h>
@@ -67,7 +67,7 @@ static uint32_t number_of(const struct hot_key *hot)
 	return (uint32_t)strtoul(buf + 4, NULL, 10);
 }
 
-/* --- bounds ---------------------------------------------------------------------------------- */
+/* --- bounds --- */
 
 #define K 64
 #define KEYS 4000
@@ -138,7 +138,7 @@ static void topk_fewer_keys_than_counters_is_exact(void **state)
 	topk_free(topk);
 }
 
-/* --- decay ----------------------------------------------------------------------------------- */
+/* --- decay --- */
 
 static void topk_half_life_passes_rate_is_half(void **state)
 {
@@ -204,7 +204,7 @@ static void topk_days_pass_newer_key_wins(void **state)
 	topk_free(topk);
 }
 
-/* --- writes ---------------------------------------------------------------------------------- */
+/* --- writes --- */
 
 static void topk_write_unknown_key_lists_nothing(void **state)
 {
@@ -237,7 +237,7 @@ static void topk_displaced_key_leaves_no_writes_behind(void **state)
 	topk_free(topk);
 }
 
-/* --- against the plain algorithm --------------------------------------------------------------- */
+/* --- against the plain algorithm --- */
 
 #define MODEL_K 24
 
@@ -346,7 +346,7 @@ static void topk_random_events_equals_plain_algorithm(void **state)
 	topk_free(topk);
 }
 
-/* --- memory ---------------------------------------------------------------------------------- */
+/* --- memory --- */
 
 static uint32_t refuse_nth;
 

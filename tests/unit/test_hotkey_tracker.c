@@ -96,7 +96,7 @@ static uint32_t number_of(const struct hot_key *hot)
 	return number;
 }
 
-/* --- rates ----------------------------------------------------------------------------------- */
+/* --- rates --- */
 
 /*
  * Plays `per_drain` requests between drains for `sec` seconds; the i-th request ever is
@@ -178,7 +178,7 @@ static void tracker_load_ceases_share_returns_to_all(void **state)
 	tracker_free(tracker);
 }
 
-/* --- order ----------------------------------------------------------------------------------- */
+/* --- order --- */
 
 static uint32_t round_keys;
 
@@ -237,7 +237,7 @@ static void tracker_reads_and_writes_in_turn_both_count(void **state)
 	tracker_free(tracker);
 }
 
-/* --- rings ----------------------------------------------------------------------------------- */
+/* --- rings --- */
 
 static void tracker_full_ring_drops_and_counts(void **state)
 {

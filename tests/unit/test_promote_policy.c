@@ -151,7 +151,7 @@ static void policy_nothing_in_nothing_out(void **state)
 	assert_int_equal(a.demote_cnt, 0);
 }
 
-/* --- any input ------------------------------------------------------------------------------- */
+/* --- any input --- */
 
 static int hotter_first(const void *a, const void *b)
 {
