@@ -32,6 +32,11 @@ TRACES_WANTED="arc-OLTP.txt.xz web12.txt.xz"
 READY_SEC=60
 STOP_SEC=15
 PORT=11211
+# Reads a second that make a key hot; the default is meant for more traffic than one client makes.
+HOT_THRESHOLD=4
+# Requests on their way. More would raise the rate a little, and the durations with it: they would
+# show the clients' own queue.
+OUTSTANDING=16
 # Replies of the daemon's sockets carry this IP TTL; the fast path's always 64. That is how the
 # clients tell who answered.
 DAEMON_TTL=63
@@ -193,9 +198,9 @@ make_receiving_end() {
 start_daemon() {
 	# not through the function: $! must be the daemon, not a shell that waits for it
 	nsenter --net="/run/netns/$server_ns" build/xdpcached --interface "$server_if" \
-		--xdp-mode "$MODE" -p "$PORT" -m "$MEMORY" --allow 10.77.0.0/24 --allow fd77::/64 \
-		--pin-root "$pin_root" --instance demo --control "$dir/control.sock" \
-		>"$dir/daemon.log" 2>&1 &
+		--xdp-mode "$MODE" -p "$PORT" -m "$MEMORY" --hot-threshold "$HOT_THRESHOLD" \
+		--allow 10.77.0.0/24 --allow fd77::/64 --pin-root "$pin_root" \
+		--instance demo --control "$dir/control.sock" >"$dir/daemon.log" 2>&1 &
 	daemon=$!
 	for ((i = 0; i < READY_SEC * 10; i++)); do
 		# before it answers, the pins do, with the fast path's part only
@@ -238,8 +243,8 @@ replay() {
 	fi
 	say "--- $1, reads over UDP to $2 ---"
 	on_client build/bench/load --server-udp "$2" --server-tcp "$2" --duration "$DURATION" \
-		--flush --ttl-share 2 --ttl-max 30 --kernel-ttl 64 --stats-cmd "$stats_command" \
-		"${options[@]}" || failed=1
+		--outstanding "$OUTSTANDING" --flush --ttl-share 2 --ttl-max 30 --kernel-ttl 64 \
+		--stats-cmd "$stats_command" "${options[@]}" || failed=1
 	say
 }
 

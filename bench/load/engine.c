@@ -271,6 +271,9 @@ static bool tcp_broken(void *ctx, const char *reason)
 {
 	struct engine *engine = ctx;
 
+	/* After the run only the figures matter. */
+	if (engine->active_cnt == 0)
+		return false;
 	if (reason && engine->figures->reconnects < engine->options->reconnect_max) {
 		engine->figures->reconnects++;
 		return true;

@@ -63,6 +63,7 @@ bool report_judge(struct report *report)
 	bool nothing_evicted = report->evictions_known && report->evictions == 0;
 
 	report->reason_cnt = 0;
+	refuse(report, report->ended_early, "the run ended early");
 	refuse(report, figures->requests == 0, "nothing was answered");
 	refuse(report, figures_wrong(figures) > 0, "wrong replies");
 	refuse(report, report->udp.unexpected > 0, "replies to nothing that was asked");

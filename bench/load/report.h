@@ -22,6 +22,7 @@ struct report {
 	bool evictions_known;
 	uint64_t evictions; /* during the run */
 	char workload[256];
+	bool ended_early;
 	/* filled by report_judge */
 	const char *reasons[REPORT_REASON_MAX]; /* what was not right; none: all was */
 	uint32_t reason_cnt;

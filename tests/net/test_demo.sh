@@ -1,0 +1,125 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# `make run` shows what it promises and leaves nothing behind, however it ends. Method: tools/demo.sh
+# on short workloads; then interrupted, then with its daemon killed. After each, namespaces, pins,
+# processes and folders with its number are looked for.
+#
+# The topology is the demo's own: two namespaces and a veth pair.
+
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+export NO_DEPS=1
+dir=$(mktemp -d)
+demo=
+last=
+n=0
+bad=0
+
+# shellcheck disable=SC2317 # called by the trap
+finish() {
+	# a group of its own: setsid
+	[ -n "$demo" ] && kill -TERM -- "-$demo" 2>/dev/null
+	wait
+	rm -rf "$dir"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+if [ "$(id -u)" -ne 0 ]; then
+	echo "1..0 # SKIP needs root"
+	exit 0
+fi
+
+check() { # NAME CONDITION...
+	local name=$1
+	shift
+	n=$((n + 1))
+	if "$@"; then
+		echo "ok $n - $name"
+	else
+		echo "not ok $n - $name"
+		bad=1
+		sed 's/^/# /' "$dir/out"
+	fi
+}
+
+left() { # of the last one started
+	ip netns list | grep "^xcdemo$last"
+	ls -d "/sys/fs/bpf/xcdemo$last" "/tmp/xcdemo$last".* /run/xdpcache/*"xcdemo$last"* 2>/dev/null
+	pgrep -fa -- "--pin-root /sys/fs/bpf/xcdemo$last"
+	ip -o link show | grep -E " xc[sc]$last@"
+}
+
+# shellcheck disable=SC2317 # called through check
+nothing_left() {
+	left >"$dir/left"
+	[ ! -s "$dir/left" ] || { sed 's/^/# left: /' "$dir/left"; return 1; }
+}
+
+# shellcheck disable=SC2317 # called through check
+right() {
+	[ "$status" -eq 0 ] && grep -q 'result     every reply was right' "$dir/out" &&
+		grep -q 'nothing was left behind' "$dir/out"
+}
+
+# shellcheck disable=SC2317 # called through check
+kernel_answered() { # at least one, in each replay
+	grep -E '^  kernel ' "$dir/out" | awk '{ gsub(",", "", $2) } $2 < 1 { bad = 1 }
+		END { exit bad || NR == 0 }'
+}
+
+start() { # VARIABLE=VALUE...
+	# what runs behind a script's & starts with SIGINT ignored, for good
+	setsid env --default-signal=INT "$@" tools/demo.sh >"$dir/out" 2>&1 &
+	demo=$!
+	last=$demo
+}
+
+end() {
+	wait "$demo"
+	status=$?
+	demo=
+}
+
+until_replay() {
+	for _ in {1..600}; do
+		grep -q -- '--- .* reads over UDP' "$dir/out" && sleep 1 && return
+		sleep 0.1
+	done
+}
+
+awk 'BEGIN { for (i = 0; i < 20000; i++) print i % 7 ? "k" i % 50 : "rare " i }' >"$dir/trace.txt"
+
+start TRACE="etc $dir/trace.txt" DURATION=3
+end
+check demo_replays_are_right right
+check demo_kernel_answers_in_each kernel_answered
+check demo_tells_of_real_interfaces grep -q -- '--interface eth0' "$dir/out"
+check demo_leaves_nothing nothing_left
+
+start TRACE=etc DURATION=2 MODE=generic
+end
+check demo_generic_is_right right
+
+start TRACE=etc DURATION=60
+until_replay
+kill -INT -- "-$demo"
+end
+check demo_interrupted_fails [ "$status" -eq 130 ]
+check demo_interrupted_leaves_nothing nothing_left
+
+start TRACE=etc DURATION=60
+until_replay
+pkill -KILL -P "$demo" xdpcached
+end
+check demo_with_a_killed_daemon_fails [ "$status" -eq 1 ]
+check demo_with_a_killed_daemon_leaves_nothing nothing_left
+
+start TRACE="$dir/none.txt" DURATION=2
+end
+check demo_without_its_trace_fails [ "$status" -eq 1 ]
+check demo_without_its_trace_leaves_nothing nothing_left
+
+echo "1..$n"
+exit $bad
