@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# `make run` shows what it promises and leaves nothing behind, however it ends. Method: tools/demo.sh
-# on short workloads; then interrupted, then with its daemon killed. After each, namespaces, pins,
-# processes and folders with its number are looked for.
+# `make run` shows what it promises and leaves nothing behind, however it ends. Method:
+# tools/demo.sh on short workloads; then interrupted, then with its daemon killed. After each,
+# namespaces, pins, processes and folders with its number are looked for.
 #
 # The topology is the demo's own: two namespaces and a veth pair.
 
@@ -44,9 +44,11 @@ check() { # NAME CONDITION...
 	fi
 }
 
+# shellcheck disable=SC2317 # called through check
 left() { # of the last one started
 	ip netns list | grep "^xcdemo$last"
-	ls -d "/sys/fs/bpf/xcdemo$last" "/tmp/xcdemo$last".* /run/xdpcache/*"xcdemo$last"* 2>/dev/null
+	ls -d "/sys/fs/bpf/xcdemo$last" "/tmp/xcdemo$last".* \
+		/run/xdpcache/*"xcdemo$last"* 2>/dev/null
 	pgrep -fa -- "--pin-root /sys/fs/bpf/xcdemo$last"
 	ip -o link show | grep -E " xc[sc]$last@"
 }
