@@ -9,10 +9,10 @@
 #include "base/clock.h"
 #include "base/rand.h"
 
-#define TURN_MS		  5
+#define TURN_MS 5
 #define PROGRESS_EVERY_NS (250 * NSEC_PER_MSEC)
-#define STATS_EVERY_NS	  (500 * NSEC_PER_MSEC)
-#define NOT_FILLING	  UINT32_MAX
+#define STATS_EVERY_NS (500 * NSEC_PER_MSEC)
+#define NOT_FILLING UINT32_MAX
 
 enum op_state {
 	OP_IDLE,
@@ -79,6 +79,7 @@ static void write_send(struct engine *engine, uint32_t op_idx)
 	uint32_t key_idx = op->request.key_idx;
 	struct span key = keys_text(engine->oracle.keys, key_idx);
 	uint8_t text[TEXT_REQUEST_MAX];
+	struct text_store store;
 	uint32_t value_len = 0;
 	uint32_t len;
 	uint8_t *to;
@@ -88,11 +89,12 @@ static void write_send(struct engine *engine, uint32_t op_idx)
 		to = tcp_send(engine->tcp, op_idx, TEXT_DELETE, len);
 	} else {
 		value_len = oracle_value_len(&engine->oracle, key_idx, op->write.version);
-		len = text_compose_set(text, key, &(struct text_store){
+		store = (struct text_store){
 			.flags = oracle_value_flags(&engine->oracle, key_idx, op->write.version),
 			.ttl_sec = op->write.ttl_sec,
 			.value_len = value_len,
-		});
+		};
+		len = text_compose_set(text, key, &store);
 		to = tcp_send(engine->tcp, op_idx, TEXT_SET, len + value_len + 2);
 	}
 	if (!to) {
@@ -181,7 +183,8 @@ static void wrong_list(struct engine *engine, const struct op *op, const char *w
 
 	figures_list(engine->figures,
 		     "%s: key %.*s, %.6f s into the run, from %s: version %u (right: %u to %u), "
-		     "flags %u, %zu bytes", what, (int)text.len, text.ptr,
+		     "flags %u, %zu bytes",
+		     what, (int)text.len, text.ptr,
 		     (double)(now() - engine->figures->start_ns) / (double)NSEC_PER_SEC, from,
 		     version, op->read.floor, key->issued, reply ? reply->flags : 0,
 		     reply ? reply->value.len : 0);
@@ -237,8 +240,7 @@ static void write_reply(struct engine *engine, uint32_t op_idx, const struct tex
 {
 	struct op *op = &engine->ops[op_idx];
 	/* Deleting what is not there leaves what was asked for. */
-	bool done = reply->kind == TEXT_DONE ||
-		    (op->write.remove && reply->kind == TEXT_NOT_DONE);
+	bool done = reply->kind == TEXT_DONE || (op->write.remove && reply->kind == TEXT_NOT_DONE);
 	uint64_t at_ns = now();
 
 	oracle_write_end(&engine->oracle, op->request.key_idx, &op->write, done, at_ns);
@@ -315,7 +317,10 @@ int engine_init(struct engine *engine, const struct options *options, struct wor
 		struct figures *figures, struct stats *stats)
 {
 	const struct tcp_faces tcp_faces = {
-		.reply = tcp_reply, .broken = tcp_broken, .resend = tcp_resend, .ctx = engine,
+		.reply = tcp_reply,
+		.broken = tcp_broken,
+		.resend = tcp_resend,
+		.ctx = engine,
 	};
 	const struct udp_faces udp_faces = { .reply = udp_reply, .ctx = engine };
 	bool over_udp = options->server_udp.len != 0;

@@ -36,7 +36,7 @@ struct engine {
 	struct op *ops;
 	uint32_t op_cnt;
 	uint32_t active_cnt;
-	uint64_t started; /* requests taken from the workload */
+	uint64_t started;    /* requests taken from the workload */
 	uint32_t prefill_at; /* next key; UINT32_MAX: not filling */
 	bool stopping;
 	int error;

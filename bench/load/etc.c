@@ -7,10 +7,10 @@
 #include "zipf.h"
 
 #define KEY_LOCATION 30.7984
-#define KEY_SCALE    8.20449
-#define KEY_SHAPE    0.078688
-#define VALUE_SCALE  214.476
-#define VALUE_SHAPE  0.348238
+#define KEY_SCALE 8.20449
+#define KEY_SHAPE 0.078688
+#define VALUE_SCALE 214.476
+#define VALUE_SHAPE 0.348238
 
 const double etc_value_table[ETC_TABLE_CNT] = {
 	0.00536, 0.00047, 0.17820, 0.09239, 0.00018, 0.02740, 0.00065, 0.00606,

@@ -21,8 +21,8 @@ enum figures_kind {
 	FIGURES_KERNEL, /* hits that the fast path answered, when told apart */
 	FIGURES_DAEMON, /* other hits */
 	FIGURES_MISS,
-	FIGURES_WRITE,	/* set and delete that the workload asked for */
-	FIGURES_FILL,	/* set after a miss */
+	FIGURES_WRITE, /* set and delete that the workload asked for */
+	FIGURES_FILL,  /* set after a miss */
 	FIGURES_KIND_CNT,
 };
 
@@ -30,14 +30,14 @@ struct figures {
 	struct histogram times[FIGURES_KIND_CNT];
 	struct histogram window; /* reads since the last progress line */
 	uint64_t verdicts[ORACLE_VERDICT_CNT];
-	uint64_t requests;	/* done, of the workload: all kinds but fills */
+	uint64_t requests;	 /* done, of the workload: all kinds but fills */
 	uint64_t kernel_replies; /* datagrams' worth of requests that the fast path answered */
-	uint64_t broken;	/* replies that break the protocol */
-	uint64_t refused;	/* ERROR, CLIENT_ERROR, SERVER_ERROR */
+	uint64_t broken;	 /* replies that break the protocol */
+	uint64_t refused;	 /* ERROR, CLIENT_ERROR, SERVER_ERROR */
 	uint64_t retried;
 	uint64_t lost;
 	uint64_t reconnects;
-	uint64_t value_bytes;	/* verified */
+	uint64_t value_bytes; /* verified */
 	uint64_t start_ns;
 	uint64_t end_ns;
 	uint32_t wrong_listed;

@@ -9,7 +9,7 @@
 #include "base/alloc.h"
 
 #define SLOT_CNT_FIRST 1024
-#define HASH_TEXT_LEN  17 /* "~" and 16 hex digits */
+#define HASH_TEXT_LEN 17 /* "~" and 16 hex digits */
 
 int keys_init(struct keys *keys)
 {

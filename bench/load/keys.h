@@ -22,13 +22,13 @@
 
 struct key {
 	uint64_t hash;
-	uint64_t expire_ns;   /* live_version is gone for sure after this; 0: has no TTL */
+	uint64_t expire_ns;	 /* live_version is gone for sure after this; 0: has no TTL */
 	uint64_t expire_from_ns; /* ... and may be gone from here on */
-	uint64_t text_at;     /* in the text arena */
-	uint32_t value_len;   /* versions vary around it */
-	uint32_t issued;      /* last version handed to a write */
-	uint32_t effective;   /* last version known to have happened: acknowledged, or seen */
-	uint32_t floor;       /* no later reply may be older; effective, or one more: it is gone */
+	uint64_t text_at;	 /* in the text arena */
+	uint32_t value_len;	 /* versions vary around it */
+	uint32_t issued;	 /* last version handed to a write */
+	uint32_t effective;	 /* last version known to have happened: acknowledged, or seen */
+	uint32_t floor;	       /* no later reply may be older; effective, or one more: it is gone */
 	uint32_t live_version; /* acknowledged set that must still be there; 0: none */
 	uint8_t text_len;
 	bool busy; /* a write is on its way; there is never a second */
@@ -41,7 +41,7 @@ struct keys {
 	uint8_t *text;
 	uint64_t text_len;
 	uint64_t text_room;
-	uint32_t *slots; /* open addressing: key number + 1, 0: empty */
+	uint32_t *slots;   /* open addressing: key number + 1, 0: empty */
 	uint32_t slot_cnt; /* power of two */
 };
 

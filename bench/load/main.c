@@ -12,8 +12,8 @@
 #include "engine.h"
 #include "report.h"
 
-#define EXIT_WRONG  1
-#define EXIT_USAGE  2
+#define EXIT_WRONG 1
+#define EXIT_USAGE 2
 #define EXIT_UNABLE 3
 
 static struct engine engine;

@@ -187,9 +187,17 @@ int options_parse(int argc, char **argv, struct options *ret, bool *ret_exit)
 	int idx, got;
 
 	*ret = (struct options){
-		.seed = 20120611, .duration_sec = 10, .key_cnt = 100000, .value_max = 4096,
-		.zipf_exponent = -1, .write_share = WRITE_SHARE_DEFAULT, .delete_share = 20,
-		.ttl_max_sec = 10, .socket_cnt = 4, .conn_cnt = 4, .timeout_ms = 100,
+		.seed = 20120611,
+		.duration_sec = 10,
+		.key_cnt = 100000,
+		.value_max = 4096,
+		.zipf_exponent = -1,
+		.write_share = WRITE_SHARE_DEFAULT,
+		.delete_share = 20,
+		.ttl_max_sec = 10,
+		.socket_cnt = 4,
+		.conn_cnt = 4,
+		.timeout_ms = 100,
 		.retry_max = 5,
 	};
 	*ret_exit = false;

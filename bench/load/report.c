@@ -167,8 +167,9 @@ void report_print(const struct report *report, FILE *out)
 		grouped(figures->times[FIGURES_KERNEL].cnt + figures->times[FIGURES_DAEMON].cnt,
 			number),
 		(double)figures->value_bytes / (1 << 20));
-	fprintf(out, "wrong %" PRIu64 ", lost %" PRIu64 " (sent again %" PRIu64 ", late %" PRIu64
-		     ", unexpected %" PRIu64 ")\n",
+	fprintf(out,
+		"wrong %" PRIu64 ", lost %" PRIu64 " (sent again %" PRIu64 ", late %" PRIu64
+		", unexpected %" PRIu64 ")\n",
 		figures_wrong(figures), figures->lost, figures->retried, report->udp.late,
 		report->udp.unexpected);
 	fprintf(out, "           misses of keys that had been set: %" PRIu64,
@@ -224,16 +225,15 @@ static json_t *server_json(const struct report *report)
 void report_print_json(const struct report *report, FILE *out)
 {
 	const struct figures *figures = report->figures;
-	json_t *root = json_pack("{s:s, s:f, s:I, s:f, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-				 "workload", report->workload, "seconds", seconds(figures),
-				 "requests", (json_int_t)figures->requests, "requests_per_sec",
-				 rate(figures), "ok", report->reason_cnt == 0, "wrong",
-				 (json_int_t)figures_wrong(figures), "lost",
-				 (json_int_t)figures->lost, "retried", (json_int_t)figures->retried,
-				 "late", (json_int_t)report->udp.late, "unexpected",
-				 (json_int_t)report->udp.unexpected, "false_misses",
-				 (json_int_t)figures->verdicts[ORACLE_FALSE_MISS], "reconnects",
-				 (json_int_t)figures->reconnects);
+	json_t *root = json_pack(
+		"{s:s, s:f, s:I, s:f, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "workload",
+		report->workload, "seconds", seconds(figures), "requests",
+		(json_int_t)figures->requests, "requests_per_sec", rate(figures), "ok",
+		report->reason_cnt == 0, "wrong", (json_int_t)figures_wrong(figures), "lost",
+		(json_int_t)figures->lost, "retried", (json_int_t)figures->retried, "late",
+		(json_int_t)report->udp.late, "unexpected", (json_int_t)report->udp.unexpected,
+		"false_misses", (json_int_t)figures->verdicts[ORACLE_FALSE_MISS], "reconnects",
+		(json_int_t)figures->reconnects);
 	json_t *reasons = json_array();
 	json_t *wrongs = json_object();
 
@@ -248,8 +248,7 @@ void report_print_json(const struct report *report, FILE *out)
 	for (uint32_t i = 0; i < FIGURES_KIND_CNT; i++)
 		json_object_set_new(root, kind_names[i], times_json(&figures->times[i]));
 	if (report->evictions_known)
-		json_object_set_new(root, "evictions",
-				    json_integer((json_int_t)report->evictions));
+		json_object_set_new(root, "evictions", json_integer((json_int_t)report->evictions));
 	if (report->after.valid)
 		json_object_set_new(root, "server", server_json(report));
 	json_dumpf(root, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));

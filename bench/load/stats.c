@@ -13,9 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define FETCH_MS      3000
-#define BLOCK_SEC     5
-#define ANSWER_MAX    65536
+#define FETCH_MS 3000
+#define BLOCK_SEC 5
+#define ANSWER_MAX 65536
 
 extern char **environ;
 
@@ -32,8 +32,8 @@ static uint64_t sum_of(json_t *object)
 	uint64_t sum = 0;
 	json_t *value;
 
-	json_object_foreach(object, name, value)
-		sum += json_is_integer(value) ? (uint64_t)json_integer_value(value) : 0;
+	json_object_foreach(object, name, value) sum +=
+		json_is_integer(value) ? (uint64_t)json_integer_value(value) : 0;
 	return sum;
 }
 

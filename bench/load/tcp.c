@@ -13,10 +13,10 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 
-#define INPUT_FIRST	   65536
-#define CONNECT_MS	   3000
+#define INPUT_FIRST 65536
+#define CONNECT_MS 3000
 #define RECONNECT_EVERY_NS (50 * NSEC_PER_MSEC)
-#define DOWN_MAX_NS	   (30 * NSEC_PER_SEC)
+#define DOWN_MAX_NS (30 * NSEC_PER_SEC)
 
 struct expected {
 	uint32_t op_idx;
@@ -212,8 +212,8 @@ static int conn_parse(struct conn *conn)
 		if (conn->expected_cnt == 0)
 			return -EBADMSG;
 		expected = conn->expected[conn->expected_at];
-		used = text_parse(expected.request,
-				  span_of(in->bytes + in->at, in->len - in->at), &reply);
+		used = text_parse(expected.request, span_of(in->bytes + in->at, in->len - in->at),
+				  &reply);
 		if (used == -EAGAIN)
 			return 0;
 		if (used < 0)

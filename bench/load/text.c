@@ -9,7 +9,7 @@
 
 /* The longest line that is a reply: "VALUE key flags length"; errors may be longer. */
 #define LINE_MAX_LEN 2048
-#define VALUE_MAX    (1U << 30)
+#define VALUE_MAX (1U << 30)
 
 _Static_assert(XC_KEY_MAX + 64 <= TEXT_REQUEST_MAX, "a set's line fits");
 

@@ -14,9 +14,9 @@
 #include "base/rand.h"
 #include "etc.h"
 
-#define FIELD_MAX  4
+#define FIELD_MAX 4
 #define SEPARATORS ",; \t\r\n"
-#define NO_SIZE    UINT64_MAX
+#define NO_SIZE UINT64_MAX
 
 extern char **environ;
 

@@ -12,11 +12,11 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 
-#define FRAME_LEN     sizeof(struct xc_udp_frame)
-#define REQUEST_MAX   (FRAME_LEN + TEXT_REQUEST_MAX)
+#define FRAME_LEN sizeof(struct xc_udp_frame)
+#define REQUEST_MAX (FRAME_LEN + TEXT_REQUEST_MAX)
 #define SOCKET_BUFFER (8 << 20)
-#define ID_FREE	      0
-#define ID_LATE	      UINT32_MAX /* else operation number + 1 */
+#define ID_FREE 0
+#define ID_LATE UINT32_MAX /* else operation number + 1 */
 
 struct id {
 	uint32_t owner;

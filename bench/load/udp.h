@@ -19,16 +19,15 @@
 #include "options.h"
 #include "text.h"
 
-#define UDP_LATE_NS	10000000000ULL
-#define UDP_ID_CNT	65536
-#define UDP_SEND_BATCH	64
-#define UDP_RECV_BATCH	16
+#define UDP_LATE_NS 10000000000ULL
+#define UDP_ID_CNT 65536
+#define UDP_SEND_BATCH 64
+#define UDP_RECV_BATCH 16
 #define UDP_DATAGRAM_MAX 65536
 
 struct udp_faces {
 	/* A whole reply; reply NULL: it breaks the protocol. */
-	void (*reply)(void *ctx, uint32_t op_idx, const struct text_reply *reply,
-		      bool from_kernel);
+	void (*reply)(void *ctx, uint32_t op_idx, const struct text_reply *reply, bool from_kernel);
 	void *ctx;
 };
 
@@ -37,7 +36,7 @@ struct udp_counts {
 	uint64_t send_drops;
 	uint64_t late;
 	uint64_t late_kernel;
-	uint64_t unexpected; /* a reply to nothing that was asked */
+	uint64_t unexpected;  /* a reply to nothing that was asked */
 	uint64_t unreachable; /* the network said that nobody listens */
 };
 

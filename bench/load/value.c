@@ -9,7 +9,7 @@
 #include "base/rand.h"
 
 #define CHECKSUM_AT 24
-#define SCRAMBLE    0x9e3779b1U /* odd: one to one modulo any power of two */
+#define SCRAMBLE 0x9e3779b1U /* odd: one to one modulo any power of two */
 #define JITTER_FROM 64
 
 static void put64(uint8_t *to, uint64_t number)

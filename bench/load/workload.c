@@ -107,8 +107,8 @@ bool workload_next(struct workload *workload, struct workload_request *ret)
 	if (chance(workload, options->ttl_share))
 		ret->ttl_sec = 1 + (uint32_t)rand_below(&workload->rand, options->ttl_max_sec);
 	if (chance(workload, options->write_share))
-		ret->verb = chance(workload, options->delete_share) ? WORKLOAD_DELETE :
-								      WORKLOAD_SET;
+		ret->verb =
+			chance(workload, options->delete_share) ? WORKLOAD_DELETE : WORKLOAD_SET;
 	return true;
 }
 
@@ -120,8 +120,8 @@ void workload_describe(const struct workload *workload, char *to, uint32_t room)
 		const char *name = strrchr(options->trace, '/');
 
 		snprintf(to, room, "trace %s: %u requests, %u keys (%u values cut to %u bytes)",
-			 name ? name + 1 : options->trace, workload->trace.cnt,
-			 workload->keys->cnt, workload->trace.cut_cnt, options->value_max);
+			 name ? name + 1 : options->trace, workload->trace.cnt, workload->keys->cnt,
+			 workload->trace.cut_cnt, options->value_max);
 		return;
 	}
 	snprintf(to, room, "generated: %u keys, Zipf exponent %.3f, seed %llu", options->key_cnt,

@@ -35,8 +35,7 @@ void zipf_init(struct zipf *zipf, uint64_t rank_cnt, double exponent)
 	zipf->rank_cnt = rank_cnt;
 	zipf->area_first = integral(1.5, exponent) - 1;
 	zipf->area_all = integral((double)rank_cnt + 0.5, exponent);
-	zipf->accept =
-		2 - integral_inverse(integral(2.5, exponent) - pow(2, -exponent), exponent);
+	zipf->accept = 2 - integral_inverse(integral(2.5, exponent) - pow(2, -exponent), exponent);
 }
 
 uint64_t zipf_pick(const struct zipf *zipf, struct rand *r)

@@ -19,7 +19,7 @@
 #include "../../bench/load/value.c"
 
 #define VALUE_ROOM 4096
-#define NOW_NS	   1000000000ULL
+#define NOW_NS 1000000000ULL
 
 static struct keys keys;
 static struct oracle oracle;
@@ -416,7 +416,7 @@ struct model_read {
 struct model {
 	struct rand rand;
 	enum fault fault;
-	uint32_t stored; /* version, 0: none */
+	uint32_t stored;  /* version, 0: none */
 	uint32_t evicted; /* the last version that was */
 	uint32_t copy;	  /* of the stale tier */
 	struct model_read reads[READ_CNT];
@@ -445,9 +445,9 @@ static void model_read_step(struct model *model, struct model_read *read)
 		if (model->fault == FAULT_COMES_BACK && !model->stored && odds(model, 4))
 			read->version = model->evicted;
 	} else {
-		enum oracle_verdict verdict = read->version ?
-						      judge_version(&read->read, read->version) :
-						      judge_miss_of(&read->read);
+		enum oracle_verdict verdict = read->version
+						      ? judge_version(&read->read, read->version)
+						      : judge_miss_of(&read->read);
 
 		model->wrong += verdict >= ORACLE_WRONG_FIRST;
 		read->active = false;
@@ -457,8 +457,8 @@ static void model_read_step(struct model *model, struct model_read *read)
 static void model_write_step(struct model *model)
 {
 	if (!model->writing) {
-		model->writing = oracle_write_start(&oracle, key_idx, odds(model, 5), 0,
-						    &model->write);
+		model->writing =
+			oracle_write_start(&oracle, key_idx, odds(model, 5), 0, &model->write);
 		model->applied = false;
 	} else if (!model->applied && model->fault != FAULT_LATE_APPLY) {
 		model->stored = model->write.remove ? 0 : model->write.version;

@@ -22,7 +22,10 @@ struct row {
 	enum text_kind kind;
 };
 
-#define ROW(request, text, kind) { request, text, sizeof(text) - 1, kind }
+#define ROW(request, text, kind)                                                                   \
+	{                                                                                          \
+		request, text, sizeof(text) - 1, kind                                              \
+	}
 
 static const struct row good[] = {
 	ROW(TEXT_GET, "END\r\n", TEXT_MISS),
