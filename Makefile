@@ -53,7 +53,7 @@ $(B)/fastpath.skel.h: $(B)/xdpcache.bpf.o
 	$(call msg,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name fastpath_bpf > $@
 
-# Objects of tests and benchmarks: {tests,bench}/<path>/<name>.bpf.c -> build/<same>.bpf.o and .skel.h
+# Objects of tests and benchmarks: {tests,bench}/<path>/<name>.bpf.c -> build/<same>.{bpf.o,skel.h}
 define bpf_side_rule
 $(B)/$(1)/%.bpf.o: $(1)/%.bpf.c Makefile
 	$$(call msg,BPF,$$@)
