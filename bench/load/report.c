@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
@@ -11,6 +13,9 @@ static const char *const kind_names[FIGURES_KIND_CNT] = {
 	[FIGURES_KERNEL] = "kernel", [FIGURES_DAEMON] = "daemon", [FIGURES_MISS] = "miss",
 	[FIGURES_WRITE] = "write",   [FIGURES_FILL] = "fill",
 };
+
+#define PROGRESS_COLUMNS 79 /* of a terminal that does not say its width */
+#define PROGRESS_LINE_MAX 512
 
 static const double quantiles[] = { 0.5, 0.99, 0.999 };
 
@@ -258,49 +263,74 @@ void report_print_json(const struct report *report, FILE *out)
 
 /* --- the line ------------------------------------------------------------------------ */
 
-static void split_print(const struct progress *progress, const struct engine *engine)
+/* As much of a line as the terminal shows without a second one. */
+static void line_show(const char *line)
+{
+	struct winsize size = { 0 };
+	int columns = PROGRESS_COLUMNS;
+
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)
+		columns = size.ws_col - 1;
+	fprintf(stderr, "\r\033[K%.*s", columns, line);
+	fflush(stderr);
+}
+
+static int split_print(char *to, size_t room, const struct progress *progress,
+		       const struct engine *engine)
 {
 	const struct figures *figures = engine->figures;
-	const struct stats_figures *stats = &engine->stats->figures;
 	uint64_t cnt[FIGURES_KIND_CNT];
 	uint64_t reads;
+	int len;
 
 	for (uint32_t i = 0; i < FIGURES_KIND_CNT; i++)
 		cnt[i] = figures->times[i].cnt - progress->cnt[i];
 	reads = cnt[FIGURES_KERNEL] + cnt[FIGURES_DAEMON] + cnt[FIGURES_MISS];
 	if (engine->options->kernel_ttl)
-		fprintf(stderr, "kernel %5.1f%%  daemon %5.1f%%",
-			percent(cnt[FIGURES_KERNEL], reads), percent(cnt[FIGURES_DAEMON], reads));
+		len = snprintf(to, room, "kernel %.1f%% daemon %.1f%%",
+			       percent(cnt[FIGURES_KERNEL], reads),
+			       percent(cnt[FIGURES_DAEMON], reads));
 	else
-		fprintf(stderr, "hit %5.1f%%", percent(cnt[FIGURES_DAEMON], reads));
-	fprintf(stderr, "  miss %5.1f%%  p50 %.1f us  p99 %.1f us",
-		percent(cnt[FIGURES_MISS], reads),
-		(double)histogram_quantile(&figures->window, 0.5) / 1000,
-		(double)histogram_quantile(&figures->window, 0.99) / 1000);
-	if (stats->valid)
-		fprintf(stderr, "  resident %" PRIu64 "  %.0f MiB", stats->kernel_entries,
-			(double)stats->bytes / (1 << 20));
+		len = snprintf(to, room, "hit %.1f%%", percent(cnt[FIGURES_DAEMON], reads));
+	return len + snprintf(to + len, room - (size_t)len, " miss %.1f%%  p50 %.0f us p99 %.0f us",
+			      percent(cnt[FIGURES_MISS], reads),
+			      (double)histogram_quantile(&figures->window, 0.5) / 1000,
+			      (double)histogram_quantile(&figures->window, 0.99) / 1000);
+}
+
+static void line_print(const struct progress *progress, const struct engine *engine,
+		       uint64_t now_ns)
+{
+	const struct figures *figures = engine->figures;
+	const struct stats_figures *stats = &engine->stats->figures;
+	double sec = (double)(now_ns - progress->at_ns) / (double)NSEC_PER_SEC;
+	uint64_t requests = figures->requests - progress->requests;
+	char line[PROGRESS_LINE_MAX];
+	char number[32];
+	size_t len;
+
+	len = (size_t)snprintf(line, sizeof(line), "%.1f s ",
+			       (double)(now_ns - figures->start_ns) / (double)NSEC_PER_SEC);
 	if (figures_wrong(figures) || figures->lost)
-		fprintf(stderr, "  WRONG %" PRIu64 " LOST %" PRIu64, figures_wrong(figures),
-			figures->lost);
+		len += (size_t)snprintf(line + len, sizeof(line) - len,
+					"WRONG %" PRIu64 " LOST %" PRIu64 " ",
+					figures_wrong(figures), figures->lost);
+	len += (size_t)snprintf(line + len, sizeof(line) - len, "%8s/s  ",
+				grouped((uint64_t)((double)requests / sec), number));
+	len += (size_t)split_print(line + len, sizeof(line) - len, progress, engine);
+	if (stats->valid)
+		snprintf(line + len, sizeof(line) - len, "  %" PRIu64 " resident, %.0f MiB",
+			 stats->kernel_entries, (double)stats->bytes / (1 << 20));
+	line_show(line);
 }
 
 void report_progress(void *ctx, const struct engine *engine, uint64_t now_ns)
 {
 	struct progress *progress = ctx;
 	struct figures *figures = engine->figures;
-	char number[32];
-	double sec;
 
-	if (progress->at_ns) {
-		sec = (double)(now_ns - progress->at_ns) / (double)NSEC_PER_SEC;
-		fprintf(stderr, "\r\033[K%5.1f s  %9s/s  ",
-			(double)(now_ns - figures->start_ns) / (double)NSEC_PER_SEC,
-			grouped((uint64_t)((double)(figures->requests - progress->requests) / sec),
-				number));
-		split_print(progress, engine);
-		fflush(stderr);
-	}
+	if (progress->at_ns)
+		line_print(progress, engine, now_ns);
 	progress->at_ns = now_ns;
 	progress->requests = figures->requests;
 	for (uint32_t i = 0; i < FIGURES_KIND_CNT; i++)

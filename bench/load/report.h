@@ -37,7 +37,6 @@ struct progress {
 	uint64_t at_ns;
 	uint64_t requests;
 	uint64_t cnt[FIGURES_KIND_CNT];
-	struct stats_figures stats;
 };
 
 /* A struct engine's progress function; ctx is a struct progress, zeroed at first. */
