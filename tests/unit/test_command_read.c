@@ -46,6 +46,25 @@ static void get_hits_and_misses_are_counted(void **state)
 	assert_int_equal(command_rig_stat(&rig, "cmd_touch"), 0);
 }
 
+/* Found out of date by a get, unless the background was faster: so more than once each. */
+static void get_expired_and_flushed_are_counted_apart(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 100; i++)
+		command_rig_run(&rig, "set a 0 -1 1\r\nx\r\nget a\r\nget absent\r\n");
+	command_rig_run(&rig, "stats\r\n");
+	assert_int_equal(command_rig_stat(&rig, "get_misses"), 200);
+	assert_in_range(command_rig_stat(&rig, "get_expired"), 10, 100);
+	assert_int_equal(command_rig_stat(&rig, "get_flushed"), 0);
+	command_rig_run(&rig, "stats reset\r\n");
+	for (uint32_t i = 0; i < 100; i++)
+		command_rig_run(&rig, "set b 0 0 1\r\nx\r\nflush_all\r\nget b\r\nget absent\r\n");
+	command_rig_run(&rig, "stats\r\n");
+	assert_int_equal(command_rig_stat(&rig, "get_misses"), 200);
+	assert_in_range(command_rig_stat(&rig, "get_flushed"), 10, 100);
+	assert_int_equal(command_rig_stat(&rig, "get_expired"), 0);
+}
+
 static void gat_counts_as_touch(void **state)
 {
 	(void)state;
@@ -150,6 +169,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(get_hits_and_misses_are_counted, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(get_expired_and_flushed_are_counted_apart, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(gat_counts_as_touch, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			get_more_than_a_reply_holds_goes_on_where_it_stopped, set_up, tear_down),

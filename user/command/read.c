@@ -28,13 +28,31 @@ static void add_item(struct command_worker *w, const struct request *req, struct
 	req->compose->item_end(resp, req);
 }
 
+static void count_miss(struct command_worker *w)
+{
+	command_count(&w->counts.get_misses, 1);
+	switch (store_miss(w->thread)) {
+	case STORE_MISS_EXPIRED:
+		command_count(&w->counts.get_expired, 1);
+		break;
+	case STORE_MISS_FLUSHED:
+		command_count(&w->counts.get_flushed, 1);
+		break;
+	case STORE_MISS_ABSENT:
+		break;
+	}
+}
+
 static bool find(struct command_worker *w, struct span key, struct item_view *ret)
 {
 	uint64_t hash = store_hash(w->store, key);
 	bool found = store_find(w->thread, key, hash, ret);
 
 	command_count(&w->counts.cmd_get, 1);
-	command_count(found ? &w->counts.get_hits : &w->counts.get_misses, 1);
+	if (found)
+		command_count(&w->counts.get_hits, 1);
+	else
+		count_miss(w);
 	command_sample_read(w, key, hash);
 	return found;
 }

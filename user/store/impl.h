@@ -44,6 +44,7 @@ struct store_thread {
 	uint32_t seal_gen; /* last seal request obeyed */
 	bool privileged;   /* the reclaimer: may take the reserve */
 	bool in_use;
+	uint8_t miss; /* enum store_miss of the last store_find */
 	struct store_tally tally;
 } __attribute__((aligned(64)));
 

@@ -285,14 +285,17 @@ static bool look_up(struct store_thread *t, struct span key, uint64_t hash, bool
 	struct index_slot slot;
 	bool found = store_find_slot(store, &lock, key, &slot);
 
+	t->miss = STORE_MISS_ABSENT;
 	if (found) {
 		uint64_t loc = index_slot_loc(&slot);
 		uint32_t freq = index_slot_freq(&slot);
 
 		if (item_is_flushed(store, loc)) {
+			t->miss = STORE_MISS_FLUSHED;
 			found = false;
 		} else if (!item_is_live(store, loc)) {
 			store_unlink(t, &slot, hash, STORE_CHANGE_EXPIRE);
+			t->miss = STORE_MISS_EXPIRED;
 			found = false;
 		} else {
 			item_view_fill(store, loc, flush_gen, ret);
@@ -302,6 +305,11 @@ static bool look_up(struct store_thread *t, struct span key, uint64_t hash, bool
 	}
 	index_unlock(&lock);
 	return found;
+}
+
+enum store_miss store_miss(const struct store_thread *t)
+{
+	return (enum store_miss)t->miss;
 }
 
 bool store_find(struct store_thread *t, struct span key, uint64_t hash, struct item_view *ret)

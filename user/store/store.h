@@ -135,6 +135,13 @@ uint32_t store_flush_gen(const struct store *store);
 /* Borrowed view of a live item; false when absent, expired or flushed. Counts as an access for
  * eviction. */
 bool store_find(struct store_thread *t, struct span key, uint64_t hash, struct item_view *ret);
+/* Why the thread's last store_find found nothing. */
+enum store_miss {
+	STORE_MISS_ABSENT,
+	STORE_MISS_EXPIRED,
+	STORE_MISS_FLUSHED,
+};
+enum store_miss store_miss(const struct store_thread *t);
 /* The same without counting as an access: for listings. */
 bool store_peek(struct store_thread *t, struct span key, uint64_t hash, struct item_view *ret);
 /* The part of a value that holds byte `offset` (< value_len), up to the part's end. */
