@@ -49,7 +49,9 @@ struct xc_conf {
 	 */
 	__u32 guard_gen;
 	__u32 pad2;	   /* 0 */
-	__u64 reserved[6]; /* 0 */
+	/* Hash of the object whose programs are pinned in prog/; 0: none known. Daemon only. */
+	__u64 object_id;
+	__u64 reserved[5]; /* 0 */
 };
 
 _Static_assert(sizeof(struct xc_conf) == 128, "xc_conf is two cache lines");

@@ -98,7 +98,7 @@ static int link_update(struct fastpath *fp, const struct fastpath_interface *ifa
 	if (bpf_obj_get_info_by_fd(fd, &info, &len) || info.xdp.ifindex != iface->ifindex) {
 		unlink(path); /* of an interface that is gone: closing it ends it */
 		err = -ENOENT;
-	} else if (bpf_link_update(fd, bpf_program__fd(fp->skel->progs.xc_fastpath), NULL)) {
+	} else if (bpf_link_update(fd, fp->xdp_fd, NULL)) {
 		err = -errno;
 	}
 	close(fd);
@@ -110,8 +110,7 @@ static int link_make(struct fastpath *fp, const struct fastpath_interface *iface
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts,
 		    .flags = mode == XDP_MODE_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
-	int fd = bpf_link_create(bpf_program__fd(fp->skel->progs.xc_fastpath), (int)iface->ifindex,
-				 BPF_XDP, &opts);
+	int fd = bpf_link_create(fp->xdp_fd, (int)iface->ifindex, BPF_XDP, &opts);
 	char path[PATH_MAX];
 	int err;
 
@@ -211,7 +210,7 @@ bool attach_tc_present(uint32_t ifindex, uint32_t conf_map_id)
 static int attach_tc(struct fastpath *fp, struct fastpath_interface *iface)
 {
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY,
-		    .prog_fd = bpf_program__fd(fp->skel->progs.xc_tc), .flags = BPF_TC_F_REPLACE);
+		    .prog_fd = fp->tc_fd, .flags = BPF_TC_F_REPLACE);
 	struct bpf_tc_hook hook = tc_hook(iface->ifindex);
 	libbpf_print_fn_t before;
 	char path[PATH_MAX];

@@ -18,6 +18,11 @@ struct fastpath {
 	int lock_fd;
 	struct fastpath_bpf *skel;
 	struct fastpath_maps maps;
+	uint64_t object_id; /* of the object built in */
+	bool progs_pinned;  /* by an earlier process, from the same object: not verified again */
+	int xdp_fd;	    /* programs */
+	int tc_fd;
+	int clock_fd;
 	uint64_t entries_bytes; /* mapped */
 	uint64_t hits_bytes;
 	struct fastpath_interface interfaces[FASTPATH_INTERFACE_MAX];

@@ -16,7 +16,7 @@
 #include "fastpath/loader.h"
 
 struct inspect {
-	char dir[2048]; /* …/v1 */
+	char dir[2048];	 /* …/v1 */
 	pid_t owner;	 /* the daemon; 0: none runs */
 	bool configured; /* a daemon has set the maps up */
 	struct xc_conf conf;

@@ -92,7 +92,7 @@ int lease_init(struct lease *lease, const struct fastpath *fp, uint32_t lease_ms
 	*lease = (struct lease){ .conf = fp->maps.conf,
 				 .length_ns = lease_ms * NSEC_PER_MSEC,
 				 .epoch = fp->maps.conf->owner_epoch };
-	return calibrate(lease, bpf_program__fd(fp->skel->progs.xc_clock));
+	return calibrate(lease, fp->clock_fd);
 }
 
 int lease_renew(struct lease *lease, uint64_t now_ns)

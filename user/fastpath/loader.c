@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -89,6 +90,95 @@ static int set_pin_paths(struct fastpath *fp)
 	return err;
 }
 
+/* The object that made the pinned programs; 0: unknown. */
+static uint64_t pinned_object_id(const struct fastpath *fp)
+{
+	struct xc_conf conf = { 0 };
+	char path[PATH_MAX];
+	uint32_t zero = 0;
+	int fd;
+
+	pins_path(&fp->pins, path, XC_MAP_CONF, NULL, NULL);
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return 0;
+	if (bpf_map_lookup_elem(fd, &zero, &conf))
+		conf.object_id = 0;
+	close(fd);
+	return conf.magic == XC_ABI_MAGIC && conf.version == XC_ABI_VERSION ? conf.object_id : 0;
+}
+
+static int open_pinned_prog(const struct fastpath *fp, const char *name)
+{
+	char path[PATH_MAX];
+
+	pins_path(&fp->pins, path, "prog", name, NULL);
+	return bpf_obj_get(path);
+}
+
+/*
+ * Programs of the same build that an earlier process left: they use the very maps we adopt, and the
+ * verifier needs most of a lease to look at them again.
+ */
+static bool reuse_programs(struct fastpath *fp)
+{
+	size_t bytes;
+	const void *elf = fastpath_bpf__elf_bytes(&bytes);
+	struct bpf_program *prog;
+
+	fp->object_id = XXH3_64bits(elf, bytes) | 1; /* 0 says unknown */
+	if (pinned_object_id(fp) != fp->object_id)
+		return false;
+	fp->xdp_fd = open_pinned_prog(fp, XC_PROG_XDP);
+	fp->tc_fd = open_pinned_prog(fp, XC_PROG_TC);
+	fp->clock_fd = open_pinned_prog(fp, XC_PROG_CLOCK);
+	if (fp->xdp_fd < 0 || fp->tc_fd < 0 || fp->clock_fd < 0)
+		return false;
+	bpf_object__for_each_program(prog, fp->skel->obj) bpf_program__set_autoload(prog, false);
+	return true;
+}
+
+static void close_progs(struct fastpath *fp)
+{
+	int *const fds[] = { &fp->xdp_fd, &fp->tc_fd, &fp->clock_fd };
+
+	for (int i = 0; i < 3; i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+/* Keeps what was loaded for the next process; in the way of plain bpftool's pins it steps back. */
+static int pin_programs(struct fastpath *fp)
+{
+	const struct {
+		const char *name;
+		int *fd;
+		struct bpf_program *prog;
+	} all[] = { { XC_PROG_XDP, &fp->xdp_fd, fp->skel->progs.xc_fastpath },
+		    { XC_PROG_TC, &fp->tc_fd, fp->skel->progs.xc_tc },
+		    { XC_PROG_CLOCK, &fp->clock_fd, fp->skel->progs.xc_clock } };
+	bool ours = pinned_object_id(fp) != 0;
+	char path[PATH_MAX];
+
+	fp->progs_pinned = true;
+	pins_path(&fp->pins, path, "prog", NULL, NULL);
+	if (pins_make_dir(path))
+		fp->progs_pinned = false;
+	for (int i = 0; i < 3; i++) {
+		*all[i].fd = dup(bpf_program__fd(all[i].prog));
+		if (*all[i].fd < 0)
+			return -errno;
+		pins_path(&fp->pins, path, "prog", all[i].name, NULL);
+		if (ours)
+			unlink(path); /* of another build: its attachments keep it */
+		if (fp->progs_pinned && bpf_obj_pin(*all[i].fd, path))
+			fp->progs_pinned = false;
+	}
+	return 0;
+}
+
 static int load_object(struct fastpath *fp)
 {
 	int err;
@@ -96,11 +186,16 @@ static int load_object(struct fastpath *fp)
 	fp->skel = fastpath_bpf__open();
 	if (!fp->skel)
 		return -errno;
+	fp->progs_pinned = reuse_programs(fp);
+	if (!fp->progs_pinned)
+		close_progs(fp);
 	err = set_sizes(fp);
 	if (!err)
 		err = set_pin_paths(fp);
 	if (!err)
 		err = fastpath_bpf__load(fp->skel);
+	if (!err && !fp->progs_pinned)
+		err = pin_programs(fp);
 	if (err)
 		log_line(LOG_ERROR, "fastpath",
 			 "cannot load the kernel program or adopt the maps in %s: %s; if another "
@@ -264,6 +359,7 @@ static int take_ownership(struct fastpath *fp)
 			return err;
 	}
 	__atomic_store_n(&conf->owner_epoch, conf->owner_epoch + 1, __ATOMIC_SEQ_CST);
+	conf->object_id = fp->progs_pinned ? fp->object_id : 0;
 	conf->version = XC_ABI_VERSION;
 	__atomic_store_n(&conf->magic, XC_ABI_MAGIC, __ATOMIC_SEQ_CST);
 	return 0;
@@ -293,7 +389,7 @@ int fastpath_open(const struct fastpath_options *options, struct fastpath **ret)
 		return -ENOMEM;
 	libbpf_set_print(log_libbpf);
 	fp->options = *options;
-	fp->lock_fd = -1;
+	fp->lock_fd = fp->xdp_fd = fp->tc_fd = fp->clock_fd = -1;
 	err = pins_init(&fp->pins, options->pin_root, options->instance);
 	if (!err)
 		err = lock_instance(fp);
@@ -339,6 +435,7 @@ void fastpath_close(struct fastpath *fp)
 	unmap(fp->maps.conf, sizeof(struct xc_conf));
 	unmap(fp->maps.entries, fp->entries_bytes);
 	unmap(fp->maps.hits, fp->hits_bytes);
+	close_progs(fp);
 	fastpath_bpf__destroy(fp->skel);
 	if (fp->lock_fd >= 0)
 		close(fp->lock_fd);
