@@ -19,6 +19,7 @@
 #   DURATION=SEC    of each replay (10)
 #   MODE=native     or generic: how the program is attached
 #   MEMORY=MIB      for the daemon (256)
+#   LOAD=OPTIONS    more of build/bench/load's, for each replay (its --help lists them)
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -241,6 +242,8 @@ replay() {
 	else
 		options=(--trace "$1" --repeat --writes 3)
 	fi
+	# shellcheck disable=SC2206 # several options, parted by blanks
+	options+=(${LOAD:-})
 	say "--- $1, reads over UDP to $2 ---"
 	on_client build/bench/load --server-udp "$2" --server-tcp "$2" --duration "$DURATION" \
 		--outstanding "$OUTSTANDING" --flush --ttl-share 2 --ttl-max 30 --kernel-ttl 64 \

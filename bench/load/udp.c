@@ -21,6 +21,7 @@
 struct id {
 	uint32_t owner;
 	uint32_t given_up_ms;
+	uint16_t late_got; /* datagrams of the reply that nobody waits for any more */
 };
 
 struct socket {
@@ -150,13 +151,18 @@ static void parts_deliver(struct udp *udp, uint32_t op_idx, struct parts *parts)
 	alloc_free(text);
 }
 
-/* Keeps one part of a reply; true once all are there. A part that contradicts the others or comes
- * twice breaks the protocol: -EBADMSG. */
-static int parts_insert(struct parts *parts, uint16_t seq, uint16_t total, struct span body)
+/*
+ * Keeps one part of a reply, unless it is all of it; 1 once all are there. A part that contradicts
+ * the others or comes twice breaks the protocol: -EBADMSG.
+ */
+static int parts_insert(struct parts *parts, uint16_t seq, uint16_t total, struct span body,
+			bool from_kernel)
 {
 	uint8_t *copy;
 
 	if (!parts->total) {
+		if (total == 1)
+			return 1;
 		parts->list = alloc_zero(total, sizeof(*parts->list));
 		if (!parts->list)
 			return -ENOMEM;
@@ -169,8 +175,19 @@ static int parts_insert(struct parts *parts, uint16_t seq, uint16_t total, struc
 		return -ENOMEM;
 	memcpy(copy, body.ptr, body.len);
 	parts->list[seq] = span_of(copy, body.len);
+	parts->from_kernel |= from_kernel;
 	parts->got++;
 	return parts->got == parts->total;
+}
+
+/* Until the last datagram has come, the id must not be another request's. */
+static void late_part(struct udp *udp, struct id *id, uint16_t total, bool from_kernel)
+{
+	if (++id->late_got < total)
+		return;
+	id->owner = ID_FREE;
+	udp->counts.late++;
+	udp->counts.late_kernel += from_kernel;
 }
 
 static void socket_reply(struct socket *socket, struct span datagram, bool from_kernel)
@@ -195,34 +212,31 @@ static void socket_reply(struct socket *socket, struct span datagram, bool from_
 		udp->counts.unexpected++;
 		return;
 	}
+	seq = ntohs(frame.seq);
+	total = ntohs(frame.total);
 	if (id->owner == ID_LATE) {
-		id->owner = ID_FREE;
-		udp->counts.late++;
-		udp->counts.late_kernel += from_kernel;
+		late_part(udp, id, total, from_kernel);
 		return;
 	}
 	op_idx = id->owner - 1;
 	waiting = &udp->waiting[op_idx];
-	seq = ntohs(frame.seq);
-	total = ntohs(frame.total);
 	got = -EBADMSG;
-	if (frame.reserved == 0 && seq < total) {
-		waiting->parts.from_kernel |= from_kernel;
-		got = total == 1 ? 1 : parts_insert(&waiting->parts, seq, total, body);
-	}
+	if (frame.reserved == 0 && seq < total)
+		got = parts_insert(&waiting->parts, seq, total, body, from_kernel);
 	if (got == 0)
 		return;
+	if (got < 0) {
+		/* What else comes of it is late. */
+		udp_forget(udp, op_idx);
+		udp->faces.reply(udp->faces.ctx, op_idx, NULL, from_kernel);
+		return;
+	}
 	id->owner = ID_FREE;
 	waiting->active = false;
-	if (got < 0) {
-		parts_free(&waiting->parts);
-		udp->faces.reply(udp->faces.ctx, op_idx, NULL, from_kernel);
-	} else if (total == 1) {
-		waiting->parts.from_kernel = false;
+	if (total == 1)
 		deliver(udp, op_idx, body, from_kernel);
-	} else {
+	else
 		parts_deliver(udp, op_idx, &waiting->parts);
-	}
 }
 
 static int socket_receive(struct socket *socket)
@@ -348,6 +362,7 @@ void udp_forget(struct udp *udp, uint32_t op_idx)
 	if (!waiting->active)
 		return;
 	id->owner = ID_LATE;
+	id->late_got = waiting->parts.got;
 	id->given_up_ms = (uint32_t)(clock_now_ns(clock_system()) / NSEC_PER_MSEC);
 	waiting->active = false;
 	parts_free(&waiting->parts);

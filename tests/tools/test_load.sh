@@ -161,6 +161,8 @@ check load_sending_again_is_counted counts retried
 with_fault late --timeout 100
 check load_late_replies_are_no_fault right 4000
 check load_late_replies_are_counted counts late
+with_fault late --timeout 100 --value-size 5000 --value-max 5000
+check load_late_replies_of_many_datagrams_are_no_fault right 4000
 with_fault twice
 check load_replies_that_come_twice_fail fails_for "replies to nothing that was asked"
 with_fault hangup
