@@ -30,9 +30,10 @@ static void walk_conns(void *ctx, void (*emit)(void *emit_ctx, const struct comm
 		       void *emit_ctx)
 {
 	struct net *net = ctx;
+	uint64_t now_ns = clock_now_ns(net->options.clock);
 
 	for (uint32_t i = 0; i < net->worker_cnt; i++)
-		worker_walk(&net->workers[i], emit, emit_ctx);
+		worker_walk(&net->workers[i], now_ns, emit, emit_ctx);
 }
 
 static int parse_allow(struct net *net)

@@ -328,11 +328,9 @@ static void emit_conn(struct conn *c, uint64_t now_ns,
 	emit(ctx, &conn);
 }
 
-void worker_walk(struct worker *w, void (*emit)(void *ctx, const struct command_conn *conn),
-		 void *ctx)
+void worker_walk(struct worker *w, uint64_t now_ns,
+		 void (*emit)(void *ctx, const struct command_conn *conn), void *ctx)
 {
-	uint64_t now_ns = command_now_ns(w->command);
-
 	pthread_mutex_lock(&w->lock);
 	for (uint32_t i = 0; i < w->socket_cnt; i++)
 		emit_socket(&w->sockets[i], emit, ctx);

@@ -90,7 +90,7 @@ int worker_start(struct worker *w);
 void worker_stop(struct worker *w);
 void worker_join(struct worker *w);
 /* Any thread. */
-void worker_walk(struct worker *w, void (*emit)(void *ctx, const struct command_conn *conn),
-		 void *ctx);
+void worker_walk(struct worker *w, uint64_t now_ns,
+		 void (*emit)(void *ctx, const struct command_conn *conn), void *ctx);
 
 #endif
