@@ -70,8 +70,8 @@ static inline __attribute__((always_inline)) void xc_sip_word(struct xc_sip *s, 
 
 /* The left-over bytes (0 to 7 of them, zero padded) and the whole key's length; d final rounds (a
  * constant). */
-static inline __attribute__((always_inline)) void xc_sip_final(struct xc_sip *s, __u64 rest, __u32 len, int c, int d,
-							       struct xc_digest *ret)
+static inline __attribute__((always_inline)) void
+xc_sip_final(struct xc_sip *s, __u64 rest, __u32 len, int c, int d, struct xc_digest *ret)
 {
 	xc_sip_word(s, rest | (__u64)(len & 0xff) << 56, c);
 	s->v2 ^= 0xee;

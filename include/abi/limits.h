@@ -57,7 +57,7 @@
 #define XC_VLAN_MAX 2
 
 _Static_assert(XC_KEY_MAX + XC_VALUE_MAX + XC_KEY_LEAD + 8 <= XC_BLOCK_TAIL,
-	       "an item that starts before the block's tail must end in the block, with a word to spare");
+	       "an item that starts before the block's tail ends in it, a word to spare");
 _Static_assert(XC_EXTENT_SIZE % XC_BLOCK_SIZE == 0, "an extent is whole blocks");
 
 #endif

@@ -67,6 +67,7 @@ struct xc_stats {
 	__u64 reply_bytes;
 };
 
-_Static_assert(sizeof(struct xc_stats) == (XC_OUTCOME_CNT + 1) * 8, "xc_stats is an array of counters by outcome");
+_Static_assert(sizeof(struct xc_stats) == (XC_OUTCOME_CNT + 1) * 8,
+	       "xc_stats is an array of counters by outcome");
 
 #endif

@@ -23,8 +23,9 @@ enum log_level {
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 
-__attribute__((format(printf, 3, 4))) void log_line(enum log_level level, const char *module, const char *fmt, ...);
-__attribute__((format(printf, 3, 0))) void log_vline(enum log_level level, const char *module, const char *fmt,
-						     va_list args);
+__attribute__((format(printf, 3, 4))) void log_line(enum log_level level, const char *module,
+						    const char *fmt, ...);
+__attribute__((format(printf, 3, 0))) void log_vline(enum log_level level, const char *module,
+						     const char *fmt, va_list args);
 
 #endif

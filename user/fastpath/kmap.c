@@ -311,7 +311,9 @@ int kmap_insert(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret
 		return -ENOSPC;
 	kmap->free_head = kmap->places[idx].next;
 	__atomic_store_n(&kmap->options.hits[idx], 0, __ATOMIC_RELAXED);
-	/* xc_hot first: no writer finds the place, and so switches its entry, before it is whole. */
+	/*
+	 * xc_hot first: no writer finds the place, and so switches its entry, before it is whole.
+	 */
 	if (bpf_map_update_elem(kmap->options.hot_fd, &digest, &idx, BPF_NOEXIST)) {
 		err = -errno;
 		free_push(kmap, idx); /* never in xc_hot: no grace period needed */
