@@ -14,5 +14,10 @@
 #define json_object_foreach(object, key, value)                                                    \
 	for (key = json_object_iter_key(json_object_iter(object));                                 \
 	     key && (value = json_object_get(object, key)); key = json_object_next_key(object))
+#define bpf_object__for_each_map(map, object)                                                      \
+	for (map = bpf_object__next_map(object, NULL); map; map = bpf_object__next_map(object, map))
+#define bpf_object__for_each_program(prog, object)                                                 \
+	for (prog = bpf_object__next_program(object, NULL); prog;                                  \
+	     prog = bpf_object__next_program(object, prog))
 
 #endif

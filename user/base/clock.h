@@ -17,9 +17,9 @@
 #define NSEC_PER_MSEC 1000000ULL
 
 struct clock {
-	uint64_t (*now_ns)(const struct clock *self);	/* boot time */
-	int64_t (*wall_sec)(const struct clock *self);	/* Unix time */
-	uint64_t (*wall_ns)(const struct clock *self);	/* Unix time in ns; NULL: from wall_sec */
+	uint64_t (*now_ns)(const struct clock *self);  /* boot time */
+	int64_t (*wall_sec)(const struct clock *self); /* Unix time */
+	uint64_t (*wall_ns)(const struct clock *self); /* Unix time in ns; NULL: from wall_sec */
 };
 
 /* The machine's own clocks. */
