@@ -66,8 +66,11 @@ $(B)/$(1)/%.skel.h: $(B)/$(1)/%.bpf.o
 	$$(Q)$$(BPFTOOL) gen skeleton $$< name $$(notdir $$*)_bpf > $$@
 endef
 $(foreach d,tests bench,$(eval $(call bpf_side_rule,$(d))))
-# Before the first depfile exists make cannot know who includes them.
-$(B)/obj/tests/bpf/test_fastpath.o: | $(B)/tests/bpf/stage_mock.skel.h
+# Before the first depfile exists make cannot know who includes them: all beside them may.
+skeletons_in = $(patsubst %.bpf.c,$(B)/%.skel.h,$(wildcard $(1)/*.bpf.c))
+objects_in = $(patsubst %.c,$(B)/obj/%.o,$(filter-out %.bpf.c,$(wildcard $(1)/*.c)))
+$(call objects_in,tests/bpf): | $(call skeletons_in,tests/bpf)
+$(call objects_in,bench): | $(call skeletons_in,bench)
 
 # --- user objects ---------------------------------------------------------------------------------
 USER_SRC := $(filter-out user/main.c,$(wildcard user/*.c user/*/*.c))
