@@ -182,7 +182,7 @@ bool command_admit(struct command_worker *w, const struct request *req, struct r
 /* Carries req out. Storage commands have their value in req->value. */
 enum command_next command_apply(struct command_worker *w, struct request *req,
 				struct response *resp);
-/* False: refused over UDP, being costly, disruptive or a lever for amplification. */
+/* False: refused over UDP: a reply far longer than its request, or a setting of the daemon. */
 bool command_fits_udp(const struct request *req);
 
 /* A value that arrives in pieces, written to its place in the store as it comes. */

@@ -156,7 +156,6 @@ bool command_wait(struct command_worker *w, struct response *resp, uint32_t trie
 bool command_fits_udp(const struct request *req)
 {
 	switch (req->verb) {
-	case REQUEST_FLUSH_ALL:
 	case REQUEST_STATS:
 	case REQUEST_SHUTDOWN:
 	case REQUEST_MEMLIMIT:
