@@ -78,7 +78,8 @@ int cmd_load(const struct cli *cli, int argc, char **argv)
 {
 	struct fastpath_options options = { .pin_root = cli->pin_root,
 					    .instance = cli->instance,
-					    .log_bytes = 64ULL << 20 };
+					    .log_bytes = 64ULL << 20,
+					    .load_only = true };
 	struct fastpath *fp;
 	int err;
 

@@ -29,18 +29,9 @@ int cmd_unload(const struct cli *cli, int argc, char **argv)
 			strerror(-err));
 		return CLI_FAILED;
 	}
-	if (state.owner && !force) {
-		fprintf(stderr,
-			"xdpcache unload: daemon %d is using it; stop the daemon first, or add "
-			"--force\n",
-			state.owner);
-		return CLI_FAILED;
-	}
-	err = fastpath_unload(cli->pin_root, cli->instance);
-	if (err) {
-		fprintf(stderr, "xdpcache unload: %s\n", strerror(-err));
-		return CLI_FAILED;
-	}
+	err = fastpath_unload(cli->pin_root, cli->instance, force);
+	if (err)
+		return CLI_FAILED; /* the loader has said why */
 	if (cli->json)
 		printf("{\"unloaded\": %s}\n", state.dir[0] && state.entry_max ? "true" : "false");
 	else

@@ -60,7 +60,10 @@ int allow_apply(const struct fastpath_maps *maps, const char *const *texts, uint
 			return -EINVAL;
 		}
 	}
-	remove_stale(maps->allow_fd, list, cnt);
+	/*
+	 * New ones first: an earlier daemon's lease may still run, and a source on both lists must
+	 * not be dropped in between.
+	 */
 	for (uint32_t i = 0; i < cnt && !err; i++) {
 		struct xc_allow_key key = { .prefix_len = list[i].prefix_len };
 
@@ -68,6 +71,8 @@ int allow_apply(const struct fastpath_maps *maps, const char *const *texts, uint
 		if (bpf_map_update_elem(maps->allow_fd, &key, &yes, BPF_ANY))
 			err = -errno;
 	}
+	if (!err)
+		remove_stale(maps->allow_fd, list, cnt);
 	__atomic_add_fetch(&maps->conf->guard_gen, 1, __ATOMIC_SEQ_CST);
 	if (err)
 		log_line(LOG_ERROR, "allow", "cannot write xc_allow: %s", strerror(-err));

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Programs on interfaces.
+ * Programs on interfaces: native, else generic, else not at all.
  *
- * XDP by a bpf_link, pinned at …/if/<interface>/xdp: a later daemon updates the link, which swaps
- * the program in one step. A program of this instance that somebody attached by netlink (bpftool,
- * ip) is recognised by the maps it uses and left as it is. A foreign program is never touched.
- *
- * tc: a clsact qdisc and one filter with our own priority and handle. …/if/<interface>/clsact marks
- * that the qdisc is ours to remove.
+ * By a bpf_link, pinned at …/if/<interface>/xdp: a later daemon updates the link, which swaps the
+ * program in one step. A program of this instance that somebody attached by netlink (bpftool, ip)
+ * is recognised by the maps it uses and left as it is. A foreign program is never touched. A pinned
+ * link says on which interface number it is, not in which network namespace; so a link counts only
+ * if this namespace's interface carries the link's very program.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -21,11 +20,6 @@
 
 #include "base/log.h"
 #include "fastpath/impl.h"
-#include "fastpath/tcdump.h"
-
-/* Fixed, so that a later process finds the filter again. */
-#define TC_HANDLE 0x5843U /* "XC" */
-#define TC_PRIORITY 11211U
 
 static const char *const mode_names[] = {
 	[XDP_MODE_AUTO] = "auto",
@@ -76,28 +70,99 @@ uint32_t attach_query(uint32_t ifindex, enum xdp_mode *ret_mode)
 	return opts.skb_prog_id;
 }
 
-/* --- XDP --- */
+/* --- why not --- */
 
-static void link_path(const struct pins *pins, const char *ifname, char ret_path[PATH_MAX])
+/* libbpf tells the kernel's own words only by printing them. Main thread, during one call. */
+static char *heard;
+
+static int hear(enum libbpf_print_level level, const char *fmt, va_list args)
 {
-	pins_path(pins, ret_path, "if", ifname, "xdp");
+	char text[IMPL_WHY_MAX + 32];
+	const char *words;
+
+	(void)level;
+	vsnprintf(text, sizeof(text), fmt, args);
+	words = strstr(text, "Kernel error message: ");
+	if (words) {
+		snprintf(heard, IMPL_WHY_MAX, "%.*s", (int)strcspn(words + 22, "\n"), words + 22);
+	}
+	return 0;
 }
 
-/* Our pinned link on this interface, now running the new program; -ENOENT: there is none. */
-static int link_update(struct fastpath *fp, const struct fastpath_interface *iface)
+/*
+ * A link that is refused says no more than an errno; the same over netlink comes with the driver's
+ * own words, such as that the MTU is too large. Should it work all of a sudden it is undone.
+ */
+static void explain(struct fastpath *fp, const struct fastpath_interface *iface, uint32_t flags,
+		    int err, char ret_why[IMPL_WHY_MAX])
+{
+	libbpf_print_fn_t before = libbpf_set_print(hear);
+	LIBBPF_OPTS(bpf_xdp_attach_opts, opts, .old_prog_fd = fp->xdp_fd);
+
+	snprintf(ret_why, IMPL_WHY_MAX, "%s", strerror(-err));
+	heard = ret_why;
+	if (bpf_xdp_attach((int)iface->ifindex, fp->xdp_fd, flags | XDP_FLAGS_UPDATE_IF_NOEXIST,
+			   NULL) == 0)
+		bpf_xdp_detach((int)iface->ifindex, flags, &opts);
+	heard = NULL;
+	libbpf_set_print(before);
+}
+
+/* --- XDP --- */
+
+static uint32_t mode_flag(enum xdp_mode mode)
+{
+	return mode == XDP_MODE_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+}
+
+/* Our pinned link if it is the one on this interface; -ENOENT: there is none. */
+static int link_open(const struct pins *pins, const char *ifname, uint32_t ifindex)
 {
 	struct bpf_link_info info = { 0 };
 	uint32_t len = sizeof(info);
+	enum xdp_mode mode;
 	char path[PATH_MAX];
-	int fd, err = 0;
+	int fd;
 
-	link_path(&fp->pins, iface->name, path);
+	pins_interface_path(pins, path, ifname, "xdp");
 	fd = bpf_obj_get(path);
 	if (fd < 0)
 		return -ENOENT;
-	if (bpf_obj_get_info_by_fd(fd, &info, &len) || info.xdp.ifindex != iface->ifindex) {
-		unlink(path); /* of an interface that is gone: closing it ends it */
-		err = -ENOENT;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && info.xdp.ifindex == ifindex &&
+	    info.prog_id == attach_query(ifindex, &mode))
+		return fd;
+	close(fd);
+	/* The interface it was on is gone (0), so nothing hangs on it any more; else it is used. */
+	if (info.xdp.ifindex != 0)
+		return -EADDRINUSE;
+	unlink(path);
+	return -ENOENT;
+}
+
+/*
+ * A link that runs in the mode asked for gets the new program. One in another mode ends here, and
+ * the packets of the moment in between go to the daemon. *ret_before: the mode it had.
+ */
+static int link_update(struct fastpath *fp, const struct fastpath_interface *iface,
+		       enum xdp_mode *ret_before)
+{
+	enum xdp_mode wanted = fp->options.xdp_mode;
+	int fd = link_open(&fp->pins, iface->name, iface->ifindex);
+	char path[PATH_MAX];
+	int err = 0;
+
+	*ret_before = XDP_MODE_OFF;
+	if (fd < 0)
+		return fd;
+	attach_query(iface->ifindex, ret_before);
+	if (wanted != XDP_MODE_AUTO && wanted != *ret_before) {
+		log_line(LOG_INFO, "fastpath", "%s: leaving %s mode", iface->name,
+			 mode_names[*ret_before]);
+		pins_interface_path(&fp->pins, path, iface->name, "xdp");
+		if (bpf_link_detach(fd) || unlink(path))
+			err = -errno;
+		else
+			err = -ENOENT;
 	} else if (bpf_link_update(fd, fp->xdp_fd, NULL)) {
 		err = -errno;
 	}
@@ -108,180 +173,190 @@ static int link_update(struct fastpath *fp, const struct fastpath_interface *ifa
 static int link_make(struct fastpath *fp, const struct fastpath_interface *iface,
 		     enum xdp_mode mode)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, opts,
-		    .flags = mode == XDP_MODE_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = mode_flag(mode));
 	int fd = bpf_link_create(fp->xdp_fd, (int)iface->ifindex, BPF_XDP, &opts);
 	char path[PATH_MAX];
 	int err;
 
 	if (fd < 0)
 		return -errno;
-	pins_path(&fp->pins, path, "if", NULL, NULL);
-	err = pins_make_dir(path);
-	pins_path(&fp->pins, path, "if", iface->name, NULL);
-	if (!err)
-		err = pins_make_dir(path);
-	link_path(&fp->pins, iface->name, path);
+	err = pins_make_interface(&fp->pins, iface->name);
+	pins_interface_path(&fp->pins, path, iface->name, "xdp");
 	if (!err && bpf_obj_pin(fd, path))
 		err = -errno;
 	close(fd); /* the pin keeps it, or nothing does and it detaches */
 	return err;
 }
 
+/* The seam for other ways to attach: puts the program on an interface that carries none. */
 static int attach_new(struct fastpath *fp, struct fastpath_interface *iface)
 {
 	enum xdp_mode wanted = fp->options.xdp_mode;
-	int err = -EOPNOTSUPP;
+	char why[IMPL_WHY_MAX];
+	int err;
 
-	if (wanted == XDP_MODE_AUTO || wanted == XDP_MODE_NATIVE) {
+	if (wanted != XDP_MODE_GENERIC) {
 		err = link_make(fp, iface, XDP_MODE_NATIVE);
-		if (!err) {
-			iface->mode = XDP_MODE_NATIVE;
+		if (!err)
 			return 0;
-		}
-		snprintf(iface->reason, sizeof(iface->reason), "native: %s", strerror(-err));
+		explain(fp, iface, XDP_FLAGS_DRV_MODE, err, why);
+		snprintf(iface->reason, sizeof(iface->reason), "native: %.110s", why);
 		if (wanted == XDP_MODE_NATIVE)
 			return err;
 		log_line(LOG_WARN, "fastpath", "%s: native XDP refused (%s), trying generic",
-			 iface->name, strerror(-err));
+			 iface->name, why);
 	}
 	err = link_make(fp, iface, XDP_MODE_GENERIC);
-	if (!err)
-		iface->mode = XDP_MODE_GENERIC;
-	else
-		snprintf(iface->reason, sizeof(iface->reason), "generic: %s", strerror(-err));
+	if (err) {
+		explain(fp, iface, XDP_FLAGS_SKB_MODE, err, why);
+		snprintf(iface->reason, sizeof(iface->reason), "generic: %.110s", why);
+	}
 	return err;
 }
 
-static int attach_xdp(struct fastpath *fp, struct fastpath_interface *iface)
+static int refuse_foreign(struct fastpath_interface *iface, uint32_t prog_id)
 {
-	uint32_t conf_id = map_id_of(fp->maps.conf_fd);
-	enum xdp_mode mode;
-	uint32_t prog_id;
-	int err = link_update(fp, iface);
+	struct bpf_prog_info info = { 0 };
+	uint32_t len = sizeof(info);
+	int fd = bpf_prog_get_fd_by_id(prog_id);
 
-	if (err == 0) {
-		iface->by_link = true;
-	} else if (err == -ENOENT) {
-		prog_id = attach_query(iface->ifindex, &mode);
-		if (prog_id && attach_prog_is_ours(prog_id, conf_id)) {
-			err = 0;
-		} else if (prog_id) {
-			snprintf(iface->reason, sizeof(iface->reason),
-				 "another XDP program is attached (id %u)", prog_id);
-			log_line(LOG_WARN, "fastpath",
-				 "%s: %s and stays; detach it to use the fast path here: "
-				 "ip link set dev %s xdp off",
-				 iface->name, iface->reason, iface->name);
-			return -EBUSY;
-		} else {
-			err = attach_new(fp, iface);
-			iface->by_link = true;
-		}
+	if (fd >= 0) {
+		bpf_obj_get_info_by_fd(fd, &info, &len);
+		close(fd);
 	}
-	if (err)
+	snprintf(iface->reason, sizeof(iface->reason),
+		 "another XDP program is attached: \"%.16s\", id %u", info.name, prog_id);
+	log_line(LOG_WARN, "fastpath",
+		 "%s: %s; it stays. To use the fast path here detach it with what attached it, "
+		 "or: ip link set dev %s xdp off",
+		 iface->name, iface->reason, iface->name);
+	return -EBUSY;
+}
+
+static int attach_xdp(struct fastpath *fp, struct fastpath_interface *iface, bool *ret_attached)
+{
+	enum xdp_mode wanted = fp->options.xdp_mode, mode, before;
+	uint32_t prog_id;
+	int err = link_update(fp, iface, &before);
+
+	if (err != -ENOENT) {
+		iface->by_link = true;
+		if (err == -EADDRINUSE)
+			snprintf(iface->reason, sizeof(iface->reason),
+				 "the pinned link serves another interface (another network "
+				 "namespace?); use another --instance");
 		return err;
-	iface->prog_id = attach_query(iface->ifindex, &iface->mode);
+	}
+	prog_id = attach_query(iface->ifindex, &mode);
+	if (prog_id && !attach_prog_is_ours(prog_id, map_id_of(fp->maps.conf_fd)))
+		return refuse_foreign(iface, prog_id);
+	if (prog_id && wanted != XDP_MODE_AUTO && wanted != mode) {
+		snprintf(iface->reason, sizeof(iface->reason),
+			 "attached in %s mode without us (bpftool, ip); detach it first",
+			 mode_names[mode]);
+		return -EBUSY;
+	}
+	if (prog_id)
+		return 0;
+	err = attach_new(fp, iface);
+	iface->by_link = true;
+	*ret_attached = err == 0 && before == XDP_MODE_OFF;
+	if (err && before != XDP_MODE_OFF && link_make(fp, iface, before) == 0)
+		log_line(LOG_INFO, "fastpath", "%s: back in %s mode", iface->name,
+			 mode_names[before]);
+	return err;
+}
+
+int attach_one(struct fastpath *fp, const char *ifname, struct fastpath_interface *ret,
+	       bool *ret_attached)
+{
+	int err;
+
+	*ret_attached = false;
+	memset(ret, 0, sizeof(*ret));
+	snprintf(ret->name, sizeof(ret->name), "%s", ifname);
+	ret->mode = XDP_MODE_OFF;
+	ret->ifindex = if_nametoindex(ifname);
+	if (!ret->ifindex) {
+		snprintf(ret->reason, sizeof(ret->reason), "no such interface; see: ip -br link");
+		return -ENODEV;
+	}
+	if (fp->options.xdp_mode == XDP_MODE_OFF) {
+		snprintf(ret->reason, sizeof(ret->reason), "--xdp-mode off");
+		return 0;
+	}
+	err = attach_xdp(fp, ret, ret_attached);
+	if (err) {
+		if (!ret->reason[0])
+			snprintf(ret->reason, sizeof(ret->reason), "%s", strerror(-err));
+		return err;
+	}
+	ret->prog_id = attach_query(ret->ifindex, &ret->mode);
+	err = tchook_insert(&fp->pins, ret->name, ret->ifindex, fp->tc_fd,
+			    map_id_of(fp->maps.conf_fd));
+	ret->tc = err == 0;
+	log_line(LOG_INFO, "fastpath", "%s: %s program=%u %s%s%s", ret->name, mode_names[ret->mode],
+		 ret->prog_id, ret->by_link ? "link" : "netlink",
+		 ret->tc ? " tc" : " no tc: ", ret->tc ? "" : strerror(-err));
 	return 0;
 }
 
-/* --- tc --- */
-
-static struct bpf_tc_hook tc_hook(uint32_t ifindex)
+void attach_set_options(struct fastpath *fp)
 {
-	return (struct bpf_tc_hook){ .sz = sizeof(struct bpf_tc_hook),
-				     .ifindex = (int)ifindex,
-				     .attach_point = BPF_TC_INGRESS };
-}
+	uint32_t served = 0, with_tc = 0;
+	uint32_t *options = &fp->maps.conf->options;
 
-bool attach_tc_present(uint32_t ifindex, uint32_t conf_map_id)
-{
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY);
-	struct bpf_tc_hook hook = tc_hook(ifindex);
-
-	/* No qdisc, no filter: both are answers here, not warnings. */
-	libbpf_print_fn_t before = libbpf_set_print(NULL);
-	int err = bpf_tc_query(&hook, &opts);
-
-	libbpf_set_print(before);
-	return err == 0 && attach_prog_is_ours(opts.prog_id, conf_map_id);
-}
-
-static int attach_tc(struct fastpath *fp, struct fastpath_interface *iface)
-{
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY,
-		    .prog_fd = fp->tc_fd, .flags = BPF_TC_F_REPLACE);
-	struct bpf_tc_hook hook = tc_hook(iface->ifindex);
-	libbpf_print_fn_t before;
-	char path[PATH_MAX];
-	int err;
-
-	/* An existing qdisc is the usual case; libbpf would warn of it. */
-	before = libbpf_set_print(NULL);
-	err = bpf_tc_hook_create(&hook);
-	libbpf_set_print(before);
-	if (err == 0) {
-		pins_path(&fp->pins, path, "if", NULL, NULL);
-		pins_make_dir(path);
-		pins_path(&fp->pins, path, "if", iface->name, NULL);
-		pins_make_dir(path);
-		pins_path(&fp->pins, path, "if", iface->name, "clsact");
-		pins_make_dir(path);
-	} else if (err != -EEXIST) {
-		return err;
+	for (uint32_t i = 0; i < fp->interface_cnt; i++) {
+		served += fp->interfaces[i].mode != XDP_MODE_OFF;
+		with_tc += fp->interfaces[i].tc;
 	}
-	return bpf_tc_attach(&hook, &opts);
+	if (served > 0 && with_tc == served)
+		__atomic_or_fetch(options, XC_OPT_TC, __ATOMIC_SEQ_CST);
+	else
+		__atomic_and_fetch(options, ~XC_OPT_TC, __ATOMIC_SEQ_CST);
+}
+
+/* A start that fails leaves interfaces and pins as it found them. */
+static void undo(struct fastpath *fp, const bool *attached)
+{
+	for (uint32_t i = 0; i < fp->interface_cnt; i++) {
+		if (attached[i])
+			attach_remove_one(&fp->pins, fp->interfaces[i].name,
+					  fp->interfaces[i].ifindex, map_id_of(fp->maps.conf_fd));
+	}
+	if (fp->fresh)
+		pins_remove(&fp->pins);
 }
 
 int fastpath_attach(struct fastpath *fp)
 {
-	uint32_t served = 0, with_tc = 0;
+	bool attached[FASTPATH_INTERFACE_MAX];
+	uint32_t served = 0;
 	int err;
 
 	fp->interface_cnt = 0;
 	for (uint32_t i = 0; i < fp->options.interface_cnt; i++) {
-		struct fastpath_interface *iface = &fp->interfaces[fp->interface_cnt];
+		struct fastpath_interface *iface = &fp->interfaces[i];
 
-		memset(iface, 0, sizeof(*iface));
-		snprintf(iface->name, sizeof(iface->name), "%s", fp->options.interfaces[i]);
-		iface->mode = XDP_MODE_OFF;
-		iface->ifindex = if_nametoindex(iface->name);
-		if (!iface->ifindex) {
-			log_line(LOG_ERROR, "fastpath", "no interface \"%s\"; see: ip -br link",
-				 iface->name);
-			return -ENODEV;
-		}
+		err = attach_one(fp, fp->options.interfaces[i], iface, &attached[i]);
 		fp->interface_cnt++;
-		if (fp->options.xdp_mode == XDP_MODE_OFF)
+		served += iface->mode != XDP_MODE_OFF;
+		if (!err)
 			continue;
-		err = attach_xdp(fp, iface);
-		if (err && fp->options.xdp_mode != XDP_MODE_AUTO) {
+		/* A name that is not there is a mistake in any mode. */
+		if (fp->options.xdp_mode != XDP_MODE_AUTO || err == -ENODEV) {
 			log_line(LOG_ERROR, "fastpath",
 				 "%s: cannot attach in %s mode: %s; try --xdp-mode auto, or see: "
 				 "xdpcache doctor",
-				 iface->name, mode_names[fp->options.xdp_mode],
-				 iface->reason[0] ? iface->reason : strerror(-err));
+				 iface->name, mode_names[fp->options.xdp_mode], iface->reason);
+			undo(fp, attached);
 			return err;
 		}
-		if (err) {
-			log_line(LOG_WARN, "fastpath", "%s: off: %s", iface->name,
-				 iface->reason[0] ? iface->reason : strerror(-err));
-			iface->mode = XDP_MODE_OFF;
-			continue;
-		}
-		served++;
-		err = attach_tc(fp, iface);
-		iface->tc = err == 0;
-		with_tc += iface->tc;
-		log_line(LOG_INFO, "fastpath", "%s: %s program=%u %s%s%s", iface->name,
-			 mode_names[iface->mode], iface->prog_id,
-			 iface->by_link ? "link" : "netlink",
-			 iface->tc ? " tc" : " no tc: ", iface->tc ? "" : strerror(-err));
+		log_line(LOG_WARN, "fastpath", "%s: off: %s", iface->name, iface->reason);
 	}
-	if (served > 0 && with_tc == served)
-		fp->maps.conf->options |= XC_OPT_TC;
-	else
-		fp->maps.conf->options &= ~XC_OPT_TC;
+	if (served == 0 && fp->options.xdp_mode != XDP_MODE_OFF)
+		log_line(LOG_WARN, "fastpath", "no interface carries it; the daemon serves alone");
+	attach_set_options(fp);
 	return 0;
 }
 
@@ -295,33 +370,16 @@ int fastpath_interfaces(const struct fastpath *fp, struct fastpath_interface *re
 
 /* --- removal --- */
 
-static void remove_tc(const struct pins *pins, const char *ifname, uint32_t ifindex,
-		      uint32_t conf_map_id)
-{
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY);
-	struct bpf_tc_hook hook = tc_hook(ifindex);
-	char path[PATH_MAX];
-
-	if (attach_tc_present(ifindex, conf_map_id))
-		bpf_tc_detach(&hook, &opts);
-	pins_path(pins, path, "if", ifname, "clsact");
-	if (access(path, F_OK) == 0 && tcdump_filter_cnt(ifindex) == 0) {
-		hook.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS; /* the qdisc itself */
-		bpf_tc_hook_destroy(&hook);
-	}
-}
-
 static int remove_xdp(const struct pins *pins, const char *ifname, uint32_t ifindex,
 		      uint32_t conf_map_id)
 {
 	enum xdp_mode mode;
 	uint32_t prog_id;
 	char path[PATH_MAX];
-	int fd;
+	int fd = link_open(pins, ifname, ifindex);
 
-	link_path(pins, ifname, path);
-	fd = bpf_obj_get(path);
 	if (fd >= 0) {
+		pins_interface_path(pins, path, ifname, "xdp");
 		bpf_link_detach(fd);
 		close(fd);
 		unlink(path);
@@ -329,9 +387,40 @@ static int remove_xdp(const struct pins *pins, const char *ifname, uint32_t ifin
 	prog_id = attach_query(ifindex, &mode);
 	if (!prog_id || !attach_prog_is_ours(prog_id, conf_map_id))
 		return 0;
-	return bpf_xdp_detach((int)ifindex,
-			      mode == XDP_MODE_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE,
-			      NULL);
+	return bpf_xdp_detach((int)ifindex, mode_flag(mode), NULL);
+}
+
+int attach_remove_one(const struct pins *pins, const char *ifname, uint32_t ifindex,
+		      uint32_t conf_map_id)
+{
+	int err = remove_xdp(pins, ifname, ifindex, conf_map_id);
+
+	if (err)
+		log_line(LOG_ERROR, "fastpath", "%s: cannot detach: %s", ifname, strerror(-err));
+	tchook_remove(pins, ifname, ifindex, conf_map_id);
+	return err;
+}
+
+/* Links of interfaces that are not here: of other network namespaces, or gone with them. */
+static void remove_far_links(const struct pins *pins)
+{
+	struct dirent *entry;
+	char path[PATH_MAX];
+	DIR *dir;
+	int fd;
+
+	pins_path(pins, path, "if", NULL, NULL);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		pins_interface_path(pins, path, entry->d_name, "xdp");
+		fd = bpf_obj_get(path);
+		if (fd < 0)
+			continue;
+		bpf_link_detach(fd);
+		close(fd);
+	}
+	if (dir)
+		closedir(dir);
 }
 
 int attach_remove_all(const struct pins *pins, uint32_t conf_map_id)
@@ -342,15 +431,12 @@ int attach_remove_all(const struct pins *pins, uint32_t conf_map_id)
 	if (!all)
 		return -errno;
 	for (const struct if_nameindex *at = all; at->if_index != 0; at++) {
-		int one = remove_xdp(pins, at->if_name, at->if_index, conf_map_id);
+		int one = attach_remove_one(pins, at->if_name, at->if_index, conf_map_id);
 
-		if (one) {
-			log_line(LOG_ERROR, "fastpath", "%s: cannot detach: %s", at->if_name,
-				 strerror(-one));
+		if (one)
 			err = one;
-		}
-		remove_tc(pins, at->if_name, at->if_index, conf_map_id);
 	}
 	if_freenameindex(all);
+	remove_far_links(pins);
 	return err;
 }

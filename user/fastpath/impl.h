@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * impl - what loader.c and attach.c share.
+ * impl - what loader.c, attach.c, tchook.c and warden.c share.
  *
  * Does      the struct behind the loader's face, and the attach half of it.
  * Threads   main.
@@ -11,6 +11,8 @@
 #include "fastpath.skel.h"
 #include "fastpath/loader.h"
 #include "fastpath/pins.h"
+
+#define IMPL_WHY_MAX sizeof(((struct fastpath_interface *)0)->reason)
 
 struct fastpath {
 	struct fastpath_options options;
@@ -23,19 +25,40 @@ struct fastpath {
 	int xdp_fd;	    /* programs */
 	int tc_fd;
 	int clock_fd;
+	bool fresh; /* nothing was pinned before: a start that fails takes its pins along */
 	uint64_t entries_bytes; /* mapped */
 	uint64_t hits_bytes;
 	struct fastpath_interface interfaces[FASTPATH_INTERFACE_MAX];
 	uint32_t interface_cnt;
 };
 
+uint32_t map_id_of(int map_fd);
 /* True if the program uses the map with this id: it is one of this instance's. */
 bool attach_prog_is_ours(uint32_t prog_id, uint32_t conf_map_id);
 /* 0: none attached. *ret_mode is the mode it runs in. */
 uint32_t attach_query(uint32_t ifindex, enum xdp_mode *ret_mode);
-/* Takes everything of the instance off every interface of this network namespace. */
+/*
+ * One interface, by name: program and tc hook. Fills *ret in any case. *ret_attached: the program
+ * was not there before. An interface that another program holds: -EBUSY.
+ */
+int attach_one(struct fastpath *fp, const char *ifname, struct fastpath_interface *ret,
+	       bool *ret_attached);
+/* Takes everything of the instance off one interface of this network namespace. */
+int attach_remove_one(const struct pins *pins, const char *ifname, uint32_t ifindex,
+		      uint32_t conf_map_id);
+/* … off every interface. */
 int attach_remove_all(const struct pins *pins, uint32_t conf_map_id);
-uint32_t map_id_of(int map_fd);
-bool attach_tc_present(uint32_t ifindex, uint32_t conf_map_id);
+/* Tells the program whether every interface that has it has the tc hook, too. */
+void attach_set_options(struct fastpath *fp);
+
+bool tchook_present(uint32_t ifindex, uint32_t conf_map_id);
+/* -EEXIST: somebody else's filter sits in our place, and stays. */
+int tchook_insert(const struct pins *pins, const char *ifname, uint32_t ifindex, int prog_fd,
+		  uint32_t conf_map_id);
+void tchook_remove(const struct pins *pins, const char *ifname, uint32_t ifindex,
+		   uint32_t conf_map_id);
+
+/* One extent more for the log; the descriptor, open. */
+int extent_make(int seg_fd, uint32_t number);
 
 #endif

@@ -84,8 +84,8 @@ static void find_interfaces(const struct pins *pins, uint32_t conf_id, struct in
 		iface->ifindex = at->if_index;
 		iface->prog_id = prog_id;
 		iface->mode = mode;
-		iface->tc = attach_tc_present(at->if_index, conf_id);
-		pins_path(pins, path, "if", at->if_name, "xdp");
+		iface->tc = tchook_present(at->if_index, conf_id);
+		pins_interface_path(pins, path, at->if_name, "xdp");
 		iface->by_link = access(path, F_OK) == 0;
 		ret->interface_cnt++;
 	}

@@ -38,40 +38,72 @@ static uint64_t page_round(uint64_t bytes)
 	return (bytes + PAGE - 1) & ~(PAGE - 1);
 }
 
-/* The pinned map's size, or 0 when there is none. */
-static uint32_t pinned_entry_cnt(const char *path)
+/* The pinned map's shape; false when there is none. */
+static bool pinned_info(const struct pins *pins, const char *map, struct bpf_map_info *ret)
 {
-	struct bpf_map_info info = { 0 };
-	uint32_t len = sizeof(info);
-	int fd = bpf_obj_get(path);
-	uint32_t cnt = 0;
+	uint32_t len = sizeof(*ret);
+	char path[PATH_MAX];
+	int fd, err;
 
+	memset(ret, 0, sizeof(*ret));
+	pins_path(pins, path, map, NULL, NULL);
+	fd = bpf_obj_get(path);
 	if (fd < 0)
-		return 0;
-	if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0)
-		cnt = info.max_entries;
+		return false;
+	err = bpf_obj_get_info_by_fd(fd, ret, &len);
 	close(fd);
-	return cnt;
+	return err == 0;
 }
 
+static int refuse_abi(const struct fastpath *fp, const char *what, uint32_t there, uint32_t here)
+{
+	log_line(LOG_ERROR, "fastpath",
+		 "the maps in %s are of another version (%s: %u there, %u in this build); "
+		 "stop their daemon and run: xdpcache unload",
+		 fp->pins.dir, what, there, here);
+	return -EPROTO;
+}
+
+/* Every pinned map must look like the one in our object; sizes of sized ones may differ. */
+static int check_shapes(const struct fastpath *fp)
+{
+	const struct bpf_map *map;
+	struct bpf_map_info info;
+
+	bpf_object__for_each_map(map, fp->skel->obj)
+	{
+		const char *name = bpf_map__name(map);
+
+		if (!pinned_info(&fp->pins, name, &info))
+			continue;
+		if (info.type != bpf_map__type(map))
+			return refuse_abi(fp, name, info.type, bpf_map__type(map));
+		if (info.key_size != bpf_map__key_size(map))
+			return refuse_abi(fp, name, info.key_size, bpf_map__key_size(map));
+		if (info.value_size != bpf_map__value_size(map))
+			return refuse_abi(fp, name, info.value_size, bpf_map__value_size(map));
+		if (info.map_flags != bpf_map__map_flags(map))
+			return refuse_abi(fp, name, info.map_flags, bpf_map__map_flags(map));
+		if (info.max_entries != bpf_map__max_entries(map))
+			return refuse_abi(fp, name, info.max_entries, bpf_map__max_entries(map));
+	}
+	return 0;
+}
+
+/* xc_hot, xc_entry and xc_hits keep the size they were made with, and all three have the same. */
 static int set_sizes(struct fastpath *fp)
 {
 	struct bpf_map *sized[] = { fp->skel->maps.xc_hot, fp->skel->maps.xc_entry,
 				    fp->skel->maps.xc_hits };
-	uint32_t wanted = fp->options.entry_cnt ? fp->options.entry_cnt : XC_ENTRY_DEFAULT;
-	char path[PATH_MAX];
+	uint32_t cnt = fp->options.entry_cnt ? fp->options.entry_cnt : XC_ENTRY_DEFAULT;
+	struct bpf_map_info info;
+	int err = 0;
 
-	for (size_t i = 0; i < sizeof(sized) / sizeof(sized[0]); i++) {
-		uint32_t pinned;
-		int err;
-
-		pins_path(&fp->pins, path, bpf_map__name(sized[i]), NULL, NULL);
-		pinned = pinned_entry_cnt(path);
-		err = bpf_map__set_max_entries(sized[i], pinned ? pinned : wanted);
-		if (err)
-			return err;
-	}
-	return 0;
+	if (pinned_info(&fp->pins, XC_MAP_ENTRY, &info))
+		cnt = info.max_entries;
+	for (size_t i = 0; i < sizeof(sized) / sizeof(sized[0]) && !err; i++)
+		err = bpf_map__set_max_entries(sized[i], cnt);
+	return err;
 }
 
 static int set_pin_paths(struct fastpath *fp)
@@ -105,7 +137,9 @@ static uint64_t pinned_object_id(const struct fastpath *fp)
 	if (bpf_map_lookup_elem(fd, &zero, &conf))
 		conf.object_id = 0;
 	close(fd);
-	return conf.magic == XC_ABI_MAGIC && conf.version == XC_ABI_VERSION ? conf.object_id : 0;
+	if (conf.magic != 0 && (conf.magic != XC_ABI_MAGIC || conf.version != XC_ABI_VERSION))
+		return 0;
+	return conf.object_id;
 }
 
 static int open_pinned_prog(const struct fastpath *fp, const char *name)
@@ -186,10 +220,14 @@ static int load_object(struct fastpath *fp)
 	fp->skel = fastpath_bpf__open();
 	if (!fp->skel)
 		return -errno;
+	err = set_sizes(fp);
+	if (!err)
+		err = check_shapes(fp);
+	if (err == -EPROTO)
+		return err;
 	fp->progs_pinned = reuse_programs(fp);
 	if (!fp->progs_pinned)
 		close_progs(fp);
-	err = set_sizes(fp);
 	if (!err)
 		err = set_pin_paths(fp);
 	if (!err)
@@ -198,8 +236,8 @@ static int load_object(struct fastpath *fp)
 		err = pin_programs(fp);
 	if (err)
 		log_line(LOG_ERROR, "fastpath",
-			 "cannot load the kernel program or adopt the maps in %s: %s; if another "
-			 "version made them, run: xdpcache unload. Else see: xdpcache doctor",
+			 "cannot load the kernel program or open the maps in %s: %s; see: xdpcache "
+			 "doctor",
 			 fp->pins.dir, strerror(-err));
 	return err;
 }
@@ -209,6 +247,12 @@ static void *map_shared(int fd, uint64_t bytes)
 	void *ptr = mmap(NULL, page_round(bytes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 	return ptr == MAP_FAILED ? NULL : ptr;
+}
+
+static void unmap(void *ptr, uint64_t bytes)
+{
+	if (ptr)
+		munmap(ptr, page_round(bytes));
 }
 
 static int open_maps(struct fastpath *fp)
@@ -243,13 +287,10 @@ static int check_abi(struct fastpath *fp)
 
 	if (conf->magic == 0)
 		return 0;
-	if (conf->magic != XC_ABI_MAGIC || conf->version != XC_ABI_VERSION) {
-		log_line(LOG_ERROR, "fastpath",
-			 "maps in %s have ABI version %u, this build speaks %u; run: xdpcache "
-			 "unload",
-			 fp->pins.dir, conf->version, XC_ABI_VERSION);
-		return -EPROTO;
-	}
+	if (conf->magic != XC_ABI_MAGIC)
+		return refuse_abi(fp, "xc_conf.magic", conf->magic, XC_ABI_MAGIC);
+	if (conf->version != XC_ABI_VERSION)
+		return refuse_abi(fp, "xc_conf.version", conf->version, XC_ABI_VERSION);
 	fp->maps.adopted = true;
 	return 0;
 }
@@ -268,7 +309,7 @@ static int extent_open(int seg_fd, uint32_t number)
 	return fd < 0 ? -errno : fd;
 }
 
-static int extent_make(int seg_fd, uint32_t number)
+int extent_make(int seg_fd, uint32_t number)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
 	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "xc_extent", sizeof(uint32_t), XC_BLOCK_SIZE,
@@ -353,13 +394,15 @@ static int take_ownership(struct fastpath *fp)
 	struct xc_conf *conf = fp->maps.conf;
 	int err;
 
+	conf->object_id = fp->progs_pinned ? fp->object_id : 0;
+	if (fp->options.load_only)
+		return 0;
 	if (conf->digest_key[0] == 0 && conf->digest_key[1] == 0) {
 		err = rand_secret(conf->digest_key, sizeof(conf->digest_key));
 		if (err)
 			return err;
 	}
 	__atomic_store_n(&conf->owner_epoch, conf->owner_epoch + 1, __ATOMIC_SEQ_CST);
-	conf->object_id = fp->progs_pinned ? fp->object_id : 0;
 	conf->version = XC_ABI_VERSION;
 	__atomic_store_n(&conf->magic, XC_ABI_MAGIC, __ATOMIC_SEQ_CST);
 	return 0;
@@ -393,6 +436,7 @@ int fastpath_open(const struct fastpath_options *options, struct fastpath **ret)
 	err = pins_init(&fp->pins, options->pin_root, options->instance);
 	if (!err)
 		err = lock_instance(fp);
+	fp->fresh = !err && !pins_exist(&fp->pins);
 	if (!err)
 		err = pins_make(&fp->pins);
 	if (!err)
@@ -406,12 +450,18 @@ int fastpath_open(const struct fastpath_options *options, struct fastpath **ret)
 	if (!err)
 		err = take_ownership(fp);
 	if (err) {
+		/* Memory that nobody uses must not stay pinned. */
+		if (fp->fresh && fp->lock_fd >= 0)
+			pins_remove(&fp->pins);
 		fastpath_close(fp);
 		return err;
 	}
-	log_line(LOG_INFO, "fastpath", "%s maps in %s: entries=%u log_mib=%llu",
-		 fp->maps.adopted ? "adopted" : "made", fp->pins.dir, fp->maps.entry_cnt,
-		 (unsigned long long)(fp->maps.log_bytes >> 20));
+	log_line(LOG_INFO, "fastpath", "%s in %s: entries=%u log_mib=%llu epoch=%llu",
+		 fp->maps.adopted ? "adopted the maps of an earlier daemon"
+		 : fp->fresh	  ? "made maps"
+				  : "took over loaded maps",
+		 fp->pins.dir, fp->maps.entry_cnt, (unsigned long long)(fp->maps.log_bytes >> 20),
+		 (unsigned long long)fp->maps.conf->owner_epoch);
 	*ret = fp;
 	return 0;
 }
@@ -419,12 +469,6 @@ int fastpath_open(const struct fastpath_options *options, struct fastpath **ret)
 const struct fastpath_maps *fastpath_maps(const struct fastpath *fp)
 {
 	return &fp->maps;
-}
-
-static void unmap(void *ptr, uint64_t bytes)
-{
-	if (ptr)
-		munmap(ptr, page_round(bytes));
 }
 
 void fastpath_close(struct fastpath *fp)
@@ -437,36 +481,59 @@ void fastpath_close(struct fastpath *fp)
 	unmap(fp->maps.hits, fp->hits_bytes);
 	close_progs(fp);
 	fastpath_bpf__destroy(fp->skel);
-	if (fp->lock_fd >= 0)
-		close(fp->lock_fd);
+	/* Where nothing is pinned the lock has nothing to protect. */
+	pins_unlock(&fp->pins, fp->lock_fd, !pins_exist(&fp->pins));
 	alloc_free(fp);
 }
 
-int fastpath_unload(const char *pin_root, const char *instance)
+/* Ends the lease, so that no packet is answered from here on; the id tells our programs. */
+static uint32_t end_lease(const struct pins *pins)
 {
+	struct xc_conf *conf;
 	char path[PATH_MAX];
+	uint32_t id;
+	int fd;
+
+	pins_path(pins, path, XC_MAP_CONF, NULL, NULL);
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return 0;
+	conf = map_shared(fd, sizeof(*conf));
+	if (conf) {
+		/* A daemon that lives (force) sees the epoch and stops renewing. */
+		__atomic_add_fetch(&conf->owner_epoch, 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&conf->serve_until_ns, 0, __ATOMIC_SEQ_CST);
+		unmap(conf, sizeof(*conf));
+	}
+	id = map_id_of(fd);
+	close(fd);
+	return id;
+}
+
+int fastpath_unload(const char *pin_root, const char *instance, bool force)
+{
 	struct pins pins;
-	uint32_t conf_id = 0;
-	int fd, err;
+	pid_t owner = 0;
+	int lock_fd, err;
 
 	libbpf_set_print(log_libbpf);
 	err = pins_init(&pins, pin_root, instance);
 	if (err)
 		return err;
-	pins_path(&pins, path, XC_MAP_CONF, NULL, NULL);
-	fd = bpf_obj_get(path);
-	if (fd >= 0) {
-		struct xc_conf *conf = map_shared(fd, sizeof(*conf));
-
-		if (conf) {
-			conf->serve_until_ns = 0;
-			unmap(conf, sizeof(*conf));
-		}
-		conf_id = map_id_of(fd);
-		close(fd);
+	lock_fd = pins_lock(&pins, &owner);
+	if (lock_fd == -EBUSY && !force) {
+		log_line(LOG_ERROR, "fastpath",
+			 "daemon %d is using %s; stop it first, or add --force", owner, pins.dir);
+		return -EBUSY;
 	}
-	err = attach_remove_all(&pins, conf_id);
-	if (err)
-		return err;
-	return pins_remove(&pins);
+	if (lock_fd < 0 && lock_fd != -EBUSY) {
+		log_line(LOG_ERROR, "fastpath", "cannot lock %s: %s; run it as root", pins.lock,
+			 strerror(-lock_fd));
+		return lock_fd;
+	}
+	err = attach_remove_all(&pins, end_lease(&pins));
+	if (!err)
+		err = pins_remove(&pins);
+	pins_unlock(&pins, lock_fd, err == 0);
+	return err;
 }

@@ -5,7 +5,7 @@
  * Does      makes the instance's maps (or adopts the pinned ones), maps the log and the shared
  *           arrays into this process, attaches the program to interfaces (native, generic or not at
  *           all), and undoes all of it.
- * Shape     <pin_root>/<instance>/v1/<map>, …/v1/if/<interface>/{xdp,tc} (docs/abi.md).
+ * Shape     <pin_root>/<instance>/v1/<map>, …/v1/if/<interface>/ (docs/abi.md).
  * Errors    negative errno, after one log line that says what to do next.
  * Owner     one process per instance, by an flock on /run/xdpcache/<instance>.lock.
  * Threads   all calls from the main thread, before workers start or after they stopped, except
@@ -43,6 +43,8 @@ struct fastpath_options {
 	/* NULL, or told of each extent made */
 	bool (*progress)(void *ctx, uint64_t done, uint64_t total);
 	void *progress_ctx;
+	/* xdpcache load: make, pin and attach, but leave the configuring to a daemon */
+	bool load_only;
 };
 
 /*
@@ -77,12 +79,18 @@ const struct fastpath_maps *fastpath_maps(const struct fastpath *fp);
 /* Unmaps, closes, drops the lock. Pins and attachments stay: unload removes them. NULL-safe. */
 void fastpath_close(struct fastpath *fp);
 
-/* Attaches to every interface of the options that does not carry our program yet, and adds the tc
- * hook. */
+/*
+ * Attaches to every interface of the options that does not carry our program yet, and adds the tc
+ * hook. On failure what this call attached is detached again, and maps that fastpath_open made are
+ * unpinned.
+ */
 int fastpath_attach(struct fastpath *fp);
-/* Removes our program, hooks and pins from every interface, then the instance's pins. Safe to
- * repeat. */
-int fastpath_unload(const char *pin_root, const char *instance);
+/*
+ * Removes our program, hooks and pins from every interface, then the instance's pins. Safe to
+ * repeat. -EBUSY: a daemon owns the instance; with force it is taken from under it, and it goes on
+ * alone.
+ */
+int fastpath_unload(const char *pin_root, const char *instance, bool force);
 
 /* What is attached where; also for `xdpcache status` without a daemon. */
 struct fastpath_interface {

@@ -124,20 +124,24 @@ static bool is_wanted(const struct locals *locals, const uint8_t addr[16])
 	return locals->only_cnt == 0;
 }
 
-static void entry_add(struct locals *locals, const struct link *link, const uint8_t addr[16],
-		      uint32_t flags)
+/* top has the address; frames to it arrive by link, which is top or the device below it. */
+static void entry_add(struct locals *locals, const struct link *link, const struct link *top,
+		      const uint8_t addr[16])
 {
 	struct entry entry = { .key.ifindex = link->ifindex };
+	uint32_t mtu = link->mtu < top->mtu ? link->mtu : top->mtu;
 
 	memcpy(entry.key.addr, addr, 16);
-	memcpy(entry.value.mac, link->mac, sizeof(entry.value.mac));
-	entry.value.mtu = link->mtu > UINT16_MAX ? UINT16_MAX : (uint16_t)link->mtu;
-	entry.value.flags = flags | (link->loopback ? XC_LOCAL_ANY_MAC : 0);
+	memcpy(entry.value.mac, top->mac, sizeof(entry.value.mac));
+	entry.value.mtu = mtu > UINT16_MAX ? UINT16_MAX : (uint16_t)mtu;
+	entry.value.flags =
+		(link == top ? 0 : XC_LOCAL_NEEDS_TAG) | (link->loopback ? XC_LOCAL_ANY_MAC : 0);
 	for (uint32_t i = 0; i < locals->entry_cnt; i++) {
 		struct entry *have = &locals->entries[i];
 
 		if (memcmp(&have->key, &entry.key, sizeof(entry.key)) == 0) {
-			have->value.flags &= entry.value.flags; /* untagged wins */
+			if (link == top) /* untagged wins */
+				have->value = entry.value;
 			return;
 		}
 	}
@@ -156,10 +160,9 @@ static int on_addr(const struct nlmsghdr *nlh, void *ctx)
 {
 	struct locals *locals = ctx;
 	const struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(nlh);
-	const struct link *link = link_find(locals, ifa->ifa_index);
+	const struct link *top = link_find(locals, ifa->ifa_index), *link = top;
 	const struct nlattr *attr, *local = NULL;
 	uint8_t addr[16];
-	uint32_t flags = 0;
 
 	mnl_attr_for_each(attr, nlh, sizeof(*ifa))
 	{
@@ -180,8 +183,7 @@ static int on_addr(const struct nlmsghdr *nlh, void *ctx)
 		return MNL_CB_OK;
 	for (uint32_t depth = 0; link && depth <= VLAN_DEPTH && is_wanted(locals, addr); depth++) {
 		if (is_served(locals, link->ifindex))
-			entry_add(locals, link, addr, flags);
-		flags = XC_LOCAL_NEEDS_TAG;
+			entry_add(locals, link, top, addr);
 		link = link->lower ? link_find(locals, link->lower) : NULL;
 	}
 	return MNL_CB_OK;

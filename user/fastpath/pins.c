@@ -17,16 +17,37 @@
 #include "base/log.h"
 
 #define BPFFS_MOUNT "/sys/fs/bpf"
+/* Each lost try means that another process came and went in between. */
+#define LOCK_TRIES 16
+
+/* Without doubled or closing slashes: one directory must have one lock however it is written. */
+static bool plain_path(const char *path, char *ret, size_t max)
+{
+	size_t len = 0;
+
+	for (const char *pos = path; *pos; pos++) {
+		if (*pos == '/' && (pos[1] == '/' || pos[1] == '\0'))
+			continue;
+		if (len + 1 >= max)
+			return false;
+		ret[len++] = *pos;
+	}
+	ret[len] = '\0';
+	return len > 0 && ret[0] == '/';
+}
 
 int pins_init(struct pins *pins, const char *pin_root, const char *instance)
 {
-	const char *root = pin_root ? pin_root : PINS_ROOT_DEFAULT;
 	const char *name = instance ? instance : "default";
+	char root[PATH_MAX / 4], flat[PATH_MAX / 4];
 	int dir_len, lock_len;
-	char flat[PATH_MAX / 4];
 
 	if (strchr(name, '/') || name[0] == '.' || name[0] == '\0') {
 		log_line(LOG_ERROR, "pins", "instance \"%s\": use a plain name", name);
+		return -EINVAL;
+	}
+	if (!plain_path(pin_root ? pin_root : PINS_ROOT_DEFAULT, root, sizeof(root))) {
+		log_line(LOG_ERROR, "pins", "--pin-root \"%s\": use an absolute path", pin_root);
 		return -EINVAL;
 	}
 	snprintf(flat, sizeof(flat), "%s", root);
@@ -53,6 +74,32 @@ int pins_make_dir(const char *path)
 	if (mkdir(path, 0750) && errno != EEXIST)
 		return -errno;
 	return 0;
+}
+
+void pins_interface_path(const struct pins *pins, char ret_path[PATH_MAX], const char *ifname,
+			 const char *leaf)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "%s", ifname);
+	for (char *pos = name; *pos; pos++) {
+		if (*pos == '.')
+			*pos = ':';
+	}
+	pins_path(pins, ret_path, "if", name, leaf);
+}
+
+int pins_make_interface(const struct pins *pins, const char *ifname)
+{
+	char path[PATH_MAX];
+	int err;
+
+	pins_path(pins, path, "if", NULL, NULL);
+	err = pins_make_dir(path);
+	if (err)
+		return err;
+	pins_interface_path(pins, path, ifname, NULL);
+	return pins_make_dir(path);
 }
 
 static int make_parents(const char *path)
@@ -105,7 +152,8 @@ int pins_make(const struct pins *pins)
 		err = -EMEDIUMTYPE;
 	}
 	if (err)
-		log_line(LOG_ERROR, "pins", "%s: %s; --pin-root must name a directory of a bpffs",
+		log_line(LOG_ERROR, "pins",
+			 "%s: %s; --pin-root must name a directory of a bpffs, without dots in it",
 			 pins->dir, strerror(-err));
 	return err;
 }
@@ -126,28 +174,65 @@ static pid_t read_pid(int fd)
 	return len > 0 ? (pid_t)strtol(text, NULL, 10) : 0;
 }
 
-int pins_lock(const struct pins *pins, pid_t *ret_owner)
+/* True while the open file is the one that the path names: nobody removed it meanwhile. */
+static bool is_current(int fd, const char *path)
 {
-	char text[32];
-	int fd, len;
+	struct stat open_file, named;
+
+	return fstat(fd, &open_file) == 0 && stat(path, &named) == 0 &&
+	       open_file.st_ino == named.st_ino && open_file.st_dev == named.st_dev;
+}
+
+static int lock_once(const struct pins *pins, pid_t *ret_owner)
+{
+	int fd;
 
 	if (mkdir(PINS_RUN_DIR, 0755) && errno != EEXIST)
 		return -errno;
-	fd = open(pins->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return -errno;
+	fd = open(pins->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (fd < 0) /* the folder went away in between */
+		return errno == ENOENT ? -EAGAIN : -errno;
 	if (flock(fd, LOCK_EX | LOCK_NB)) {
 		if (ret_owner)
 			*ret_owner = read_pid(fd);
 		close(fd);
 		return -EBUSY;
 	}
+	if (is_current(fd, pins->lock))
+		return fd;
+	close(fd);
+	return -EAGAIN;
+}
+
+int pins_lock(const struct pins *pins, pid_t *ret_owner)
+{
+	char text[32];
+	int fd = -EAGAIN, len;
+
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		fd = lock_once(pins, ret_owner);
+		if (fd != -EAGAIN)
+			break;
+	}
+	if (fd < 0)
+		return fd;
 	len = snprintf(text, sizeof(text), "%d\n", getpid());
 	if (ftruncate(fd, 0) || pwrite(fd, text, (size_t)len, 0) != len) {
 		close(fd);
 		return -EIO;
 	}
 	return fd;
+}
+
+void pins_unlock(const struct pins *pins, int fd, bool forget)
+{
+	if (fd < 0)
+		return;
+	if (forget) {
+		unlink(pins->lock);
+		rmdir(PINS_RUN_DIR); /* stays if anything else is in it */
+	}
+	close(fd);
 }
 
 pid_t pins_owner(const struct pins *pins)
@@ -185,6 +270,5 @@ int pins_remove(const struct pins *pins)
 		if (rmdir(parent))
 			break;
 	}
-	unlink(pins->lock);
 	return 0;
 }

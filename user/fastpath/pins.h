@@ -4,7 +4,7 @@
  *
  * Does      builds paths, makes directories, mounts bpffs where it is missing, takes the owner's
  *           lock, removes what is pinned.
- * Shape     <pin_root>/<instance>/v1/<map>, …/v1/if/<interface>/<xdp|clsact>; the lock is a file
+ * Shape     <pin_root>/<instance>/v1/<map>, …/v1/if/<interface>/{xdp,clsact-<ifindex>}; the lock is a file
  *           under /run/xdpcache that holds its owner's pid.
  * Errors    negative errno after one log line. pins_lock: -EBUSY when another process owns it.
  * Threads   main.
@@ -32,14 +32,23 @@ void pins_path(const struct pins *pins, char ret_path[PATH_MAX], const char *a, 
 /* Makes the instance's directory, 0750, and mounts bpffs first if nobody has. */
 int pins_make(const struct pins *pins);
 int pins_make_dir(const char *path);
+/*
+ * …/v1/if/<interface>[/<leaf>] (leaf may be NULL). bpffs takes no dots and interfaces no colons,
+ * so eth0.5 is written eth0:5.
+ */
+void pins_interface_path(const struct pins *pins, char ret_path[PATH_MAX], const char *ifname,
+			 const char *leaf);
+int pins_make_interface(const struct pins *pins, const char *ifname);
 bool pins_exist(const struct pins *pins);
 
 /* *ret_owner (may be NULL) is the pid that holds it. Returns the lock's descriptor. */
 int pins_lock(const struct pins *pins, pid_t *ret_owner);
+/* Closes the lock (-1: nothing to do); forget removes its file, too. */
+void pins_unlock(const struct pins *pins, int fd, bool forget);
 /* The pid of the owner; 0: nobody. */
 pid_t pins_owner(const struct pins *pins);
 
-/* Removes every pin and directory of the instance. Nothing there: 0. */
+/* Removes every pin and directory of the instance, not its lock. Nothing there: 0. */
 int pins_remove(const struct pins *pins);
 
 #endif
