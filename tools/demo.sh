@@ -70,6 +70,8 @@ server_if=xcs$$
 client_if=xcc$$
 pin_root=/sys/fs/bpf/$tag
 lock=/run/xdpcache/_sys_fs_bpf_$tag.demo.lock
+run_dir_new=
+[ -e /run/xdpcache ] || run_dir_new=1
 dir=
 daemon=
 failed=
@@ -135,7 +137,7 @@ clean_up() {
 	ip netns del "$client_ns" 2>/dev/null
 	[ -n "$dir" ] && rm -rf "$dir"
 	rm -f "$lock"
-	rmdir --ignore-fail-on-non-empty /run/xdpcache 2>/dev/null
+	[ -n "$run_dir_new" ] && rmdir --ignore-fail-on-non-empty /run/xdpcache 2>/dev/null
 	# A namespace that goes away takes its interfaces along a moment later.
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		left=$(left_behind)
