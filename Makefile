@@ -210,6 +210,28 @@ run:
 	$(call phase,all)
 	$(Q)tools/demo.sh
 
+## fuzz: every parser under libFuzzer, FUZZ_SEC seconds each (60)
+FUZZ_SEC ?= 60
+FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_FLAGS := -std=gnu17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+
+# What the targets call, compiled with them: coverage of the parser is what the fuzzer follows.
+$(FUZZ_BIN): $(B)/fuzz/%: tests/fuzz/%.c $(wildcard user/protocol/*.c)
+	$(call msg,FUZZER,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(CPPFLAGS) $(FUZZ_FLAGS) $^ user/base/alloc.c -o $@
+
+.PHONY: fuzz
+fuzz:
+	$(Q)$(call deps,build fuzz)
+	$(call phase,$(FUZZ_BIN))
+	$(Q)for f in $(FUZZ_BIN); do \
+		mkdir -p $(B)/fuzz/found/$${f##*/}; \
+		$$f -max_total_time=$(FUZZ_SEC) -print_final_stats=1 \
+			-artifact_prefix=$(B)/fuzz/found/$${f##*/}/ $(B)/fuzz/found/$${f##*/} \
+			tests/fuzz/corpus/$${f##*/fuzz_} || exit 1; \
+	done
+
 ## bench: nanoseconds a packet on this machine's kernel; root
 .PHONY: bench
 bench: all

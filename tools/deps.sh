@@ -19,11 +19,12 @@ TEST=("${RUN[@]}" libcmocka-dev memcached libmemcached-tools python3 python3-pym
 	python3-scapy tcpdump ethtool nftables)
 VM=(qemu-system-x86 cpio busybox-static kmod xz-utils zstd)
 LINT=(clang-format cppcheck shellcheck)
+FUZZ=(libclang-rt-14-dev)
 # Wanted for their programs alone; Debian would start them as services.
 SERVICES=(memcached)
 
 usage() {
-	echo "usage: tools/deps.sh [--list] build|run|test|vm|lint..."
+	echo "usage: tools/deps.sh [--list] build|run|test|vm|lint|fuzz..."
 }
 
 list_only=
@@ -36,6 +37,7 @@ for arg; do
 	test) wanted+=("${TEST[@]}") ;;
 	vm) wanted+=("${VM[@]}") ;;
 	lint) wanted+=("${LINT[@]}") ;;
+	fuzz) wanted+=("${FUZZ[@]}") ;;
 	-h | --help) usage; exit 0 ;;
 	*) echo "deps.sh: no such set: $arg" >&2; usage >&2; exit 2 ;;
 	esac
