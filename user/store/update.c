@@ -11,21 +11,28 @@
 /* Longest number as text. */
 #define NUMBER_MAX 20
 
-/* memcached's reading of a number: leading space, digits, then the end or white space. */
+/*
+ * memcached's reading of a number, which is strtoull's: leading space, a sign, digits, then the
+ * end, white space or a NUL. A minus is refused unless the result, wrapped, is below 2^63 ("-0").
+ */
 static bool number_parse(const uint8_t *text, uint64_t len, uint64_t *ret)
 {
 	uint64_t value = 0, pos = 0, digits = 0;
+	bool negative;
 
 	while (pos < len && isspace(text[pos]))
 		pos++;
-	if (pos < len && text[pos] == '+')
+	negative = pos < len && text[pos] == '-';
+	if (negative || (pos < len && text[pos] == '+'))
 		pos++;
 	for (; pos < len && isdigit(text[pos]); pos++, digits++) {
 		if (__builtin_mul_overflow(value, 10, &value) ||
 		    __builtin_add_overflow(value, (uint64_t)(text[pos] - '0'), &value))
 			return false;
 	}
-	if (digits == 0 || (pos < len && !isspace(text[pos])))
+	if (digits == 0 || (pos < len && !isspace(text[pos]) && text[pos] != '\0'))
+		return false;
+	if (negative && (int64_t)(value = -value) < 0)
 		return false;
 	*ret = value;
 	return true;
@@ -38,10 +45,11 @@ enum store_status store_arith(struct store_thread *t, struct span key, uint64_t 
 	for (;;) {
 		char text[NUMBER_MAX + 1];
 		struct item_view old_item;
-		struct store_put put = { .key = key, .hash = hash, .mode = STORE_CAS };
+		struct store_put put = { .key = key, .hash = hash };
 		uint64_t number, len;
 		struct store_pending pending;
 		enum store_status status;
+		bool raced;
 
 		if (!store_find(t, key, hash, &old_item))
 			return STORE_NOT_FOUND;
@@ -59,19 +67,18 @@ enum store_status store_arith(struct store_thread *t, struct span key, uint64_t 
 		put.value_len = len > old_item.value_len ? len : old_item.value_len;
 		put.flags = old_item.flags;
 		put.expire_ns = old_item.expire_ns;
-		put.cas = old_item.cas;
 		status = store_reserve(t, &put, &pending);
 		if (status != STORE_OK)
 			return status;
 		store_fill(t, &pending, span_of(text, len));
 		for (; len < put.value_len; len++)
 			store_fill(t, &pending, span_of(" ", 1));
-		status = store_commit(t, &pending, ret_cas);
+		/* Not by cas: a touch in between keeps the cas, and its expiry must stay. */
+		status = store_commit_over(t, &pending, old_item.loc, ret_cas, &raced);
 		if (status == STORE_OK)
 			*ret_number = number;
-		if (status != STORE_EXISTS && status != STORE_NOT_FOUND)
+		if (!raced || status != STORE_NOT_STORED)
 			return status;
-		/* Someone else wrote in between: once more on what is there now. */
 	}
 }
 
@@ -100,7 +107,7 @@ enum store_status store_touch(struct store_thread *t, struct span key, uint64_t 
 		if (item_is_flushed(store, loc)) {
 			/* The copy may lie in a segment younger than the flush: it must not outlive
 			 * it. */
-			store_item_done(store, new_loc);
+			store_drop_copy(t, new_loc);
 			status = STORE_NOT_FOUND;
 			goto out;
 		}
@@ -128,14 +135,14 @@ enum store_status store_remove(struct store_thread *t, struct span key, uint64_t
 
 		item_view_fill(store, loc, 0, &view);
 		if (item_is_flushed(store, loc)) {
-			store_unlink(t, &slot, hash, STORE_CHANGE_REMOVE);
+			store_unlink(t, &lock, &slot, STORE_CHANGE_REMOVE);
 		} else if (item_is_expired(item_at(store->pool.base, loc),
 					   clock_now_ns(store->options.clock))) {
-			store_unlink(t, &slot, hash, STORE_CHANGE_EXPIRE);
+			store_unlink(t, &lock, &slot, STORE_CHANGE_EXPIRE);
 		} else if (cas && cas != view.cas) {
 			status = STORE_EXISTS;
 		} else {
-			store_unlink(t, &slot, hash, STORE_CHANGE_REMOVE);
+			store_unlink(t, &lock, &slot, STORE_CHANGE_REMOVE);
 			status = STORE_OK;
 		}
 	}
@@ -146,26 +153,30 @@ enum store_status store_remove(struct store_thread *t, struct span key, uint64_t
 void store_flush(struct store_thread *t)
 {
 	struct store *store = t->store;
-	struct segment_super *super = segment_super(&store->pool);
 	uint64_t seq;
 	uint32_t gen;
 
 	pthread_mutex_lock(&store->flush_lock);
+	gen = atomic_load(&store->flush_gen) + 1;
+	/*
+	 * A segment taken after this one's number was read has a higher number, and whoever took it
+	 * sees the flush: so a flushed item that is being copied there is noticed (touch, append,
+	 * move). The log learns it first: a crash after the acknowledgement must not bring anything
+	 * back.
+	 */
 	pthread_mutex_lock(&store->pool.lock);
 	seq = store->pool.seq;
-	pthread_mutex_unlock(&store->pool.lock);
-	/*
-	 * Order matters. A reader takes flush_gen, then looks at flush_pending and flush_seq; so a
-	 * reader that takes the new generation also sees the new flush_seq, and one that took the
-	 * old generation can only make kernel entries of the old generation, which the kernel no
-	 * longer serves. The log learns it first: a crash after the acknowledgement must not bring
-	 * anything back.
-	 */
-	atomic_store(&super->flush_seq, seq);
+	store_note_flush(store, seq, gen);
 	atomic_store(&store->flush_pending, true);
 	atomic_store(&store->flush_seq, seq);
-	gen = atomic_fetch_add(&store->flush_gen, 1) + 1;
-	atomic_store(&super->flush_gen, gen);
+	pthread_mutex_unlock(&store->pool.lock);
+	/*
+	 * A reader takes flush_gen, then looks at flush_pending and flush_seq; so a reader that
+	 * takes the new generation also sees the new flush_seq, and one that took the old
+	 * generation can only make kernel entries of the old generation, which the kernel no longer
+	 * serves.
+	 */
+	atomic_store(&store->flush_gen, gen);
 	watch_flush(store, gen);
 	pthread_mutex_unlock(&store->flush_lock);
 	store_wake_reclaimer(store);
