@@ -499,7 +499,7 @@ static int setup_rooms(void)
 /* Pins outlive the process. */
 static void on_abort(int number)
 {
-	fastpath_unload(pin_root, "hammer");
+	fastpath_unload(pin_root, "hammer", true);
 	rmdir(pin_root);
 	signal(number, SIG_DFL);
 	raise(number);
@@ -524,7 +524,7 @@ static int teardown(void **state)
 	tracker_free(tracker);
 	kmap_free(kmap);
 	fastpath_close(fp);
-	if (fastpath_unload(pin_root, "hammer"))
+	if (fastpath_unload(pin_root, "hammer", true))
 		return -1;
 	return rmdir(pin_root) && errno != ENOENT ? -1 : 0;
 }
