@@ -40,9 +40,11 @@ struct store_thread {
 	struct store *store;
 	_Atomic uint64_t seen; /* last epoch this thread was quiescent in */
 	uint32_t open[SEGMENT_QUEUES][TTL_CLASS_CNT];
-	uint64_t seal_check_ns;
+	uint32_t open_cnt;
 	uint32_t seal_gen; /* last seal request obeyed */
-	bool privileged;   /* the reclaimer: may take the reserve */
+	uint64_t seal_check_ns;
+	struct segment_need need; /* what the last STORE_AGAIN lacked */
+	bool privileged;	  /* the reclaimer: may take the reserve */
 	bool in_use;
 	uint8_t miss; /* enum store_miss of the last store_find */
 	struct store_tally tally;
@@ -55,6 +57,7 @@ struct store {
 	struct evict evict;
 	uint64_t hash_secret[24];  /* 192 bytes of XXH3 secret */
 	uint64_t value_inline_max; /* larger values are chained */
+	uint32_t open_max;	   /* segments that one thread may hold open */
 
 	struct store_watcher watchers[STORE_WATCHER_MAX];
 	uint32_t watcher_cnt;
@@ -69,9 +72,11 @@ struct store {
 				      reclaimed */
 	_Atomic uint32_t demand;   /* segments a large value waits for */
 	_Atomic bool index_full;   /* an insert found no slot: evict though segments are free */
-	uint32_t dead_chains; /* first segments of buried chains, linked by segment.next; pool.lock
-			       */
-	pthread_mutex_t thread_lock; /* threads[].in_use */
+	_Atomic bool exhausted;	   /* -M: the reclaimer has nothing to give */
+	uint32_t dead_chains;	   /* first segments of buried chains, linked by segment.next;
+				      pool.lock */
+	uint32_t dead_chain_segments; /* in all of them; pool.lock */
+	pthread_mutex_t thread_lock;  /* threads[].in_use */
 	struct store_thread *threads;
 
 	pthread_t reclaimer;
@@ -80,6 +85,9 @@ struct store {
 	pthread_mutex_t wake_lock;
 	pthread_cond_t wake;
 	bool wake_asked;
+	/* Live bytes that the policy was asked about, and those it kept; the reclaimer's. */
+	uint64_t judged_bytes;
+	uint64_t kept_bytes;
 	_Atomic uint64_t reclaimed_segment_cnt;
 	uint64_t recovered_cnt;
 	uint64_t dropped_cnt;
@@ -102,7 +110,7 @@ bool store_find_slot(struct store *store, const struct index_lock *lock, struct 
 /* --- changing items; the key's bucket is locked --- */
 
 /* Takes the item out of the index, marks it dead, counts, tells the watchers. */
-void store_unlink(struct store_thread *t, struct index_slot *slot, uint64_t hash,
+void store_unlink(struct store_thread *t, const struct index_lock *lock, struct index_slot *slot,
 		  enum store_change change);
 /* Accounts for an item that the index no longer names; its chain goes too unless another item took
  * it over. */
@@ -114,9 +122,16 @@ void store_tally_born(struct store_thread *t, uint64_t loc);
  * 0: no room.
  */
 uint64_t store_copy_item(struct store_thread *t, uint64_t loc, uint32_t expire_ds, uint8_t queue);
+/* Gives a copy up that was not put into the index. */
+void store_drop_copy(struct store_thread *t, uint64_t loc);
 /* Points the slot at the copy and tells the watchers. */
 void store_switch(struct store_thread *t, struct index_slot *slot, uint64_t hash, uint64_t new_loc,
 		  uint32_t flush_gen, enum store_change change, bool keep_chain);
+/*
+ * Commits. expect_loc: only over this very version (*ret_raced: it is gone); 0: as put.mode says.
+ */
+enum store_status store_commit_over(struct store_thread *t, struct store_pending *pending,
+				    uint64_t expect_loc, uint64_t *ret_cas, bool *ret_raced);
 void watch_change(struct store *store, struct store_event *event);
 void watch_flush(struct store *store, uint32_t flush_gen);
 
@@ -138,11 +153,18 @@ uint64_t chain_rest_len(const struct store *store, uint64_t value_len, uint32_t 
 bool chain_take(struct store_thread *t, uint32_t segment_cnt, uint32_t *ret_first);
 void chain_release(struct store *store, uint32_t first);
 struct item_chain item_chain_of(struct item_header *item);
+/* Of the value's bytes in the chain's segments. */
+uint64_t chain_check(const struct store *store, const struct item_chain *chain);
+/* Notes the check in an item that is not committed yet. */
+void chain_seal(const struct store *store, struct item_header *item);
 
 /* --- restart (restart.c) --- */
 
-void store_recover(struct store *store, struct store_thread *t);
+/* Takes over what the log holds. -ENOMEM leaves the log as it was. */
+int store_recover(struct store *store, struct store_thread *t);
 void store_format(struct store *store);
+/* Writes the flush record of the log. */
+void store_note_flush(struct store *store, uint64_t seq, uint32_t gen);
 /* True if the log holds a store this one can take over; *ret_shift is its segment size. */
 bool store_recognise(const struct store_log *log, uint32_t *ret_shift);
 

@@ -156,14 +156,12 @@ bool index_next_any(struct index *index, const struct index_lock *lock, struct i
 		idx = slot->idx + 1;
 	}
 	for (;;) {
-		for (; idx < INDEX_SLOTS && !is_link(slot->bucket, idx); idx++) {
-			if (slot->bucket->place[idx] || slot->bucket->meta[idx]) {
-				slot->idx = idx;
-				return true;
-			}
-		}
-		if (idx >= INDEX_SLOTS)
+		if (idx >= INDEX_SLOTS || !slot->bucket->place[idx])
 			return false;
+		if (!is_link(slot->bucket, idx)) {
+			slot->idx = idx;
+			return true;
+		}
 		slot->bucket = link_target(index, slot->bucket);
 		idx = 0;
 	}
@@ -264,8 +262,11 @@ static struct index_bucket *overflow_take(struct index *index, struct split *spl
 		*ret_number = index->overflow_free;
 		index->overflow_free = bucket->place[0];
 		index->overflow_free_cnt--;
-	} else if (index->overflow_used < index->overflow_max) {
-		*ret_number = ++index->overflow_used;
+	} else if (atomic_load_explicit(&index->overflow_used, memory_order_relaxed) <
+		   index->overflow_max) {
+		*ret_number =
+			atomic_fetch_add_explicit(&index->overflow_used, 1, memory_order_relaxed) +
+			1;
 		bucket = &index->overflow[*ret_number - 1];
 	}
 	unlock_word(&index->overflow_lock);
@@ -286,6 +287,16 @@ static void overflow_release(struct index *index, uint32_t number)
 	unlock_word(&index->overflow_lock);
 }
 
+/* First free slot of a bucket without a link: they are filled from the front. */
+static uint32_t used_slots(const struct index_bucket *bucket)
+{
+	uint32_t cnt = 0;
+
+	while (cnt < INDEX_SLOTS && bucket->place[cnt])
+		cnt++;
+	return cnt;
+}
+
 /* Room in the chain that begins at bucket; makes a link when it is full. */
 static int slot_make(struct index *index, struct index_bucket *bucket, struct split *split,
 		     struct index_slot *ret)
@@ -293,16 +304,12 @@ static int slot_make(struct index *index, struct index_bucket *bucket, struct sp
 	struct index_bucket *more;
 	uint32_t number;
 
-	for (;;) {
-		for (uint32_t idx = 0; idx < INDEX_SLOTS; idx++) {
-			if (!bucket->place[idx] && !bucket->meta[idx]) {
-				*ret = (struct index_slot){ .bucket = bucket, .idx = idx };
-				return 0;
-			}
-		}
-		if (!is_link(bucket, INDEX_SLOTS - 1))
-			break;
+	while (is_link(bucket, INDEX_SLOTS - 1))
 		bucket = link_target(index, bucket);
+	number = used_slots(bucket);
+	if (number < INDEX_SLOTS) {
+		*ret = (struct index_slot){ .bucket = bucket, .idx = number };
+		return 0;
 	}
 	more = overflow_take(index, split, &number);
 	if (!more)
@@ -327,10 +334,29 @@ int index_insert(struct index *index, const struct index_lock *lock, uint64_t lo
 	return 0;
 }
 
-void index_remove(struct index *index, struct index_slot *slot)
+void index_remove(struct index *index, const struct index_lock *lock, struct index_slot *slot)
 {
-	slot->bucket->meta[slot->idx] = 0;
-	slot->bucket->place[slot->idx] = 0;
+	struct index_bucket *before = NULL, *last = lock->head;
+	uint32_t end;
+
+	while (is_link(last, INDEX_SLOTS - 1)) {
+		before = last;
+		last = link_target(index, last);
+	}
+	/* The chain's last item fills the hole. */
+	end = used_slots(last) - 1;
+	slot->bucket->meta[slot->idx] = last->meta[end];
+	slot->bucket->place[slot->idx] = last->place[end];
+	last->meta[end] = 0;
+	last->place[end] = 0;
+	if (before && end == 1) {
+		/* One left: it goes back where the link is. */
+		uint32_t number = before->place[INDEX_SLOTS - 1];
+
+		before->meta[INDEX_SLOTS - 1] = last->meta[0];
+		before->place[INDEX_SLOTS - 1] = last->place[0];
+		overflow_release(index, number);
+	}
 	atomic_fetch_sub_explicit(&index->item_cnt, 1, memory_order_relaxed);
 }
 
@@ -353,9 +379,8 @@ static void chain_collect(struct index *index, struct index_bucket *head, struct
 		bool linked = is_link(bucket, INDEX_SLOTS - 1);
 		uint32_t number = linked ? bucket->place[INDEX_SLOTS - 1] : 0;
 
-		for (uint32_t idx = 0; idx < INDEX_SLOTS && !is_link(bucket, idx); idx++) {
-			if (!bucket->place[idx])
-				continue;
+		for (uint32_t idx = 0;
+		     idx < INDEX_SLOTS && bucket->place[idx] && !is_link(bucket, idx); idx++) {
 			split->meta[split->slot_cnt] = bucket->meta[idx];
 			split->place[split->slot_cnt++] = bucket->place[idx];
 		}
@@ -368,8 +393,7 @@ static void chain_collect(struct index *index, struct index_bucket *head, struct
 	}
 }
 
-/* A chain too long to divide means that our keyed hash is broken, or thousands of emptied slots:
- * leave it. */
+/* A chain too long to divide means that our keyed hash is broken: leave it. */
 static bool chain_fits(struct index *index, const struct index_bucket *bucket)
 {
 	uint32_t links = 0;
@@ -426,5 +450,6 @@ uint64_t index_bytes(const struct index *index)
 {
 	uint64_t cnt = atomic_load_explicit(&index->bucket_cnt, memory_order_relaxed);
 
-	return (cnt + index->overflow_used) * sizeof(struct index_bucket);
+	return (cnt + atomic_load_explicit(&index->overflow_used, memory_order_relaxed)) *
+	       sizeof(struct index_bucket);
 }

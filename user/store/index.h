@@ -9,10 +9,12 @@
  *             lock   u32      bit 0 taken
  *             meta   u16[10]  bits 0-9 tag (hash bits 54-63), 10-13 high bits of the place,
  *                             14-15 access count
- *             place  u32[10]  log offset / 4, low bits; 0: free (no item lies at offset 0)
+ *             place  u32[10]  log offset / 4, low bits; 0: free (no item lies at a multiple of
+ *                             16 GiB: a segment's header does)
  *
  *           A full bucket's last slot becomes a link to an overflow bucket. 6.4 bytes a slot;
- *           36 bits of place times 4 bytes address 256 GiB.
+ *           36 bits of place times 4 bytes address 256 GiB. A chain has no holes: only its last
+ *           bucket has free slots, so that no overflow bucket stands empty.
  * Errors    index_insert: -ENOSPC when the index may not grow and its overflow buckets are used
  *           up.
  * Threads   everything with a struct index_lock needs that bucket locked by the caller;
@@ -46,8 +48,8 @@ struct index {
 	uint32_t overflow_max;
 	_Atomic uint32_t bucket_cnt; /* decides which bucket a hash belongs to */
 	_Atomic uint32_t overflow_lock;
-	uint32_t overflow_used; /* ever taken */
-	uint32_t overflow_free; /* list head + 1, 0: empty */
+	_Atomic uint32_t overflow_used; /* ever taken */
+	uint32_t overflow_free;		/* list head + 1, 0: empty */
 	uint32_t overflow_free_cnt;
 	_Atomic uint64_t item_cnt;
 	_Atomic uint32_t growing;
@@ -83,7 +85,8 @@ void index_slot_set_freq(struct index_slot *slot, uint32_t freq);
 void index_slot_replace(struct index_slot *slot, uint64_t loc); /* keeps tag and access count */
 
 int index_insert(struct index *index, const struct index_lock *lock, uint64_t loc, uint32_t freq);
-void index_remove(struct index *index, struct index_slot *slot);
+/* Slots found before, in the same chain, mean nothing afterwards. */
+void index_remove(struct index *index, const struct index_lock *lock, struct index_slot *slot);
 
 /* True when the table is fuller than it should be and may still grow. */
 bool index_wants_growth(const struct index *index);

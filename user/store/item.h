@@ -14,10 +14,12 @@
  *           expire tenths of a second of boot time; cas only where it is not the place's own
  *
  *           So 8 bytes an item without TTL and flags, 12 with a TTL, plus 0 to 3 of padding. There
- * is no CRLF behind the value: both repliers write it with the words that follow it anyway. Owner
- * written by the thread that reserved it until committed; after that only DEAD and RESIDENT change,
- * under the key's bucket lock. Invariant ITEM_COMMITTED is the last store of a write, so after a
- * crash a committed item is whole.
+ *           is no CRLF behind the value: both repliers write it with the words that follow it
+ *           anyway.
+ * Owner     written by the thread that reserved it until committed; after that only DEAD and
+ *           RESIDENT change, under the key's bucket lock.
+ * Invariant ITEM_COMMITTED is the last store of a write, so after a crash a committed item is
+ *           whole.
  */
 #ifndef XC_STORE_ITEM_H
 #define XC_STORE_ITEM_H
@@ -34,13 +36,16 @@
 #define ITEM_VALUE_MAX ((1U << ITEM_VALUE_BITS) - 1)
 
 #define ITEM_COMMITTED (1U << 22)
-#define ITEM_DEAD (1U << 23)
+/* Two bits, set together; either says dead: one flipped bit brings nothing back. */
+#define ITEM_DEAD (1U << 23 | 1U << 29)
 #define ITEM_RESIDENT (1U << 24)
 #define ITEM_HAS_EXPIRE (1U << 25)
 #define ITEM_HAS_FLAGS (1U << 26)
 #define ITEM_HAS_CAS (1U << 27)
 #define ITEM_CHAINED                                                                               \
 	(1U << 28) /* the stored value is a struct item_chain and the value's last bytes */
+/* Never change from reserve on; the check covers them. */
+#define ITEM_SHAPE_BITS (ITEM_HAS_EXPIRE | ITEM_HAS_FLAGS | ITEM_HAS_CAS | ITEM_CHAINED)
 
 #define ITEM_ALIGN 4U
 #define ITEM_HEADER 8U
@@ -56,6 +61,7 @@ struct item_header {
 /* A value larger than a segment: whole segments, then the rest behind this in the item itself. */
 struct item_chain {
 	uint64_t value_len;
+	uint64_t check; /* XXH3 of the bytes in the segments */
 	uint32_t first_segment;
 	uint32_t segment_cnt;
 };

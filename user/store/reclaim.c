@@ -19,6 +19,10 @@
 /* Segments with at least 1/8 of their bytes dead are cleaned before any live item is evicted. */
 #define DEAD_SHARE 8
 #define EPOCH_POLL_NS 50000
+/* Free segments below which nothing more is copied before the emptied ones are released. */
+#define COPY_ROOM 2
+/* The policy's answers are weighed over this many segments. */
+#define JUDGED_SEGMENTS 64
 
 enum reason {
 	REASON_FLUSHED,
@@ -37,102 +41,158 @@ void store_wake_reclaimer(struct store *store)
 
 /* --- emptying one segment --- */
 
-/* Copies a live item into a queue; false when there is no room or a flush covers it. Its bucket is
- * locked. */
-static bool move_item(struct store_thread *t, struct index_slot *slot, uint64_t hash, uint8_t queue,
-		      uint8_t freq)
+enum fate {
+	FATE_MOVED,
+	FATE_STAYS, /* there is no room for a copy */
+	FATE_FLUSHED,
+	FATE_EXPIRED,
+	FATE_EVICTED,
+};
+
+/*
+ * The policy's answer, but for one rule: over time at least 1/8 of what it is asked about leaves.
+ * Items that are all asked for faster than they go round would keep eviction busy and free
+ * nothing.
+ */
+static struct evict_verdict judge(struct store *store, uint64_t hash, uint8_t queue, uint8_t freq,
+				  uint32_t bytes)
+{
+	uint64_t segment = segment_bytes(&store->pool);
+	struct evict_verdict verdict = store->evict.policy->judge(&store->evict, hash, queue, freq);
+
+	if (store->judged_bytes > JUDGED_SEGMENTS * segment) {
+		store->judged_bytes /= 2;
+		store->kept_bytes /= 2;
+	}
+	store->judged_bytes += bytes;
+	if (store->kept_bytes + bytes > store->judged_bytes / 8 * 7 + segment)
+		verdict.survives = false;
+	if (verdict.survives)
+		store->kept_bytes += bytes;
+	return verdict;
+}
+
+/* What becomes of an item of the index; a copy is in place on return. Its bucket is locked. */
+static enum fate settle_item(struct store_thread *t, struct index_slot *slot, uint64_t hash,
+			     uint8_t queue, enum reason reason)
 {
 	struct store *store = t->store;
 	uint32_t flush_gen = atomic_load(&store->flush_gen);
-	uint64_t loc = index_slot_loc(slot);
-	uint64_t new_loc =
-		store_copy_item(t, loc, item_expire_ds(item_at(store->pool.base, loc)), queue);
+	uint64_t loc = index_slot_loc(slot), new_loc;
+	struct item_header *item = item_at(store->pool.base, loc);
+	struct evict_verdict verdict = { .survives = true,
+					 .queue = queue,
+					 .freq = (uint8_t)index_slot_freq(slot) };
 
+	if (item_is_flushed(store, loc))
+		return FATE_FLUSHED;
+	if (!item_is_live(store, loc))
+		return FATE_EXPIRED;
+	if (reason == REASON_EVICT)
+		verdict = judge(store, hash, queue, verdict.freq, item_bytes(item));
+	if (!verdict.survives)
+		return FATE_EVICTED;
+	new_loc = store_copy_item(t, loc, item_expire_ds(item), verdict.queue);
 	if (!new_loc)
-		return false;
+		return reason == REASON_EVICT ? FATE_EVICTED : FATE_STAYS;
 	if (item_is_flushed(store, loc)) {
-		store_item_done(store, new_loc);
-		return false;
+		store_drop_copy(t, new_loc);
+		return FATE_FLUSHED;
 	}
-	index_slot_set_freq(slot, freq);
+	index_slot_set_freq(slot, verdict.freq);
 	store_switch(t, slot, hash, new_loc, flush_gen, STORE_CHANGE_MOVE, true);
 	store_item_done(store, new_loc);
-	return true;
+	return FATE_MOVED;
 }
 
-static void empty_item(struct store_thread *t, uint64_t loc, uint8_t queue, enum reason reason)
+/* False if the item stays where it is. */
+static bool empty_item(struct store_thread *t, uint64_t loc, uint8_t queue, enum reason reason)
 {
 	struct store *store = t->store;
 	uint64_t hash = store_hash_at(store, loc);
 	struct index_lock lock = index_lock(&store->index, hash);
-	struct evict_verdict verdict = { .survives = true, .queue = queue };
+	enum fate fate = FATE_MOVED;
 	struct index_slot slot;
 
-	if (!index_find_place(&store->index, &lock, loc, &slot)) {
-		index_unlock(&lock); /* replaced or removed since */
-		return;
-	}
-	verdict.freq = (uint8_t)index_slot_freq(&slot);
-	if (item_is_flushed(store, loc)) {
-		store_unlink(t, &slot, hash, STORE_CHANGE_REMOVE);
-	} else if (!item_is_live(store, loc)) {
-		store_unlink(t, &slot, hash, STORE_CHANGE_EXPIRE);
-	} else {
-		if (reason == REASON_EVICT)
-			verdict = store->evict.policy->judge(&store->evict, hash, queue,
-							     verdict.freq);
-		if (!verdict.survives || !move_item(t, &slot, hash, verdict.queue, verdict.freq))
-			store_unlink(t, &slot, hash, STORE_CHANGE_EVICT);
+	/* Not there: replaced or removed since. */
+	if (index_find_place(&store->index, &lock, loc, &slot))
+		fate = settle_item(t, &slot, hash, queue, reason);
+	switch (fate) {
+	case FATE_FLUSHED:
+		store_unlink(t, &lock, &slot, STORE_CHANGE_REMOVE);
+		break;
+	case FATE_EXPIRED:
+		store_unlink(t, &lock, &slot, STORE_CHANGE_EXPIRE);
+		break;
+	case FATE_EVICTED:
+		store_unlink(t, &lock, &slot, STORE_CHANGE_EVICT);
+		break;
+	case FATE_MOVED:
+	case FATE_STAYS:
+		break;
 	}
 	index_unlock(&lock);
+	return fate != FATE_STAYS;
 }
 
-static void empty_segment(struct store_thread *t, uint32_t idx, enum reason reason)
+/* False if something of it stays. */
+static bool empty_segment(struct store_thread *t, uint32_t idx, enum reason reason)
 {
 	struct segment_pool *pool = &t->store->pool;
 	struct segment *seg = &pool->segments[idx];
 	uint64_t loc = segment_loc(pool, idx) + sizeof(struct segment_header);
 	uint64_t end = segment_loc(pool, idx) + seg->used;
 
-	if (atomic_load_explicit(&seg->live_bytes, memory_order_acquire) == 0)
-		return;
-	while (loc < end) {
+	while (loc < end && atomic_load_explicit(&seg->live_bytes, memory_order_acquire) > 0) {
 		struct item_header *item = item_at(pool->base, loc);
 		uint32_t word0 = item_word0(item);
 
-		if ((word0 & ITEM_COMMITTED) && !(word0 & ITEM_DEAD))
-			empty_item(t, loc, seg->queue, reason);
+		if ((word0 & ITEM_COMMITTED) && !(word0 & ITEM_DEAD) &&
+		    !empty_item(t, loc, seg->queue, reason))
+			return false;
 		loc += item_bytes(item);
 	}
+	return true;
 }
 
 /* --- choosing --- */
 
 static bool may_take(const struct segment *seg)
 {
-	return seg->state == SEGMENT_SEALED &&
+	return segment_state(seg) == SEGMENT_SEALED &&
 	       atomic_load_explicit(&seg->pending_cnt, memory_order_acquire) == 0;
 }
 
 static bool is_flushed(const struct store *store, const struct segment *seg)
 {
-	return atomic_load(&store->flush_pending) && seg->seq <= atomic_load(&store->flush_seq);
+	return atomic_load(&store->flush_pending) &&
+	       segment_seq(seg) <= atomic_load(&store->flush_seq);
+}
+
+/* Bytes of a sealed segment that a copy of the rest would win. */
+static uint32_t dead_bytes(const struct segment_pool *pool, const struct segment *seg)
+{
+	uint32_t all = seg->used - (uint32_t)sizeof(struct segment_header);
+
+	if (seg->sealed_early)
+		all = segment_payload(pool);
+	return all - atomic_load(&seg->live_bytes);
 }
 
 /* The sealed segment with the most dead bytes, if they are worth a copy of the rest. */
 static uint32_t most_dead(struct store *store)
 {
-	uint32_t best = SEGMENT_NONE, best_dead = 0;
+	uint32_t best = SEGMENT_NONE;
+	uint32_t best_dead = segment_payload(&store->pool) / DEAD_SHARE;
 
 	for (uint32_t i = 1; i < store->pool.cnt; i++) {
 		struct segment *seg = &store->pool.segments[i];
-		uint32_t used = seg->used - (uint32_t)sizeof(struct segment_header);
 		uint32_t dead;
 
 		if (!may_take(seg))
 			continue;
-		dead = used - atomic_load(&seg->live_bytes);
-		if (dead >= used / DEAD_SHARE && dead > best_dead) {
+		dead = dead_bytes(&store->pool, seg);
+		if (dead > best_dead) {
 			best = i;
 			best_dead = dead;
 		}
@@ -140,15 +200,13 @@ static uint32_t most_dead(struct store *store)
 	return best;
 }
 
-static uint32_t oldest_of(struct store *store, uint8_t queue)
+/* pool->lock is held. */
+static uint32_t oldest_of(const struct store *store, uint8_t queue)
 {
-	uint32_t idx;
+	uint32_t idx = store->pool.queues[queue].head;
 
-	pthread_mutex_lock(&store->pool.lock);
-	idx = store->pool.queues[queue].head;
 	while (idx != SEGMENT_NONE && !may_take(&store->pool.segments[idx]))
 		idx = store->pool.segments[idx].next;
-	pthread_mutex_unlock(&store->pool.lock);
 	return idx;
 }
 
@@ -156,14 +214,14 @@ static uint32_t policy_victim(struct store *store)
 {
 	uint32_t cnt[SEGMENT_QUEUES];
 	uint32_t idx;
-	uint8_t queue;
 
+	pthread_mutex_lock(&store->pool.lock);
 	for (uint32_t q = 0; q < SEGMENT_QUEUES; q++)
 		cnt[q] = store->pool.queues[q].cnt;
-	queue = store->evict.policy->victim_queue(&store->evict, cnt);
-	idx = oldest_of(store, queue);
+	idx = oldest_of(store, store->evict.policy->victim_queue(&store->evict, cnt));
 	for (uint8_t q = 0; q < SEGMENT_QUEUES && idx == SEGMENT_NONE; q++)
 		idx = oldest_of(store, q);
+	pthread_mutex_unlock(&store->pool.lock);
 	return idx;
 }
 
@@ -173,14 +231,19 @@ struct round {
 	uint32_t emptied[BATCH_MAX];
 	uint32_t cnt;
 	uint32_t chains; /* buried chains, linked by segment.next */
+	uint32_t chain_segments;
 	bool flush_left; /* some flushed segment is still open or being written */
 };
 
-static void take(struct store_thread *t, struct round *round, uint32_t idx, enum reason reason)
+static bool take(struct store_thread *t, struct round *round, uint32_t idx, enum reason reason)
 {
 	segment_detach(&t->store->pool, idx);
-	empty_segment(t, idx, reason);
+	if (!empty_segment(t, idx, reason)) {
+		segment_attach(&t->store->pool, idx);
+		return false;
+	}
 	round->emptied[round->cnt++] = idx;
+	return true;
 }
 
 /* Segments that nobody needs any more, whether or not memory is short. */
@@ -191,15 +254,17 @@ static void take_finished(struct store_thread *t, struct round *round)
 
 	for (uint32_t i = 1; i < store->pool.cnt && round->cnt < BATCH_MAX; i++) {
 		struct segment *seg = &store->pool.segments[i];
-		uint32_t last_ds = atomic_load(&seg->expire_max_ds);
-		bool flushed = is_flushed(store, seg) && seg->state != SEGMENT_FREE &&
-			       seg->state != SEGMENT_LIMBO && seg->state != SEGMENT_CHAIN;
+		uint32_t last_ds;
 
 		if (!may_take(seg)) {
-			round->flush_left |= flushed;
+			enum segment_state state = segment_state(seg);
+
+			round->flush_left |= (state == SEGMENT_OPEN || state == SEGMENT_SEALED) &&
+					     is_flushed(store, seg);
 			continue;
 		}
-		if (flushed)
+		last_ds = atomic_load(&seg->expire_max_ds);
+		if (is_flushed(store, seg))
 			take(t, round, i, REASON_FLUSHED);
 		else if (last_ds != UINT32_MAX && now_ns >= item_ns_from_ds(last_ds))
 			take(t, round, i, REASON_EXPIRED);
@@ -210,49 +275,77 @@ static void take_finished(struct store_thread *t, struct round *round)
 		round->flush_left = true;
 }
 
-static uint32_t free_target(const struct store *store)
+/* Segments still to be freed; those of this round, and of chains buried by now, are on their way. */
+static uint32_t lacking(struct store *store, const struct round *round)
 {
-	return 2 * store->pool.reserve + atomic_load(&store->demand) + BATCH_MAX / 16;
+	uint32_t target = 2 * store->pool.reserve + atomic_load(&store->demand) + BATCH_MAX / 16;
+	uint32_t coming;
+
+	pthread_mutex_lock(&store->pool.lock);
+	coming = store->pool.free.cnt + store->dead_chain_segments + round->cnt +
+		 round->chain_segments;
+	pthread_mutex_unlock(&store->pool.lock);
+	return coming < target ? target - coming : 0;
+}
+
+/* All that is left lies in open segments: ask for them. */
+static void ask_to_seal(struct store_thread *t)
+{
+	atomic_fetch_add(&t->store->seal_gen, 1);
+	store_seal_open(t, true);
+	segment_nudge(&t->store->pool);
 }
 
 static void take_needed(struct store_thread *t, struct round *round)
 {
 	struct store *store = t->store;
 	bool evict_anyway = atomic_exchange(&store->index_full, false);
+	bool may_clean = true;
 
-	while (round->cnt < BATCH_MAX &&
-	       (evict_anyway || segment_free_cnt(&store->pool) + round->cnt < free_target(store))) {
-		enum reason reason = REASON_DEAD;
-		uint32_t idx = most_dead(store);
+	while (round->cnt < BATCH_MAX && (evict_anyway || lacking(store, round) > 0)) {
+		uint32_t free_cnt = segment_free_cnt(&store->pool);
+		uint32_t idx = SEGMENT_NONE;
 
-		if (idx == SEGMENT_NONE || evict_anyway) {
-			if (store->options.no_evict)
-				return;
-			reason = REASON_EVICT;
-			idx = policy_victim(store);
+		/* Copies take free segments: what this round has emptied comes first then. */
+		if (free_cnt < COPY_ROOM && round->cnt > 0)
+			return;
+		if (may_clean && !evict_anyway && free_cnt > 0)
+			idx = most_dead(store);
+		if (idx != SEGMENT_NONE) {
+			may_clean = take(t, round, idx, REASON_DEAD);
+			continue;
 		}
-		if (idx == SEGMENT_NONE) {
-			/* All there is lies in open segments: ask for them. */
-			atomic_fetch_add(&store->seal_gen, 1);
-			store_seal_open(t, true);
+		if (store->options.no_evict) {
+			atomic_store(&store->exhausted, round->cnt == 0);
 			return;
 		}
-		take(t, round, idx, reason);
+		idx = policy_victim(store);
+		if (idx == SEGMENT_NONE) {
+			if (round->cnt == 0)
+				ask_to_seal(t);
+			return;
+		}
+		take(t, round, idx, REASON_EVICT);
 		evict_anyway = false;
 	}
+	atomic_store(&store->exhausted, false);
 }
 
-static void wait_threads(struct store *store)
+/* Every thread has been quiescent since; false if the store stops first. */
+static bool wait_threads(struct store *store)
 {
 	uint64_t epoch = atomic_fetch_add(&store->epoch, 1) + 1;
 	const struct timespec poll = { .tv_nsec = EPOCH_POLL_NS };
 
 	for (uint32_t i = 0; i < store->options.thread_max; i++) {
 		while (atomic_load_explicit(&store->threads[i].seen, memory_order_acquire) <
-			       epoch &&
-		       !atomic_load(&store->reclaimer_stop))
+		       epoch) {
+			if (atomic_load(&store->reclaimer_stop))
+				return false;
 			nanosleep(&poll, NULL);
+		}
 	}
+	return true;
 }
 
 static void release_round(struct store *store, struct round *round)
@@ -268,17 +361,49 @@ static void release_round(struct store *store, struct round *round)
 	atomic_fetch_add(&store->reclaimed_segment_cnt, round->cnt);
 }
 
-/* No segment that holds items from before the flush is left in the index. */
-static bool flush_is_done(const struct store *store)
+/* Someone may still be reading: the next round, if there is one, finds them empty. */
+static void give_up_round(struct store *store, struct round *round)
 {
-	for (uint32_t i = 1; i < store->pool.cnt; i++) {
-		const struct segment *seg = &store->pool.segments[i];
+	for (uint32_t i = 0; i < round->cnt; i++)
+		segment_attach(&store->pool, round->emptied[i]);
+	pthread_mutex_lock(&store->pool.lock);
+	while (round->chains != SEGMENT_NONE) {
+		struct segment *seg = &store->pool.segments[round->chains];
+		uint32_t next = seg->next;
 
-		if ((seg->state == SEGMENT_OPEN || seg->state == SEGMENT_SEALED) &&
-		    is_flushed(store, seg))
-			return false;
+		seg->next = store->dead_chains;
+		store->dead_chains = round->chains;
+		round->chains = next;
 	}
-	return true;
+	store->dead_chain_segments += round->chain_segments;
+	pthread_mutex_unlock(&store->pool.lock);
+}
+
+/* No segment that holds items from before the flush is left in the index. */
+static bool flush_is_done(struct store *store)
+{
+	bool done = true;
+
+	pthread_mutex_lock(&store->pool.lock);
+	for (uint32_t i = 1; i < store->pool.cnt && done; i++) {
+		const struct segment *seg = &store->pool.segments[i];
+		enum segment_state state = segment_state(seg);
+
+		done = (state != SEGMENT_OPEN && state != SEGMENT_SEALED) ||
+		       !is_flushed(store, seg);
+	}
+	pthread_mutex_unlock(&store->pool.lock);
+	return done;
+}
+
+static void collect_chains(struct store *store, struct round *round)
+{
+	pthread_mutex_lock(&store->pool.lock);
+	round->chains = store->dead_chains;
+	round->chain_segments = store->dead_chain_segments;
+	store->dead_chains = SEGMENT_NONE;
+	store->dead_chain_segments = 0;
+	pthread_mutex_unlock(&store->pool.lock);
 }
 
 /* True if there was something to do. */
@@ -297,21 +422,21 @@ static bool run_round(struct store_thread *t)
 		pthread_mutex_unlock(&store->flush_lock);
 	}
 	take_needed(t, &round);
-
-	pthread_mutex_lock(&store->pool.lock);
-	round.chains = store->dead_chains;
-	store->dead_chains = SEGMENT_NONE;
-	pthread_mutex_unlock(&store->pool.lock);
+	collect_chains(store, &round);
 	if (round.cnt == 0 && round.chains == SEGMENT_NONE)
 		return false;
 
 	store_offline(t);
-	wait_threads(store);
+	if (!wait_threads(store)) {
+		give_up_round(store, &round);
+		store_online(t);
+		return false;
+	}
 	if (store->options.log.grace)
 		store->options.log.grace(store->options.log.grace_ctx);
 	store_online(t);
 	release_round(store, &round);
-	if (segment_free_cnt(&store->pool) >= free_target(store))
+	if (lacking(store, &(struct round){ 0 }) == 0)
 		atomic_store(&store->demand, 0);
 	return true;
 }
@@ -320,7 +445,7 @@ static void sleep_until_asked(struct store *store)
 {
 	struct timespec until;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_nsec += ROUND_IDLE_MS * (long)NSEC_PER_MSEC;
 	if (until.tv_nsec >= (long)NSEC_PER_SEC) {
 		until.tv_nsec -= (long)NSEC_PER_SEC;

@@ -5,20 +5,62 @@
  * The index is rebuilt from the log alone. A segment's header says how far it is filled; item by
  * item, the committed ones that are not dead, not expired, not flushed and whose check holds go
  * into the index. Everything else, and every segment without a valid header, is free space. The
- * order of a write (write.c) makes two live copies of a key impossible; if there are two all the
- * same, the younger segment's wins.
+ * order of a write (write.c) makes two versions of a key alive impossible. A move may leave two
+ * copies of one version; the younger segment's is kept.
  */
 #include <errno.h>
+#include <stdlib.h>
+#include <xxhash.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
 #include "store/impl.h"
+
+static uint32_t flush_check(const struct segment_flush *flush)
+{
+	uint64_t words[2] = { flush->seq, flush->gen };
+
+	return (uint32_t)XXH3_64bits_withSeed(words, sizeof(words), SEGMENT_SUPER_MAGIC);
+}
+
+/* The later of the records that are whole; false: none is. */
+static bool read_flush(const struct segment_super *super, struct segment_flush *ret)
+{
+	bool found = false;
+
+	for (int i = 0; i < 2; i++) {
+		const struct segment_flush *flush = &super->flush[i];
+
+		if (flush->check != flush_check(flush) || (found && flush->gen <= ret->gen))
+			continue;
+		*ret = *flush;
+		found = true;
+	}
+	return found;
+}
+
+void store_note_flush(struct store *store, uint64_t seq, uint32_t gen)
+{
+	struct segment_super *super = segment_super(&store->pool);
+	struct segment_flush flush = { .seq = seq, .gen = gen };
+
+	flush.check = flush_check(&flush);
+	for (int i = 0; i < 2; i++) {
+		super->flush[i] = flush;
+		/* One record is whole at any time, whatever ends the process. */
+		atomic_thread_fence(memory_order_seq_cst);
+	}
+}
 
 bool store_recognise(const struct store_log *log, uint32_t *ret_shift)
 {
 	const struct segment_super *super = (const struct segment_super *)log->base;
+	struct segment_flush flush;
 
 	if (super->magic != SEGMENT_SUPER_MAGIC || super->version != SEGMENT_SUPER_VERSION ||
-	    super->segment_shift < SEGMENT_SHIFT_MIN || super->segment_shift > SEGMENT_SHIFT_MAX)
+	    super->segment_shift != ~super->segment_shift_inverse ||
+	    super->segment_shift < SEGMENT_SHIFT_MIN || super->segment_shift > SEGMENT_SHIFT_MAX ||
+	    log->bytes >> super->segment_shift < SEGMENT_CNT_MIN || !read_flush(super, &flush))
 		return false;
 	*ret_shift = super->segment_shift;
 	return true;
@@ -34,27 +76,34 @@ bool store_log_holds_items(const struct store_log *log)
 void store_format(struct store *store)
 {
 	struct segment_super *super = segment_super(&store->pool);
+	/* A generation of kernel entries may outlive the items they named: never go back. */
+	uint32_t gen = super->flush[0].gen + 1;
 
 	super->magic = 0;
+	atomic_thread_fence(memory_order_seq_cst);
 	super->version = SEGMENT_SUPER_VERSION;
 	super->segment_shift = store->pool.shift;
-	super->log_bytes = store->pool.bytes;
-	atomic_store(&super->flush_seq, 0);
-	/* A generation of kernel entries may outlive the items they named: never go back. */
-	atomic_store(&store->flush_gen, atomic_load(&super->flush_gen) + 1);
-	atomic_store(&super->flush_gen, atomic_load(&store->flush_gen));
+	super->segment_shift_inverse = ~store->pool.shift;
+	store_note_flush(store, 0, gen);
+	atomic_store(&store->flush_gen, gen);
 	for (uint32_t i = 1; i < store->pool.cnt; i++)
 		segment_release(&store->pool, i);
-	atomic_thread_fence(memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst);
 	super->magic = SEGMENT_SUPER_MAGIC;
 }
 
-/* Marks the chain's segments as in use; false if it is not whole. */
-static bool adopt_chain(struct store *store, struct item_header *item)
+/* --- proof --- */
+
+/* The item's value is whole segments that no other item has, and they hold what was committed. */
+static bool chain_is_proven(const struct store *store, struct item_header *item)
 {
 	struct item_chain chain = item_chain_of(item);
-	uint32_t idx = chain.first_segment;
+	uint32_t idx = chain.first_segment, segment_cnt;
+	uint64_t rest = chain_rest_len(store, chain.value_len, &segment_cnt);
 
+	if (segment_cnt != chain.segment_cnt || chain.segment_cnt >= store->pool.cnt ||
+	    item_shape(item).value_len != rest + sizeof(chain))
+		return false;
 	for (uint32_t n = 0; n < chain.segment_cnt; n++) {
 		const struct segment_header *header;
 
@@ -65,59 +114,111 @@ static bool adopt_chain(struct store *store, struct item_header *item)
 			return false;
 		idx = header->chain_next;
 	}
+	return chain.check == chain_check(store, &chain);
+}
+
+/* The item's bytes are all there and are what was committed. */
+static bool item_is_proven(const struct store *store, uint64_t loc, uint64_t end)
+{
+	struct item_header *item = item_at(store->pool.base, loc);
+	uint8_t key_len = item_key_len(item);
+
+	if (key_len == 0 || key_len > XC_KEY_MAX || loc + item_bytes(item) > end ||
+	    (item->word1 >> 8) != item_check(item))
+		return false;
+	if (!(item_shape(item).bits & ITEM_CHAINED))
+		return true;
+	return item_shape(item).value_len >= sizeof(struct item_chain) &&
+	       chain_is_proven(store, item);
+}
+
+/* --- adoption --- */
+
+/* Takes the chain's segments, or gives them back; false if some other item has one of them. */
+static bool chain_mark(struct store *store, struct item_header *item, enum segment_state from,
+		       enum segment_state to)
+{
+	struct item_chain chain = item_chain_of(item);
+	uint32_t idx = chain.first_segment;
+
+	for (uint32_t n = 0; n < chain.segment_cnt; n++) {
+		if (segment_state(&store->pool.segments[idx]) != from)
+			return false;
+		idx = segment_header(&store->pool, idx)->chain_next;
+	}
 	idx = chain.first_segment;
 	for (uint32_t n = 0; n < chain.segment_cnt; n++) {
-		store->pool.segments[idx].state = SEGMENT_CHAIN;
+		atomic_store(&store->pool.segments[idx].state, (uint8_t)to);
 		idx = segment_header(&store->pool, idx)->chain_next;
 	}
 	return true;
+}
+
+static bool is_chained(struct item_header *item)
+{
+	return item_word0(item) & ITEM_CHAINED;
+}
+
+/*
+ * A second live copy: the process ended while it moved the item, and they are the same version.
+ * They share the chain then.
+ */
+static bool adopt_copy(struct store_thread *t, struct index_slot *slot, uint64_t loc)
+{
+	struct store *store = t->store;
+	struct item_header *item = item_at(store->pool.base, loc);
+	uint64_t other_loc = index_slot_loc(slot);
+	struct item_header *other = item_at(store->pool.base, other_loc);
+	bool shared = is_chained(item) && is_chained(other) &&
+		      item_chain_of(item).first_segment == item_chain_of(other).first_segment;
+
+	if (segment_seq(&store->pool.segments[segment_of(&store->pool, other_loc)]) >
+	    segment_seq(&store->pool.segments[segment_of(&store->pool, loc)]))
+		return false;
+	if (is_chained(item) && !shared && !chain_mark(store, item, SEGMENT_FREE, SEGMENT_CHAIN))
+		return false;
+	atomic_fetch_or(&other->word0, ITEM_DEAD);
+	index_slot_replace(slot, loc);
+	store_bury(t, other_loc, shared);
+	store->recovered_cnt--;
+	return true;
+}
+
+static bool adopt_new(struct store *store, const struct index_lock *lock, uint64_t loc)
+{
+	struct item_header *item = item_at(store->pool.base, loc);
+
+	if (is_chained(item) && !chain_mark(store, item, SEGMENT_FREE, SEGMENT_CHAIN))
+		return false;
+	if (index_insert(&store->index, lock, loc, 0) == 0)
+		return true;
+	if (is_chained(item))
+		chain_mark(store, item, SEGMENT_CHAIN, SEGMENT_FREE);
+	return false;
 }
 
 static bool adopt_item(struct store_thread *t, uint64_t loc)
 {
 	struct store *store = t->store;
 	struct item_header *item = item_at(store->pool.base, loc);
-	uint64_t hash = store_hash_at(store, loc);
-	struct index_lock lock;
+	struct span key = span_of(item_key(item), item_key_len(item));
+	struct index_lock lock = index_lock(&store->index, store_hash_at(store, loc));
 	struct index_slot slot;
-	bool ok = true;
+	bool ok;
 
-	if ((item_shape(item).bits & ITEM_CHAINED) && !adopt_chain(store, item))
-		return false;
-	atomic_fetch_and(&item->word0,
-			 ~ITEM_RESIDENT); /* set again for the entries that are kept */
-	lock = index_lock(&store->index, hash);
-	if (store_find_slot(store, &lock, span_of(item_key(item), item_key_len(item)), &slot)) {
-		uint64_t other = index_slot_loc(&slot);
-
-		if (store->pool.segments[segment_of(&store->pool, other)].seq >
-		    store->pool.segments[segment_of(&store->pool, loc)].seq) {
-			atomic_fetch_or(&item->word0, ITEM_DEAD);
-			ok = false;
-		} else {
-			atomic_fetch_or(&item_at(store->pool.base, other)->word0, ITEM_DEAD);
-			index_slot_replace(&slot, loc);
-			store_bury(t, other, false);
-		}
-	} else {
-		ok = index_insert(&store->index, &lock, loc, 0) == 0;
-	}
-	if (ok)
+	if (store_find_slot(store, &lock, key, &slot))
+		ok = adopt_copy(t, &slot, loc);
+	else
+		ok = adopt_new(store, &lock, loc);
+	if (ok) {
+		/* Set again for the kernel entries that are kept. */
+		atomic_fetch_and(&item->word0, ~ITEM_RESIDENT);
 		store_tally_born(t, loc);
+	}
 	index_unlock(&lock);
 	if (index_wants_growth(&store->index))
 		index_grow(&store->index, store_hash_at, store);
 	return ok;
-}
-
-/* The item's bytes are all there and are what was committed. */
-static bool item_is_proven(struct segment_pool *pool, uint64_t loc, uint64_t end)
-{
-	struct item_header *item = item_at(pool->base, loc);
-	uint8_t key_len = item_key_len(item);
-
-	return key_len > 0 && key_len <= XC_KEY_MAX && loc + item_bytes(item) <= end &&
-	       (item->word1 >> 8) == item_check(item);
 }
 
 static void adopt_segment(struct store_thread *t, uint32_t idx)
@@ -137,7 +238,7 @@ static void adopt_segment(struct store_thread *t, uint32_t idx)
 		if (loc + bytes > end)
 			break;
 		if ((word0 & ITEM_COMMITTED) && !(word0 & ITEM_DEAD)) {
-			bool whole = item_is_proven(pool, loc, end);
+			bool whole = item_is_proven(store, loc, end);
 
 			if (whole && item_is_live(store, loc) && adopt_item(t, loc)) {
 				uint32_t ds = item_expire_ds(item);
@@ -164,7 +265,7 @@ static bool read_header(struct store *store, uint32_t idx)
 	const struct segment_header *header = segment_header(&store->pool, idx);
 	uint32_t used = atomic_load(&header->used);
 
-	if (header->magic != SEGMENT_MAGIC)
+	if (header->magic != SEGMENT_MAGIC || header->seq != ~header->seq_inverse)
 		return false;
 	if (header->seq > store->pool.seq)
 		store->pool.seq = header->seq;
@@ -172,35 +273,59 @@ static bool read_header(struct store *store, uint32_t idx)
 	    used < sizeof(*header) || used > segment_bytes(&store->pool) ||
 	    header->seq <= atomic_load(&store->flush_seq))
 		return false;
-	seg->seq = header->seq;
+	atomic_store(&seg->seq, header->seq);
 	seg->used = used;
+	seg->sealed_early = header->state == SEGMENT_OPEN;
 	seg->queue = header->queue < SEGMENT_QUEUES ? (uint8_t)header->queue : 0;
 	return true;
 }
 
-void store_recover(struct store *store, struct store_thread *t)
-{
-	struct segment_super *super = segment_super(&store->pool);
+struct aged {
+	uint64_t seq;
+	uint32_t idx;
+};
 
-	atomic_store(&store->flush_seq, atomic_load(&super->flush_seq));
-	atomic_store(&store->flush_gen, atomic_load(&super->flush_gen));
-	store->pool.seq = atomic_load(&super->flush_seq);
-	super->log_bytes = store->pool.bytes;
+static int compare_age(const void *a, const void *b)
+{
+	const struct aged *left = a, *right = b;
+
+	return (left->seq > right->seq) - (left->seq < right->seq);
+}
+
+int store_recover(struct store *store, struct store_thread *t)
+{
+	struct aged *aged = alloc_zero(store->pool.cnt, sizeof(*aged));
+	struct segment_flush flush = { 0 };
+	uint32_t aged_cnt = 0;
+
+	if (!aged)
+		return -ENOMEM;
+	read_flush(segment_super(&store->pool), &flush); /* store_recognise found one */
+	store_note_flush(store, flush.seq, flush.gen);
+	atomic_store(&store->flush_seq, flush.seq);
+	atomic_store(&store->flush_gen, flush.gen);
+	store->pool.seq = flush.seq;
 	for (uint32_t i = 1; i < store->pool.cnt; i++) {
-		if (read_header(store, i))
-			store->pool.segments[i].state = SEGMENT_OPEN; /* until adopted */
+		struct segment *seg = &store->pool.segments[i];
+
+		if (!read_header(store, i))
+			continue;
+		atomic_store(&seg->state, SEGMENT_OPEN); /* until adopted */
+		aged[aged_cnt++] = (struct aged){ .seq = segment_seq(seg), .idx = i };
+	}
+	/* Eviction goes by age. */
+	qsort(aged, aged_cnt, sizeof(*aged), compare_age);
+	for (uint32_t i = 0; i < aged_cnt; i++) {
+		adopt_segment(t, aged[i].idx);
+		segment_seal(&store->pool, aged[i].idx);
 	}
 	for (uint32_t i = 1; i < store->pool.cnt; i++) {
-		if (store->pool.segments[i].state == SEGMENT_OPEN) {
-			adopt_segment(t, i);
-			segment_seal(&store->pool, i);
-		}
-	}
-	for (uint32_t i = 1; i < store->pool.cnt; i++) {
-		if (store->pool.segments[i].state == SEGMENT_FREE)
+		if (segment_state(&store->pool.segments[i]) == SEGMENT_FREE)
 			segment_release(&store->pool, i);
 	}
+	alloc_free(aged);
 	log_line(LOG_INFO, "store",
 		 "took over the log of an earlier process: items=%llu dropped=%llu",
 		 (unsigned long long)store->recovered_cnt, (unsigned long long)store->dropped_cnt);
+	return 0;
 }

@@ -4,7 +4,8 @@
  *
  * Items of one TTL class share segments, so that a whole segment expires at about the same time.
  * Classes are two an octave: the items of a sealed segment expire within half their own lifetime of
- * each other.
+ * each other. A thread that has as many segments open as a small log can spare puts items of other
+ * classes into the nearest one.
  */
 #include "store/impl.h"
 
@@ -25,13 +26,15 @@ uint32_t ttl_class(uint64_t ttl_ns)
 static bool segment_is_flushed(const struct store *store, const struct segment *seg)
 {
 	return atomic_load_explicit(&store->flush_pending, memory_order_acquire) &&
-	       seg->seq <= atomic_load_explicit(&store->flush_seq, memory_order_acquire);
+	       segment_seq(seg) <= atomic_load_explicit(&store->flush_seq, memory_order_acquire);
 }
 
-static void seal(struct store_thread *t, uint32_t *open)
+static void seal(struct store_thread *t, uint32_t *open, bool early)
 {
+	t->store->pool.segments[*open].sealed_early = early;
 	segment_seal(&t->store->pool, *open);
 	*open = SEGMENT_NONE;
+	t->open_cnt--;
 }
 
 void store_seal_open(struct store_thread *t, bool all)
@@ -52,7 +55,7 @@ void store_seal_open(struct store_thread *t, bool all)
 				continue;
 			if (all || segment_is_flushed(store, seg) ||
 			    (last_ds != UINT32_MAX && now_ns >= item_ns_from_ds(last_ds)))
-				seal(t, open);
+				seal(t, open, true);
 		}
 	}
 }
@@ -73,45 +76,107 @@ static uint32_t class_of_expiry(const struct store *store, uint32_t expire_ds)
 	return ttl_class(expire_ns > now_ns ? expire_ns - now_ns : 0);
 }
 
+/* Never is the longest life. */
+static uint32_t class_distance(uint32_t a, uint32_t b)
+{
+	a = a ? a : TTL_CLASS_CNT;
+	b = b ? b : TTL_CLASS_CNT;
+	return a > b ? a - b : b - a;
+}
+
+/* The class's own open segment; the one most like it when no more may be opened. */
+static uint32_t *open_choose(struct store_thread *t, uint8_t queue, uint32_t class)
+{
+	uint32_t *best = &t->open[queue][class];
+	uint32_t best_distance = UINT32_MAX;
+
+	if (*best != SEGMENT_NONE || t->open_cnt < t->store->open_max)
+		return best;
+	for (uint32_t q = 0; q < SEGMENT_QUEUES; q++) {
+		for (uint32_t c = 0; c < TTL_CLASS_CNT; c++) {
+			uint32_t distance =
+				class_distance(c, class) + (q == queue ? 0 : 2 * TTL_CLASS_CNT);
+
+			if (t->open[q][c] != SEGMENT_NONE && distance < best_distance) {
+				best = &t->open[q][c];
+				best_distance = distance;
+			}
+		}
+	}
+	return best;
+}
+
+/* Appends to an open segment, or seals it. */
+static uint64_t append_open(struct store_thread *t, uint32_t *open, uint32_t bytes)
+{
+	struct segment_pool *pool = &t->store->pool;
+	struct segment *seg = &pool->segments[*open];
+	uint64_t loc = 0;
+
+	if (*open == SEGMENT_NONE)
+		return 0;
+	if (!segment_is_flushed(t->store, seg) && seg->chain_cnt <= pool->cnt / CHAIN_SHARE)
+		loc = segment_append(pool, *open, bytes);
+	if (!loc)
+		seal(t, open, false);
+	return loc;
+}
+
+static uint64_t append_fresh(struct store_thread *t, uint32_t *open, uint8_t queue, uint32_t bytes)
+{
+	struct segment_pool *pool = &t->store->pool;
+
+	*open = segment_take(pool, SEGMENT_OPEN, t->privileged);
+	if (*open == SEGMENT_NONE)
+		return 0;
+	t->open_cnt++;
+	pool->segments[*open].queue = queue;
+	if (segment_free_cnt(pool) < 2 * pool->reserve)
+		store_wake_reclaimer(t->store);
+	return segment_append(pool, *open, bytes);
+}
+
+/* The reclaimer's last resort: any segment it has open. */
+static uint64_t append_anywhere(struct store_thread *t, uint32_t bytes, uint32_t **ret_open)
+{
+	uint32_t *open = &t->open[0][0];
+	uint64_t loc = 0;
+
+	for (uint32_t i = 0; i < SEGMENT_QUEUES * TTL_CLASS_CNT && !loc; i++) {
+		if (open[i] != SEGMENT_NONE &&
+		    !segment_is_flushed(t->store, &t->store->pool.segments[open[i]]))
+			loc = segment_append(&t->store->pool, open[i], bytes);
+		*ret_open = &open[i];
+	}
+	return loc;
+}
+
 uint64_t store_append_item(struct store_thread *t, const struct item_shape *shape, uint8_t queue,
 			   uint32_t expire_ds)
 {
-	struct store *store = t->store;
-	struct segment_pool *pool = &store->pool;
-	uint32_t class = expire_ds ? class_of_expiry(store, expire_ds) : 0;
-	uint32_t *open = &t->open[queue][class];
+	struct segment_pool *pool = &t->store->pool;
+	uint32_t class = expire_ds ? class_of_expiry(t->store, expire_ds) : 0;
+	uint32_t *open = open_choose(t, queue, class);
 	uint32_t bytes = item_shape_bytes(shape);
+	uint64_t loc = append_open(t, open, bytes);
 	struct item_header *item;
-	struct segment *seg;
-	uint64_t loc = 0;
 
-	if (*open != SEGMENT_NONE) {
-		seg = &pool->segments[*open];
-		if (!segment_is_flushed(store, seg) && seg->chain_cnt <= pool->cnt / CHAIN_SHARE)
-			loc = segment_append(pool, *open, bytes);
-		if (!loc)
-			seal(t, open);
-	}
 	if (!loc) {
-		*open = segment_take(pool, SEGMENT_OPEN, t->privileged);
-		if (*open == SEGMENT_NONE)
-			return 0;
-		pool->segments[*open].queue = queue;
-		pool->segments[*open].ttl_class = (uint8_t) class;
-		loc = segment_append(pool, *open, bytes);
-		if (segment_free_cnt(pool) < 2 * pool->reserve)
-			store_wake_reclaimer(store);
+		open = &t->open[queue][class];
+		loc = append_fresh(t, open, queue, bytes);
 	}
+	if (!loc && t->privileged)
+		loc = append_anywhere(t, bytes, &open);
 	if (!loc)
 		return 0;
-	seg = &pool->segments[*open];
-	expire_max_raise(seg, expire_ds);
+	expire_max_raise(&pool->segments[*open], expire_ds);
 	/* Lengths first, then `used`: whoever reads the log alone can step over an item that was
 	 * never committed. */
 	item = item_at(pool->base, loc);
 	item->word1 = shape->key_len;
 	atomic_store_explicit(&item->word0, shape->value_len | shape->bits, memory_order_relaxed);
-	atomic_store_explicit(&segment_header(pool, *open)->used, seg->used, memory_order_release);
+	atomic_store_explicit(&segment_header(pool, *open)->used, pool->segments[*open].used,
+			      memory_order_release);
 	return loc;
 }
 

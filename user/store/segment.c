@@ -92,22 +92,25 @@ uint32_t segment_take(struct segment_pool *pool, enum segment_state state, bool 
 		idx = pool->free.head;
 		list_remove(pool, &pool->free, idx);
 		seg = &pool->segments[idx];
-		seg->seq = ++pool->seq;
+		seg->used = sizeof(struct segment_header);
+		seg->chain_cnt = 0;
+		seg->sealed_early = false;
+		atomic_store_explicit(&seg->live_bytes, 0, memory_order_relaxed);
+		atomic_store_explicit(&seg->pending_cnt, 0, memory_order_relaxed);
+		atomic_store_explicit(&seg->expire_max_ds, 0, memory_order_relaxed);
+		/* Number and state together: a flush that covers the number finds it in use. */
+		atomic_store_explicit(&seg->seq, ++pool->seq, memory_order_relaxed);
+		atomic_store_explicit(&seg->state, (uint8_t)state, memory_order_release);
 	}
 	pthread_mutex_unlock(&pool->lock);
 	if (idx == SEGMENT_NONE)
 		return idx;
 
-	seg->state = (uint8_t)state;
-	seg->used = sizeof(struct segment_header);
-	seg->chain_cnt = 0;
-	atomic_store(&seg->live_bytes, 0);
-	atomic_store(&seg->pending_cnt, 0);
-	atomic_store(&seg->expire_max_ds, 0);
 	header = segment_header(pool, idx);
 	atomic_store_explicit(&header->used, seg->used, memory_order_relaxed);
 	header->magic = SEGMENT_MAGIC;
-	header->seq = seg->seq;
+	header->seq = segment_seq(seg);
+	header->seq_inverse = ~header->seq;
 	header->queue = 0;
 	header->chain_next = SEGMENT_NONE;
 	__atomic_store_n(&header->state, (uint32_t)state, __ATOMIC_RELEASE);
@@ -132,10 +135,11 @@ void segment_seal(struct segment_pool *pool, uint32_t idx)
 	struct segment *seg = &pool->segments[idx];
 
 	pthread_mutex_lock(&pool->lock);
-	seg->state = SEGMENT_SEALED;
-	segment_header(pool, idx)->state = SEGMENT_SEALED;
 	segment_header(pool, idx)->queue = seg->queue;
+	__atomic_store_n(&segment_header(pool, idx)->state, (uint32_t)SEGMENT_SEALED,
+			 __ATOMIC_RELEASE);
 	list_push(pool, &pool->queues[seg->queue], idx);
+	atomic_store_explicit(&seg->state, SEGMENT_SEALED, memory_order_release);
 	pthread_mutex_unlock(&pool->lock);
 }
 
@@ -145,7 +149,25 @@ void segment_detach(struct segment_pool *pool, uint32_t idx)
 
 	pthread_mutex_lock(&pool->lock);
 	list_remove(pool, &pool->queues[seg->queue], idx);
-	seg->state = SEGMENT_LIMBO;
+	atomic_store_explicit(&seg->state, SEGMENT_LIMBO, memory_order_release);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+void segment_attach(struct segment_pool *pool, uint32_t idx)
+{
+	struct segment *seg = &pool->segments[idx];
+	struct segment_list *list = &pool->queues[seg->queue];
+
+	pthread_mutex_lock(&pool->lock);
+	seg->prev = SEGMENT_NONE;
+	seg->next = list->head;
+	if (list->head != SEGMENT_NONE)
+		pool->segments[list->head].prev = idx;
+	else
+		list->tail = idx;
+	list->head = idx;
+	list->cnt++;
+	atomic_store_explicit(&seg->state, SEGMENT_SEALED, memory_order_release);
 	pthread_mutex_unlock(&pool->lock);
 }
 
@@ -156,8 +178,9 @@ void segment_release(struct segment_pool *pool, uint32_t idx)
 	__atomic_store_n(&segment_header(pool, idx)->state, (uint32_t)SEGMENT_FREE,
 			 __ATOMIC_RELEASE);
 	pthread_mutex_lock(&pool->lock);
-	seg->state = SEGMENT_FREE;
+	atomic_store_explicit(&seg->state, SEGMENT_FREE, memory_order_release);
 	list_push(pool, &pool->free, idx);
+	pool->released_cnt++;
 	if (pool->free.cnt > pool->reserve)
 		pthread_cond_broadcast(&pool->freed);
 	pthread_mutex_unlock(&pool->lock);
@@ -173,23 +196,47 @@ uint32_t segment_free_cnt(struct segment_pool *pool)
 	return cnt;
 }
 
-bool segment_wait(struct segment_pool *pool, uint64_t timeout_ns)
+uint64_t segment_released_cnt(struct segment_pool *pool)
 {
-	struct timespec until;
-	bool ok;
+	uint64_t cnt;
+
+	pthread_mutex_lock(&pool->lock);
+	cnt = pool->released_cnt;
+	pthread_mutex_unlock(&pool->lock);
+	return cnt;
+}
+
+static bool need_is_met(const struct segment_pool *pool, const struct segment_need *need)
+{
+	uint32_t free_cnt = need->free_cnt ? need->free_cnt : 1;
+
+	return pool->free.cnt >= pool->reserve + free_cnt &&
+	       pool->released_cnt >= need->released_cnt;
+}
+
+int segment_wait(struct segment_pool *pool, const struct segment_need *need, uint64_t until_ns,
+		 uint64_t *nudge_cnt)
+{
+	const struct timespec until = { .tv_sec = (time_t)(until_ns / NSEC_PER_SEC),
+					.tv_nsec = (long)(until_ns % NSEC_PER_SEC) };
 	int err = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(timeout_ns / NSEC_PER_SEC);
-	until.tv_nsec += (long)(timeout_ns % NSEC_PER_SEC);
-	if (until.tv_nsec >= (long)NSEC_PER_SEC) {
-		until.tv_nsec -= (long)NSEC_PER_SEC;
-		until.tv_sec++;
-	}
 	pthread_mutex_lock(&pool->lock);
-	while (pool->free.cnt <= pool->reserve && err == 0)
+	while (!need_is_met(pool, need) && *nudge_cnt == pool->nudge_cnt && err == 0)
 		err = pthread_cond_timedwait(&pool->freed, &pool->lock, &until);
-	ok = pool->free.cnt > pool->reserve;
+	if (need_is_met(pool, need))
+		err = 0;
+	else
+		err = *nudge_cnt != pool->nudge_cnt ? -EAGAIN : -ETIMEDOUT;
+	*nudge_cnt = pool->nudge_cnt;
 	pthread_mutex_unlock(&pool->lock);
-	return ok;
+	return err;
+}
+
+void segment_nudge(struct segment_pool *pool)
+{
+	pthread_mutex_lock(&pool->lock);
+	pool->nudge_cnt++;
+	pthread_cond_broadcast(&pool->freed);
+	pthread_mutex_unlock(&pool->lock);
 }

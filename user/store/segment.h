@@ -28,7 +28,9 @@
 
 #define SEGMENT_MAGIC 0x47455358U /* "XSEG" */
 #define SEGMENT_SUPER_MAGIC 0x31474f4c58435344ULL
-#define SEGMENT_SUPER_VERSION 1
+#define SEGMENT_SUPER_VERSION 2
+/* A log has at least this many: below there is no room for a reserve and open segments. */
+#define SEGMENT_CNT_MIN 64
 
 enum segment_state {
 	SEGMENT_FREE,
@@ -43,38 +45,48 @@ struct segment_header {
 	uint32_t magic;
 	uint32_t state;	       /* enum segment_state */
 	uint64_t seq;	       /* unique, never reused: part of an item's cas */
+	uint64_t seq_inverse;  /* ~seq: a damaged one is noticed */
 	_Atomic uint32_t used; /* bytes from the segment's start that hold reserved items */
 	uint32_t queue;
 	uint32_t chain_next;  /* SEGMENT_CHAIN: next piece; SEGMENT_NONE: last */
-	uint32_t reserved[9]; /* 0 */
+	uint32_t reserved[7]; /* 0 */
 };
 
 _Static_assert(sizeof(struct segment_header) == 64, "a segment header is one cache line");
 
-/* In the log, at its very start. */
+/* The last flush_all. */
+struct segment_flush {
+	uint64_t seq; /* segments up to this one are flushed */
+	uint32_t gen;
+	uint32_t check;
+};
+
+/*
+ * In the log, at its very start. The flush record is there twice, written one after the other: a
+ * crash between the two, or damage to one, leaves the other.
+ */
 struct segment_super {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t segment_shift;
-	uint64_t log_bytes;
-	_Atomic uint64_t flush_seq; /* segments up to this one are flushed */
-	_Atomic uint32_t flush_gen;
+	uint32_t segment_shift_inverse; /* ~segment_shift: a damaged one is noticed */
 	uint32_t reserved;
+	struct segment_flush flush[2];
 };
 
 /* In this process. */
 struct segment {
-	uint32_t next, prev; /* queue or free list */
-	uint8_t state;
+	uint32_t next, prev;   /* queue or free list */
+	_Atomic uint8_t state; /* enum segment_state; SEALED publishes all the rest */
 	uint8_t queue;
-	uint8_t ttl_class;
+	bool sealed_early;  /* not because it was full: a copy of its items wins the unused end */
 	uint32_t used;	    /* owner thread while open */
 	uint32_t chain_cnt; /* segments that its items' chains hold; owner thread while open */
 	_Atomic uint32_t live_bytes;
 	_Atomic uint32_t pending_cnt; /* reserved, not yet committed */
 	/* Latest expiry of its items; UINT32_MAX: some never expire. */
 	_Atomic uint32_t expire_max_ds;
-	uint64_t seq;
+	_Atomic uint64_t seq;
 };
 
 struct segment_list {
@@ -91,8 +103,16 @@ struct segment_pool {
 	pthread_cond_t freed; /* some segment became free */
 	struct segment_list free;
 	struct segment_list queues[SEGMENT_QUEUES]; /* sealed, oldest first */
-	uint32_t reserve; /* the last free ones are the reclaimer's */
+	uint32_t reserve;			    /* the last free ones are the reclaimer's */
 	uint64_t seq;				    /* last handed out */
+	uint64_t released_cnt;			    /* ever */
+	uint64_t nudge_cnt;			    /* waiters look around when it rises */
+};
+
+/* What a thread that found too little room waits for. */
+struct segment_need {
+	uint32_t free_cnt;     /* segments beside the reserve */
+	uint64_t released_cnt; /* and at least this many released, ever */
 };
 
 int segment_pool_init(struct segment_pool *pool, uint8_t *base, uint64_t bytes, uint32_t shift);
@@ -141,10 +161,30 @@ uint64_t segment_append(struct segment_pool *pool, uint32_t idx, uint32_t bytes)
 void segment_seal(struct segment_pool *pool, uint32_t idx);
 /* Sealed -> limbo. */
 void segment_detach(struct segment_pool *pool, uint32_t idx);
+/* Limbo -> sealed, back at the old end of its queue. */
+void segment_attach(struct segment_pool *pool, uint32_t idx);
 /* Limbo or chain -> free. */
 void segment_release(struct segment_pool *pool, uint32_t idx);
 uint32_t segment_free_cnt(struct segment_pool *pool);
-/* Waits until more than the reserve is free; false on time-out. */
-bool segment_wait(struct segment_pool *pool, uint64_t timeout_ns);
+uint64_t segment_released_cnt(struct segment_pool *pool);
+
+static inline enum segment_state segment_state(const struct segment *seg)
+{
+	return (enum segment_state)atomic_load_explicit(&seg->state, memory_order_acquire);
+}
+
+static inline uint64_t segment_seq(const struct segment *seg)
+{
+	return atomic_load_explicit(&seg->seq, memory_order_relaxed);
+}
+
+/*
+ * Waits until what is needed is there. 0: it is. -EAGAIN: nudged. -ETIMEDOUT: CLOCK_MONOTONIC
+ * reached until_ns. *nudge_cnt: nudges already seen; moved on.
+ */
+int segment_wait(struct segment_pool *pool, const struct segment_need *need, uint64_t until_ns,
+		 uint64_t *nudge_cnt);
+/* Makes all waiters look around. */
+void segment_nudge(struct segment_pool *pool);
 
 #endif

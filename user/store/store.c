@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 #include <xxhash.h>
 
 #include "base/alloc.h"
@@ -22,6 +23,9 @@
 /* Items can be as small as 64 bytes with their share of the index; the ghost remembers one log's
  * worth of 256. */
 #define GHOST_ITEM_BYTES 256
+
+/* Open segments cannot be reclaimed: all threads together hold at most about 1/8 of a log so. */
+#define OPEN_SHARE 8
 
 static uint32_t choose_shift(uint64_t log_bytes)
 {
@@ -50,6 +54,9 @@ static int store_init(struct store *store, const struct store_options *options)
 	if (err)
 		return err;
 	store->pool.reserve = store->pool.cnt / 64 < 4 ? 4 : store->pool.cnt / 64;
+	store->open_max = store->pool.cnt / OPEN_SHARE / (options->thread_max + 1);
+	if (store->open_max < SEGMENT_QUEUES)
+		store->open_max = SEGMENT_QUEUES;
 	store->value_inline_max = segment_payload(&store->pool) / 2;
 	store->threads = alloc_aligned(64, (options->thread_max + 1) * sizeof(*store->threads));
 	if (!store->threads)
@@ -62,19 +69,17 @@ static int store_init(struct store *store, const struct store_options *options)
 	}
 	store->threads[options->thread_max].privileged = true;
 	if (recognised)
-		store_recover(store, &store->threads[options->thread_max]);
-	else
-		store_format(store);
+		return store_recover(store, &store->threads[options->thread_max]);
+	store_format(store);
 	return 0;
 }
 
 struct store *store_new(const struct store_options *options, int *ret_error)
 {
-	/* Segment 0 holds the super page; below this there is no room for a reserve and open
-	 * segments. */
-	const uint64_t log_min = 64ULL << SEGMENT_SHIFT_MIN;
+	const uint64_t log_min = (uint64_t)SEGMENT_CNT_MIN << SEGMENT_SHIFT_MIN;
 	/* Places above this share the index's link mark. */
 	const uint64_t log_max = 15ULL << 34;
+	pthread_condattr_t attr;
 	struct store *store;
 
 	if (options->log.bytes < log_min || options->log.bytes > log_max ||
@@ -90,7 +95,10 @@ struct store *store_new(const struct store_options *options, int *ret_error)
 	pthread_mutex_init(&store->flush_lock, NULL);
 	pthread_mutex_init(&store->thread_lock, NULL);
 	pthread_mutex_init(&store->wake_lock, NULL);
-	pthread_cond_init(&store->wake, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&store->wake, &attr);
+	pthread_condattr_destroy(&attr);
 	atomic_store(&store->epoch, 1);
 	*ret_error = store_init(store, options);
 	if (*ret_error) {
@@ -171,13 +179,24 @@ void store_online(struct store_thread *t)
 
 bool store_wait(struct store_thread *t, uint64_t timeout_ns)
 {
-	bool ok;
+	struct segment_need need = t->need;
+	uint64_t nudge_cnt = 0;
+	struct timespec now;
+	uint64_t until_ns;
+	int err;
 
-	store_wake_reclaimer(t->store);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	until_ns = (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec + timeout_ns;
+	t->need = (struct segment_need){ 0 };
 	store_offline(t);
-	ok = segment_wait(&t->store->pool, timeout_ns);
+	do {
+		/* The reclaimer may need what this thread has open, and nudges then. */
+		store_seal_open(t, false);
+		store_wake_reclaimer(t->store);
+		err = segment_wait(&t->store->pool, &need, until_ns, &nudge_cnt);
+	} while (err == -EAGAIN);
 	store_online(t);
-	return ok;
+	return err == 0;
 }
 
 uint64_t store_hash(const struct store *store, struct span key)
@@ -203,7 +222,7 @@ bool item_is_flushed(const struct store *store, uint64_t loc)
 {
 	if (!atomic_load_explicit(&store->flush_pending, memory_order_acquire))
 		return false;
-	return store->pool.segments[segment_of(&store->pool, loc)].seq <=
+	return segment_seq(&store->pool.segments[segment_of(&store->pool, loc)]) <=
 	       atomic_load_explicit(&store->flush_seq, memory_order_acquire);
 }
 
@@ -232,7 +251,7 @@ static uint64_t cas_of(const struct store *store, uint64_t loc, struct item_head
 
 	if (cas)
 		return cas;
-	return store->pool.segments[idx].seq << (SEGMENT_SHIFT_MAX - 2) |
+	return segment_seq(&store->pool.segments[idx]) << (SEGMENT_SHIFT_MAX - 2) |
 	       (loc - segment_loc(&store->pool, idx)) / ITEM_ALIGN;
 }
 
@@ -294,7 +313,7 @@ static bool look_up(struct store_thread *t, struct span key, uint64_t hash, bool
 			t->miss = STORE_MISS_FLUSHED;
 			found = false;
 		} else if (!item_is_live(store, loc)) {
-			store_unlink(t, &slot, hash, STORE_CHANGE_EXPIRE);
+			store_unlink(t, &lock, &slot, STORE_CHANGE_EXPIRE);
 			t->miss = STORE_MISS_EXPIRED;
 			found = false;
 		} else {

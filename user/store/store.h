@@ -80,7 +80,7 @@ enum store_status {
 	STORE_TOO_LARGE,
 	STORE_NOT_NUMBER,
 	STORE_AGAIN,	 /* no free segment now: release views, store_wait(), try again */
-	STORE_NO_MEMORY, /* nothing can be evicted (-M), or waiting did not help */
+	STORE_NO_MEMORY, /* -M: full, and nothing to clean */
 };
 
 enum store_mode {
@@ -123,8 +123,8 @@ void store_thread_free(struct store_thread *t);
 void store_quiesce(struct store_thread *t);
 void store_offline(struct store_thread *t);
 void store_online(struct store_thread *t);
-/* After STORE_AGAIN: waits, at most timeout_ns, for a free segment. All of the thread's views
- * end. */
+/* After STORE_AGAIN: waits, at most timeout_ns of real time, for the room that was lacking; false on
+ * time-out. All of the thread's views end. */
 bool store_wait(struct store_thread *t, uint64_t timeout_ns);
 
 /* Keyed with a secret of this process, so that clients cannot aim at one bucket. */
@@ -227,8 +227,8 @@ void store_drop_resident(struct store_thread *t, struct span key, uint64_t hash,
 /* Feeds accesses that the kernel answered into eviction. */
 void store_note_hits(struct store_thread *t, struct span key, uint64_t hash, uint32_t hits);
 
-/* Walks live items, in no order, without blocking writers for long; fn returning false stops. For
- * restart, tests. */
+/* Walks live items, in no order, without blocking writers for long; fn returning false stops. While
+ * others write, an item may come twice. For restart, tests. */
 void store_walk(struct store_thread *t,
 		bool (*fn)(void *ctx, uint64_t hash, const struct item_view *item), void *ctx);
 

@@ -4,7 +4,9 @@
  * five steps in this order: the old item is marked dead, the new one committed, the index slot
  * switched, the watchers told (the kernel entry switches there), the lock released. Whoever
  * acknowledges the write does it after that. A crash between the first two steps costs the one item
- * whose write was never acknowledged; it can never bring an old version back.
+ * whose write was never acknowledged; it can never bring an old version back. A mere move commits
+ * the copy first: nobody's write is in flight, so nothing may be lost, and the two are the same
+ * version.
  */
 #include "store/impl.h"
 
@@ -62,21 +64,22 @@ void store_bury(struct store_thread *t, uint64_t loc, bool keep_chain)
 		pthread_mutex_lock(&store->pool.lock);
 		store->pool.segments[first].next = store->dead_chains;
 		store->dead_chains = first;
+		store->dead_chain_segments += item_chain_of(item).segment_cnt;
 		pthread_mutex_unlock(&store->pool.lock);
 	}
 }
 
-void store_unlink(struct store_thread *t, struct index_slot *slot, uint64_t hash,
+void store_unlink(struct store_thread *t, const struct index_lock *lock, struct index_slot *slot,
 		  enum store_change change)
 {
 	struct store *store = t->store;
 	uint64_t loc = index_slot_loc(slot);
 	struct item_view old_item;
-	struct store_event event = { .change = change, .hash = hash, .old_item = &old_item };
+	struct store_event event = { .change = change, .hash = lock->hash, .old_item = &old_item };
 
 	item_view_fill(store, loc, 0, &old_item);
 	atomic_fetch_or(&item_at(store->pool.base, loc)->word0, ITEM_DEAD);
-	index_remove(&store->index, slot);
+	index_remove(&store->index, lock, slot);
 	watch_change(store, &event);
 	store_bury(t, loc, false);
 	if (change == STORE_CHANGE_EXPIRE)
@@ -97,8 +100,11 @@ void store_switch(struct store_thread *t, struct index_slot *slot, uint64_t hash
 	};
 
 	item_view_fill(store, old_loc, flush_gen, &old_item);
+	if (change == STORE_CHANGE_MOVE)
+		atomic_fetch_or(&item->word0, ITEM_COMMITTED);
 	atomic_fetch_or(&item_at(store->pool.base, old_loc)->word0, ITEM_DEAD);
-	atomic_fetch_or_explicit(&item->word0, ITEM_COMMITTED, memory_order_release);
+	if (change != STORE_CHANGE_MOVE)
+		atomic_fetch_or_explicit(&item->word0, ITEM_COMMITTED, memory_order_release);
 	index_slot_replace(slot, new_loc);
 	item_view_fill(store, new_loc, flush_gen, &new_item);
 	watch_change(store, &event);
@@ -136,6 +142,16 @@ static void options_write(struct item_header *item, uint32_t expire_ds, uint32_t
 		memcpy(pos, &cas, 8);
 }
 
+/* Says what store_wait has to wait for. */
+static enum store_status no_room(struct store_thread *t, uint32_t segment_cnt)
+{
+	t->need = (struct segment_need){ .free_cnt = segment_cnt };
+	if (!atomic_load_explicit(&t->store->exhausted, memory_order_relaxed))
+		return STORE_AGAIN;
+	store_wake_reclaimer(t->store); /* to look again: something may have died since */
+	return STORE_NO_MEMORY;
+}
+
 enum store_status store_reserve(struct store_thread *t, const struct store_put *put,
 				struct store_pending *ret)
 {
@@ -159,13 +175,13 @@ enum store_status store_reserve(struct store_thread *t, const struct store_put *
 		if (chain.segment_cnt >= store->pool.cnt / 2)
 			return STORE_TOO_LARGE;
 		if (!chain_take(t, chain.segment_cnt, &chain.first_segment))
-			return STORE_AGAIN;
+			return no_room(t, chain.segment_cnt + 1);
 	}
 	loc = store_append_item(t, &shape, store->evict.policy->place(&store->evict, put->hash),
 				expire_ds);
 	if (!loc) {
 		chain_release(store, chain.first_segment);
-		return STORE_AGAIN;
+		return no_room(t, chain.segment_cnt + 1);
 	}
 	item = item_at(store->pool.base, loc);
 	options_write(item, expire_ds, put->flags, 0);
@@ -218,9 +234,17 @@ void store_fill(struct store_thread *t, struct store_pending *pending, struct sp
 
 void store_abandon(struct store_thread *t, struct store_pending *pending)
 {
+	/* For whoever reads the log alone: its check may hold, but it was never committed. */
+	atomic_fetch_or(&item_at(t->store->pool.base, pending->loc)->word0, ITEM_DEAD);
 	/* Never in the index, so no one can be reading the chain. */
 	chain_release(t->store, pending->chain);
 	store_item_done(t->store, pending->loc);
+}
+
+void store_drop_copy(struct store_thread *t, uint64_t loc)
+{
+	atomic_fetch_or(&item_at(t->store->pool.base, loc)->word0, ITEM_DEAD);
+	store_item_done(t->store, loc);
 }
 
 /* --- commit --- */
@@ -254,8 +278,12 @@ static enum store_status insert_new(struct store_thread *t, struct index_lock *l
 				     .new_item = &new_item };
 
 	if (index_insert(&store->index, lock, loc, 0)) {
+		if (store->options.no_evict)
+			return STORE_NO_MEMORY;
+		t->need = (struct segment_need){ .free_cnt = 1,
+						 .released_cnt =
+							 segment_released_cnt(&store->pool) + 1 };
 		atomic_store(&store->index_full, true);
-		store_wake_reclaimer(store);
 		return STORE_AGAIN;
 	}
 	atomic_fetch_or_explicit(&item->word0, ITEM_COMMITTED, memory_order_release);
@@ -267,8 +295,7 @@ static enum store_status insert_new(struct store_thread *t, struct index_lock *l
 	return STORE_OK;
 }
 
-/* expect_loc: the write holds only if this very version is still there; 0: judge by mode. -1 in
- * *ret_raced else. */
+/* See store_commit_over(). *ret_raced also when a flush covers the new item itself. */
 static enum store_status commit_locked(struct store_thread *t, struct index_lock *lock,
 				       const struct store_pending *pending, uint64_t expect_loc,
 				       bool *ret_raced)
@@ -310,21 +337,24 @@ static enum store_status rebuild(struct store_thread *t, struct store_pending *p
 	uint64_t loc = store_copy_item(t, pending->loc, item_expire_ds(item), 0);
 
 	if (!loc)
-		return STORE_AGAIN;
-	store_item_done(store, pending->loc);
+		return no_room(t, 1);
+	store_drop_copy(t, pending->loc);
 	pending->loc = loc;
 	return STORE_OK;
 }
 
-static enum store_status commit(struct store_thread *t, struct store_pending *pending,
-				uint64_t expect_loc, uint64_t *ret_cas, bool *ret_raced)
+enum store_status store_commit_over(struct store_thread *t, struct store_pending *pending,
+				    uint64_t expect_loc, uint64_t *ret_cas, bool *ret_raced)
 {
 	struct store *store = t->store;
+	struct item_header *item = item_at(store->pool.base, pending->loc);
 	enum store_status status;
 	struct index_lock lock;
 	bool raced;
 
-	seal_check_word(item_at(store->pool.base, pending->loc));
+	if (item_word0(item) & ITEM_CHAINED)
+		chain_seal(store, item);
+	seal_check_word(item);
 	for (;;) {
 		raced = false;
 		lock = index_lock(&store->index, pending->put.hash);
@@ -359,7 +389,7 @@ enum store_status store_commit(struct store_thread *t, struct store_pending *pen
 {
 	bool raced;
 
-	return commit(t, pending, 0, ret_cas, &raced);
+	return store_commit_over(t, pending, 0, ret_cas, &raced);
 }
 
 enum store_status store_put(struct store_thread *t, const struct store_put *put, struct span value,
@@ -391,8 +421,10 @@ uint64_t store_copy_item(struct store_thread *t, uint64_t loc, uint32_t expire_d
 	shape.bits &= ITEM_HAS_FLAGS | ITEM_CHAINED;
 	shape.bits |= ITEM_HAS_CAS | (expire_ds ? ITEM_HAS_EXPIRE : 0);
 	new_loc = store_append_item(t, &shape, queue, expire_ds);
-	if (!new_loc)
+	if (!new_loc) {
+		t->need = (struct segment_need){ .free_cnt = 1 };
 		return 0;
+	}
 	item = item_at(store->pool.base, new_loc);
 	options_write(item, expire_ds, view.flags, view.cas);
 	memcpy(item_key(item), item_key(old_item), (size_t)shape.key_len + shape.value_len);
@@ -432,7 +464,7 @@ static enum store_status join(struct store_thread *t, struct span key, uint64_t 
 			at += part.len;
 		}
 		store_fill(t, &pending, tail);
-		status = commit(t, &pending, old_item.loc, ret_cas, &raced);
+		status = store_commit_over(t, &pending, old_item.loc, ret_cas, &raced);
 		if (!raced || status == STORE_AGAIN)
 			return status;
 	}
