@@ -577,8 +577,10 @@ static void hammer_writers_and_reads_nothing_torn_foreign_or_stale(void **state)
 {
 	uint64_t budget_ns = runopts_budget_sec(SHORT_SEC) * NSEC_PER_SEC;
 	uint64_t enough = runopts_long() ? REPLIES_LONG : UINT64_MAX;
+	uint64_t floor = REPLIES_MIN * budget_ns / (SHORT_SEC * NSEC_PER_SEC);
 	pthread_t writers[WRITERS], readers[READERS];
 	struct store_counts counts;
+	struct xc_stats stats;
 
 	(void)state;
 	for (uintptr_t i = 0; i < WRITERS; i++)
@@ -596,13 +598,21 @@ static void hammer_writers_and_reads_nothing_torn_foreign_or_stale(void **state)
 	assert_int_equal(foreign, 0);
 	assert_int_equal(stale, 0);
 	assert_int_equal(bad, 0);
+	/*
+	 * An entry named bytes of another key: that would be a place or a piece of log given away
+	 * before its readers were done.
+	 */
+	counters_read(fp->maps.stats_fd, &stats);
+	assert_int_equal(stats.pass_other_key, 0);
+	assert_int_equal(stats.pass_log, 0);
 	/* and it was a hammer */
 	store_counts(store, &counts);
-	assert_true(replies >= runopts_number("XC_REPLIES_MIN", REPLIES_MIN));
+	floor = floor < REPLIES_LONG ? floor : REPLIES_LONG;
+	assert_true(replies >= runopts_number("XC_REPLIES_MIN", floor));
 	assert_true(writes > replies / 100);
 	assert_true(deletes > 1000 && flushes > 0);
 	assert_true(counts.moved_cnt > 10000 && counts.reclaimed_segment_cnt > 1000);
-	assert_true(kmap_removed_cnt(kmap) > PLACES);
+	assert_true(kmap_removed_cnt(kmap) > PLACES / 4);
 }
 
 int main(void)
