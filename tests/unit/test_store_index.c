@@ -254,7 +254,7 @@ static void index_at_cap_refuses_until_removal(void **state)
 	assert_true(n < refused);
 	check_all(rig);
 	/* Emptied, it takes as much again. */
-	for (n = 0; n < refused; n++) {
+	for (n = 0; n <= refused; n++) {
 		if (rig->in[n])
 			take(rig, n);
 	}
