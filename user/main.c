@@ -32,11 +32,13 @@
 #include "fastpath/lease.h"
 #include "fastpath/loader.h"
 #include "fastpath/locals.h"
+#include "fastpath/warden.h"
 #include "hotkey/tracker.h"
 #include "net/net.h"
 #include "process.h"
 #include "promote/coherence.h"
 #include "promote/promoter.h"
+#include "sandbox.h"
 #include "store/store.h"
 
 #define LEASE_RENEWALS 4 /* in one lease */
@@ -53,7 +55,8 @@ struct daemon {
 	const struct clock *clock;
 	uint64_t start_ns;
 	struct fastpath *fp; /* NULL: no fast path */
-	uint8_t *plain_log;  /* the log when there is no fast path */
+	struct warden *warden;
+	uint8_t *plain_log; /* the log when there is no fast path */
 	uint64_t log_bytes;
 	struct store *store;
 	struct kmap *kmap;
@@ -139,6 +142,8 @@ static int open_fastpath(struct daemon *d)
 	err = fastpath_open(&options, &d->fp);
 	if (!err)
 		err = grace_open(fastpath_maps(d->fp)->seg_fd);
+	if (!err)
+		err = warden_start(d->fp, &d->warden);
 	if (err) {
 		fastpath_close(d->fp);
 		d->fp = NULL;
@@ -273,26 +278,34 @@ static int setup_kmap(struct daemon *d)
 	return store_watch(d->store, &watcher);
 }
 
-static int setup_hot(struct daemon *d)
+static int setup_tracker(struct daemon *d)
 {
 	struct tracker_options tracker = { .key_cnt = HOT_KEYS,
 					   .ring_cnt = d->config.thread_cnt,
 					   .half_life_ms = HOT_HALF_LIFE_MS,
 					   .clock = d->clock };
+
+	d->tracker = tracker_new(&tracker);
+	return d->tracker ? 0 : -ENOMEM;
+}
+
+static int setup_promoter(struct daemon *d)
+{
 	struct promoter_options options = { .store = d->store,
 					    .kmap = d->kmap,
+					    .tracker = d->tracker,
 					    .clock = d->clock,
 					    .threshold = d->config.hot_threshold,
 					    .grace = grace };
+	int err;
 
-	d->tracker = tracker_new(&tracker);
-	if (!d->tracker)
-		return -ENOMEM;
-	options.tracker = d->tracker;
 	options.entry_max = d->kmap ? kmap_entry_cnt(d->kmap) : 0;
 	if (d->config.hot_max && options.entry_max > d->config.hot_max)
 		options.entry_max = d->config.hot_max;
-	return promoter_start(&options, &d->promoter);
+	err = promoter_start(&options, &d->promoter);
+	if (!err)
+		control_set_promoter(d->control, d->promoter);
+	return err;
 }
 
 /* --- sockets --- */
@@ -434,7 +447,7 @@ static int setup_control(struct daemon *d)
 			.ctx = d, .store = source_store, .command = source_command,
 			.fastpath = d->fp ? source_fastpath : NULL,
 			.samples_dropped = source_samples_dropped, .config = source_config,
-			.promoter = d->promoter, .clock = d->clock, .start_ns = d->start_ns,
+			.clock = d->clock, .start_ns = d->start_ns,
 			.limit_bytes = d->config.memory_bytes, .thread_cnt = d->config.thread_cnt,
 		},
 	};
@@ -481,6 +494,7 @@ static void on_address(struct loop_source *source, uint32_t events)
 	struct daemon *d = (struct daemon *)((char *)source - offsetof(struct daemon, on_address));
 
 	(void)events;
+	warden_refresh(d->warden, d->fp);
 	locals_drain(d->locals);
 }
 
@@ -521,19 +535,24 @@ static int setup(struct daemon *d)
 	if (!err && d->fp)
 		err = setup_kmap(d);
 	if (!err)
-		err = setup_hot(d);
+		err = setup_tracker(d);
 	if (!err)
 		err = setup_net(d);
-	if (!err)
-		err = store_reclaim_start(d->store);
 	if (!err && d->fp)
 		err = setup_attachments(d);
 	if (!err)
 		err = setup_control(d);
 	if (!err)
 		err = process_write_pid(d->config.pid_file);
+	/* Capabilities are a thread's own: no other thread may exist before they are gone. */
 	if (!err)
 		err = process_drop_privileges(d->config.user);
+	if (!err)
+		err = sandbox_enter();
+	if (!err)
+		err = store_reclaim_start(d->store);
+	if (!err)
+		err = setup_promoter(d);
 	if (!err)
 		err = setup_loop(d, signal_fd);
 	if (!err)
@@ -558,6 +577,7 @@ static void teardown(struct daemon *d)
 	tracker_free(d->tracker);
 	kmap_free(d->kmap);
 	locals_close(d->locals);
+	warden_stop(d->warden);
 	fastpath_close(d->fp);
 	memory_unmap(d->plain_log, d->log_bytes);
 	loop_fini(&d->loop);

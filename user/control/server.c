@@ -334,6 +334,11 @@ err_free:
 	return rc;
 }
 
+void control_set_promoter(struct control *control, struct promoter *promoter)
+{
+	control->options.sources.promoter = promoter;
+}
+
 int control_start(struct control *control)
 {
 	int rc = -pthread_create(&control->thread, NULL, serve, control);

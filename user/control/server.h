@@ -75,6 +75,8 @@ struct control;
 /* Makes directory and socket; clients may connect, and wait. */
 int control_open(const struct control_options *options, struct control **ret);
 int control_start(struct control *control);
+/* For sources that begin after the socket was opened; before control_start. */
+void control_set_promoter(struct control *control, struct promoter *promoter);
 /* Ends the thread if it runs, closes every client, removes the socket file. NULL-safe. */
 void control_stop(struct control *control);
 

@@ -301,7 +301,8 @@ int attach_one(struct fastpath *fp, const char *ifname, struct fastpath_interfac
 	return 0;
 }
 
-void attach_set_options(struct fastpath *fp)
+/* Tells the program whether every interface that has it has the tc hook, too. */
+static void set_options(struct fastpath *fp)
 {
 	uint32_t served = 0, with_tc = 0;
 	uint32_t *options = &fp->maps.conf->options;
@@ -314,6 +315,14 @@ void attach_set_options(struct fastpath *fp)
 		__atomic_or_fetch(options, XC_OPT_TC, __ATOMIC_SEQ_CST);
 	else
 		__atomic_and_fetch(options, ~XC_OPT_TC, __ATOMIC_SEQ_CST);
+}
+
+void attach_set_interfaces(struct fastpath *fp, const struct fastpath_interface *all)
+{
+	pthread_mutex_lock(&fp->interfaces_lock);
+	memcpy(fp->interfaces, all, fp->interface_cnt * sizeof(*all));
+	set_options(fp);
+	pthread_mutex_unlock(&fp->interfaces_lock);
 }
 
 /* A start that fails leaves interfaces and pins as it found them. */
@@ -356,7 +365,7 @@ int fastpath_attach(struct fastpath *fp)
 	}
 	if (served == 0 && fp->options.xdp_mode != XDP_MODE_OFF)
 		log_line(LOG_WARN, "fastpath", "no interface carries it; the daemon serves alone");
-	attach_set_options(fp);
+	set_options(fp);
 	return 0;
 }
 
@@ -364,7 +373,9 @@ int fastpath_interfaces(const struct fastpath *fp, struct fastpath_interface *re
 {
 	uint32_t cnt = fp->interface_cnt < max ? fp->interface_cnt : max;
 
+	pthread_mutex_lock((pthread_mutex_t *)&fp->interfaces_lock);
 	memcpy(ret, fp->interfaces, cnt * sizeof(*ret));
+	pthread_mutex_unlock((pthread_mutex_t *)&fp->interfaces_lock);
 	return (int)cnt;
 }
 

@@ -8,6 +8,8 @@
 #ifndef XC_FASTPATH_IMPL_H
 #define XC_FASTPATH_IMPL_H
 
+#include <pthread.h>
+
 #include "fastpath.skel.h"
 #include "fastpath/loader.h"
 #include "fastpath/pins.h"
@@ -28,6 +30,7 @@ struct fastpath {
 	bool fresh; /* nothing was pinned before: a start that fails takes its pins along */
 	uint64_t entries_bytes; /* mapped */
 	uint64_t hits_bytes;
+	pthread_mutex_t interfaces_lock; /* main changes them, others ask */
 	struct fastpath_interface interfaces[FASTPATH_INTERFACE_MAX];
 	uint32_t interface_cnt;
 };
@@ -48,8 +51,8 @@ int attach_remove_one(const struct pins *pins, const char *ifname, uint32_t ifin
 		      uint32_t conf_map_id);
 /* … off every interface. */
 int attach_remove_all(const struct pins *pins, uint32_t conf_map_id);
-/* Tells the program whether every interface that has it has the tc hook, too. */
-void attach_set_options(struct fastpath *fp);
+/* What is attached where has changed; all interfaces, in the options' order. */
+void attach_set_interfaces(struct fastpath *fp, const struct fastpath_interface *all);
 
 bool tchook_present(uint32_t ifindex, uint32_t conf_map_id);
 /* -EEXIST: somebody else's filter sits in our place, and stays. */

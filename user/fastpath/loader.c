@@ -431,6 +431,7 @@ int fastpath_open(const struct fastpath_options *options, struct fastpath **ret)
 	if (!fp)
 		return -ENOMEM;
 	libbpf_set_print(log_libbpf);
+	pthread_mutex_init(&fp->interfaces_lock, NULL);
 	fp->options = *options;
 	fp->lock_fd = fp->xdp_fd = fp->tc_fd = fp->clock_fd = -1;
 	err = pins_init(&fp->pins, options->pin_root, options->instance);
@@ -482,7 +483,8 @@ void fastpath_close(struct fastpath *fp)
 	close_progs(fp);
 	fastpath_bpf__destroy(fp->skel);
 	/* Where nothing is pinned the lock has nothing to protect. */
-	pins_unlock(&fp->pins, fp->lock_fd, !pins_exist(&fp->pins));
+	pins_unlock(&fp->pins, fp->lock_fd, pins_gone(&fp->pins));
+	pthread_mutex_destroy(&fp->interfaces_lock);
 	alloc_free(fp);
 }
 

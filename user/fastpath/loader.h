@@ -103,6 +103,7 @@ struct fastpath_interface {
 	char reason[128]; /* why not native, or why not at all */
 };
 
+/* Any thread. */
 int fastpath_interfaces(const struct fastpath *fp, struct fastpath_interface *ret, uint32_t max);
 
 #endif

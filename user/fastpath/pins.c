@@ -166,6 +166,11 @@ bool pins_exist(const struct pins *pins)
 	return access(path, F_OK) == 0;
 }
 
+bool pins_gone(const struct pins *pins)
+{
+	return access(pins->dir, F_OK) && errno == ENOENT;
+}
+
 static pid_t read_pid(int fd)
 {
 	char text[32] = { 0 };

@@ -4,8 +4,8 @@
  *
  * Does      builds paths, makes directories, mounts bpffs where it is missing, takes the owner's
  *           lock, removes what is pinned.
- * Shape     <pin_root>/<instance>/v1/<map>, …/v1/if/<interface>/{xdp,clsact-<ifindex>}; the lock is a file
- *           under /run/xdpcache that holds its owner's pid.
+ * Shape     <pin_root>/<instance>/v1/<map>, …/v1/if/<interface>/{xdp,clsact-<ifindex>}; the
+ *           lock is a file under /run/xdpcache that holds its owner's pid.
  * Errors    negative errno after one log line. pins_lock: -EBUSY when another process owns it.
  * Threads   main.
  */
@@ -40,6 +40,8 @@ void pins_interface_path(const struct pins *pins, char ret_path[PATH_MAX], const
 			 const char *leaf);
 int pins_make_interface(const struct pins *pins, const char *ifname);
 bool pins_exist(const struct pins *pins);
+/* Not the opposite: without privileges neither can be told. */
+bool pins_gone(const struct pins *pins);
 
 /* *ret_owner (may be NULL) is the pid that holds it. Returns the lock's descriptor. */
 int pins_lock(const struct pins *pins, pid_t *ret_owner);

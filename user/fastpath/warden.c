@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "fastpath/warden.h"
+
+#include <bpf/bpf.h>
+#include <cap-ng.h>
+#include <errno.h>
+#include <net/if.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "fastpath/impl.h"
+
+/* As ps shows it; 15 characters are what the kernel keeps. */
+#define WARDEN_NAME "xdpcache-warden"
+
+enum operation {
+	OP_ATTACH,
+	OP_DETACH,
+	OP_EXTENT,
+};
+
+struct request {
+	uint32_t operation;
+	uint32_t extent;
+	char ifname[16];
+};
+
+struct reply {
+	int32_t err;
+	uint32_t pad;
+	struct fastpath_interface interface;
+};
+
+struct warden {
+	pid_t pid;
+	int fd;
+};
+
+/* --- the child --- */
+
+/* BPF, NET_ADMIN, PERFMON: attach. SYS_ADMIN: open programs by number, to recognise our own. */
+static int keep_few_capabilities(void)
+{
+	capng_clear(CAPNG_SELECT_BOTH);
+	capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET, CAP_BPF,
+		      CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, -1);
+	/* It fails without CAP_SETPCAP; no_new_privs then makes the bounding set mean nothing. */
+	capng_apply(CAPNG_SELECT_BOUNDS);
+	if (capng_apply(CAPNG_SELECT_CAPS) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return -EPERM;
+	return 0;
+}
+
+static bool is_optioned(const struct fastpath *fp, const char *ifname)
+{
+	for (uint32_t i = 0; i < fp->options.interface_cnt; i++) {
+		if (strcmp(fp->options.interfaces[i], ifname) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Only the next one: the log has no holes, and what is there is in use. */
+static int make_extent(const struct fastpath *fp, uint32_t number)
+{
+	uint32_t before = number - 1, id;
+
+	if (number == 0 || number >= XC_EXTENT_MAX ||
+	    bpf_map_lookup_elem(fp->maps.seg_fd, &before, &id))
+		return -EINVAL;
+	if (bpf_map_lookup_elem(fp->maps.seg_fd, &number, &id) == 0)
+		return -EEXIST;
+	return extent_make(fp->maps.seg_fd, number);
+}
+
+/* *ret_fd: to be sent along, or -1. */
+static int carry_out(struct fastpath *fp, const struct request *request, struct reply *reply,
+		     int *ret_fd)
+{
+	bool attached;
+	int fd;
+
+	if (request->operation == OP_EXTENT) {
+		fd = make_extent(fp, request->extent);
+		*ret_fd = fd < 0 ? -1 : fd;
+		return fd < 0 ? fd : 0;
+	}
+	if (!memchr(request->ifname, '\0', sizeof(request->ifname)) ||
+	    !is_optioned(fp, request->ifname))
+		return -EPERM;
+	switch (request->operation) {
+	case OP_ATTACH:
+		return attach_one(fp, request->ifname, &reply->interface, &attached);
+	case OP_DETACH:
+		return attach_remove_one(&fp->pins, request->ifname,
+					 if_nametoindex(request->ifname),
+					 map_id_of(fp->maps.conf_fd));
+	default:
+		return -EINVAL;
+	}
+}
+
+static void answer(int sock, const struct reply *reply, int fd)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { 0 };
+	struct iovec iov = { .iov_base = (void *)reply, .iov_len = sizeof(*reply) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *cmsg;
+
+	if (fd >= 0) {
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = sizeof(control.bytes);
+		cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+	}
+	sendmsg(sock, &msg, MSG_NOSIGNAL); /* the daemon is gone: the next receive says so */
+}
+
+/* It needs neither the values nor the lock, which must end with the daemon. */
+static void let_go(struct fastpath *fp)
+{
+	munmap(fp->maps.log_base, fp->maps.log_bytes);
+	munmap(fp->maps.entries, fp->entries_bytes);
+	munmap(fp->maps.hits, fp->hits_bytes);
+	close(fp->lock_fd);
+}
+
+static void guard(struct fastpath *fp, int sock)
+{
+	struct request request;
+
+	for (;;) {
+		struct reply reply = { 0 };
+		ssize_t len = recv(sock, &request, sizeof(request), 0);
+		int fd = -1;
+
+		if (len < 0 && errno == EINTR)
+			continue;
+		if (len <= 0)
+			return;
+		reply.err = len == sizeof(request) ? carry_out(fp, &request, &reply, &fd) : -EINVAL;
+		answer(sock, &reply, fd);
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+__attribute__((noreturn)) static void child(struct fastpath *fp, int sock)
+{
+	sigset_t all;
+	size_t room = strlen(program_invocation_name) + 1;
+
+	/* A terminal's or a supervisor's signals go to the group; ours is to end last. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	prctl(PR_SET_NAME, WARDEN_NAME);
+	memset(program_invocation_name, 0, room);
+	snprintf(program_invocation_name, room, "%s", WARDEN_NAME);
+	let_go(fp);
+	if (keep_few_capabilities()) {
+		log_line(LOG_ERROR, "warden", "cannot drop capabilities");
+		_exit(1);
+	}
+	guard(fp, sock);
+	_exit(0);
+}
+
+/* --- the daemon --- */
+
+int warden_start(struct fastpath *fp, struct warden **ret)
+{
+	struct warden *warden = alloc_zero(1, sizeof(*warden));
+	int pair[2], err;
+
+	if (!warden)
+		return -ENOMEM;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+		err = -errno;
+		goto err_free;
+	}
+	warden->pid = fork();
+	if (warden->pid < 0) {
+		err = -errno;
+		goto err_close;
+	}
+	if (warden->pid == 0) {
+		close(pair[0]);
+		child(fp, pair[1]);
+	}
+	close(pair[1]);
+	warden->fd = pair[0];
+	*ret = warden;
+	return 0;
+
+err_close:
+	close(pair[0]);
+	close(pair[1]);
+err_free:
+	alloc_free(warden);
+	log_line(LOG_ERROR, "warden", "cannot start it: %s", strerror(-err));
+	return err;
+}
+
+void warden_stop(struct warden *warden)
+{
+	if (!warden)
+		return;
+	close(warden->fd);
+	while (waitpid(warden->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	alloc_free(warden);
+}
+
+/* *ret_fd (may be NULL): the descriptor that came along, or -1. */
+static int ask(struct warden *warden, const struct request *request, struct reply *ret, int *ret_fd)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { 0 };
+	struct iovec iov = { .iov_base = ret, .iov_len = sizeof(*ret) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.bytes,
+			      .msg_controllen = sizeof(control.bytes) };
+	struct cmsghdr *cmsg;
+	ssize_t len;
+
+	if (send(warden->fd, request, sizeof(*request), MSG_NOSIGNAL) != sizeof(*request))
+		return -EPIPE;
+	do {
+		len = recvmsg(warden->fd, &msg, MSG_CMSG_CLOEXEC);
+	} while (len < 0 && errno == EINTR);
+	if (len != sizeof(*ret))
+		return -EPIPE;
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (ret_fd && cmsg && cmsg->cmsg_type == SCM_RIGHTS)
+		memcpy(ret_fd, CMSG_DATA(cmsg), sizeof(*ret_fd));
+	return ret->err;
+}
+
+int warden_attach(struct warden *warden, const char *ifname, struct fastpath_interface *ret)
+{
+	struct request request = { .operation = OP_ATTACH };
+	struct reply reply = { 0 };
+	int err;
+
+	snprintf(request.ifname, sizeof(request.ifname), "%s", ifname);
+	err = ask(warden, &request, &reply, NULL);
+	if (err != -EPIPE)
+		*ret = reply.interface;
+	return err;
+}
+
+int warden_detach(struct warden *warden, const char *ifname)
+{
+	struct request request = { .operation = OP_DETACH };
+	struct reply reply;
+
+	snprintf(request.ifname, sizeof(request.ifname), "%s", ifname);
+	return ask(warden, &request, &reply, NULL);
+}
+
+int warden_extent(struct warden *warden, uint32_t number, int *ret_fd)
+{
+	const struct request request = { .operation = OP_EXTENT, .extent = number };
+	struct reply reply;
+	int fd = -1, err = ask(warden, &request, &reply, &fd);
+
+	if (!err && fd < 0)
+		err = -EPIPE;
+	if (!err)
+		*ret_fd = fd;
+	return err;
+}
+
+static bool attach_again(struct warden *warden, struct fastpath_interface *iface)
+{
+	int err = warden_attach(warden, iface->name, iface);
+
+	if (err == -EPIPE)
+		log_line(LOG_ERROR, "warden",
+			 "%s was made anew and the warden is gone: restart to attach to it",
+			 iface->name);
+	else if (err)
+		log_line(LOG_WARN, "warden", "%s was made anew: off: %s", iface->name,
+			 iface->reason);
+	return err == 0;
+}
+
+int warden_refresh(struct warden *warden, struct fastpath *fp)
+{
+	struct fastpath_interface all[FASTPATH_INTERFACE_MAX];
+	int cnt = fastpath_interfaces(fp, all, FASTPATH_INTERFACE_MAX), attached = 0;
+	bool changed = false;
+
+	for (int i = 0; i < cnt; i++) {
+		struct fastpath_interface *iface = &all[i];
+		uint32_t ifindex = if_nametoindex(iface->name);
+
+		if (ifindex == iface->ifindex) /* the one that we attached to */
+			continue;
+		changed = true;
+		iface->ifindex = ifindex;
+		iface->mode = XDP_MODE_OFF;
+		iface->prog_id = 0;
+		iface->tc = false;
+		if (ifindex == 0) {
+			snprintf(iface->reason, sizeof(iface->reason), "the interface is gone");
+			log_line(LOG_WARN, "warden",
+				 "%s is gone; it is attached to when it is back", iface->name);
+			continue;
+		}
+		attached += attach_again(warden, iface);
+	}
+	if (changed)
+		attach_set_interfaces(fp, all);
+	return attached;
+}
