@@ -19,6 +19,7 @@
 
 #include "abi/conf.h"
 #include "abi/entry.h"
+#include "abi/hash.h"
 #include "abi/outcome.h"
 #include "verifier.bpf.h"
 
@@ -57,10 +58,12 @@ struct xc_ctx {
 	__u64 gets;	 /* 1: reply with cas */
 	__u64 key_off;	 /* the key in the request */
 	__u64 key_len;	 /* 1..XC_KEY_MAX */
-	__u64 key_tail;	 /* the key's last 8 bytes (fewer: what precedes it, first) */
-	struct xc_digest digest;
+	__u64 key_tail;	 /* the 8 bytes that end with the key */
+	struct xc_sip sip; /* the key's, after the low word: the high one is made only for xc_hot */
+	__u64 digest_low;
 
 	/* lookup */
+	__u64 *hint;	 /* the digest's slot of xc_hint */
 	__u32 entry_idx; /* at tc: from the hand-over mark */
 	struct xc_entry entry; /* a copy that was whole */
 	const __u8 *log_key; /* the key in the log; the value follows */
@@ -70,7 +73,6 @@ struct xc_ctx {
 	__u64 cas_len;
 	__u64 reply_len; /* UDP payload */
 	__u64 frame_len; /* of the reply */
-	bool key_in_place; /* the key's bytes are where the reply needs them */
 	bool handed_over; /* marked for xc_tc, which counts it */
 	enum xc_outcome hit; /* which way of growing it was */
 };

@@ -19,18 +19,38 @@
 
 #define ENTRY_WORDS (sizeof(struct xc_entry) / 8)
 
-/* At tc the hand-over mark already says which entry; the key compare proves it as ever. */
+/*
+ * The entry that this digest led to last time, without a walk through xc_hot (25 to 40 ns, and two
+ * cache lines more). At tc the hand-over mark has said it. True if there is one to try.
+ */
+static __always_inline bool lookup_hint(struct xc_ctx *c)
+{
+	__u32 slot = c->digest_low >> 48;
+	__u64 *hint;
+
+	_Static_assert(XC_HINT_CNT == 1 << 16, "slot is the digest's top 16 bits");
+	if (c->tc)
+		return true;
+	hint = bpf_map_lookup_elem(&xc_hint, &slot);
+	c->hint = hint;
+	if (!hint || (__u32)read_once(*hint) != (__u32)c->digest_low)
+		return false;
+	c->entry_idx = read_once(*hint) >> 32;
+	return true;
+}
+
 static __always_inline enum xc_outcome lookup_hot(struct xc_ctx *c)
 {
-	struct xc_digest digest = c->digest;
+	struct xc_digest digest = { .lo = c->digest_low };
 	const __u32 *idx;
 
-	if (c->tc)
-		return XC_NEXT;
+	digest.hi = xc_sip_high(&c->sip, XC_SIP_D);
 	idx = bpf_map_lookup_elem(&xc_hot, &digest);
 	if (!idx)
 		return XC_pass_miss;
 	c->entry_idx = read_once(*idx);
+	if (c->hint)
+		*c->hint = (__u64)c->entry_idx << 32 | (__u32)c->digest_low;
 	return XC_NEXT;
 }
 
@@ -104,7 +124,7 @@ static __always_inline enum xc_outcome lookup_log(struct xc_ctx *c)
 static __always_inline enum xc_outcome lookup_same_key(const struct xc_ctx *c, const void *key)
 {
 	const __u8 *log = c->log_key;
-	__u64 word_cnt = c->key_len >> 3;
+	__u64 word_cnt = words_in(c->key_len);
 	__u64 differ;
 
 	if (c->entry.key_len != c->key_len)
@@ -128,19 +148,37 @@ static __always_inline enum xc_outcome lookup_same_key(const struct xc_ctx *c, c
 	return XC_NEXT;
 }
 
-static __always_inline enum xc_outcome lookup(struct xc_ctx *c)
+static __always_inline enum xc_outcome lookup_at(struct xc_ctx *c)
 {
 	enum xc_outcome outcome;
 
-	outcome = lookup_hot(c);
-	if (outcome == XC_NEXT)
-		outcome = lookup_entry(c);
+	outcome = lookup_entry(c);
 	if (outcome == XC_NEXT)
 		outcome = lookup_fresh(c);
 	if (outcome == XC_NEXT)
 		outcome = lookup_log(c);
 	if (outcome == XC_NEXT)
 		outcome = lookup_same_key(c, c->data + c->key_off);
+	return outcome;
+}
+
+static __always_inline enum xc_outcome lookup(struct xc_ctx *c)
+{
+	enum xc_outcome outcome = XC_NEXT;
+	bool hinted = lookup_hint(c);
+
+	/* Twice at most: what a hint leads to is either a hit or no answer at all. */
+#pragma nounroll
+	for (__u32 i = 0; i < 2; i++) {
+		if (!hinted)
+			outcome = lookup_hot(c);
+		if (outcome == XC_NEXT)
+			outcome = lookup_at(c);
+		if (outcome == XC_NEXT || !hinted || c->tc)
+			break;
+		outcome = XC_NEXT;
+		hinted = false;
+	}
 	return outcome;
 }
 

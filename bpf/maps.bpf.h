@@ -43,6 +43,22 @@ struct {
 	__type(value, __u32);
 } xc_hot SEC(".maps");
 
+/* Slots of xc_hint; a power of two. */
+#define XC_HINT_CNT 65536
+
+/*
+ * Top of a digest -> entry number that it led to last, and 32 lower bits of the digest. 512 KiB.
+ * Writer and reader: lookup, on any CPU (one word, so never torn). Only a short cut past xc_hot: the key
+ * compare decides, and a hint that does not lead to a hit counts for nothing. Full: newer wins.
+ * Rests on this: an entry that xc_hot does not name is vacant.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, XC_HINT_CNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} xc_hint SEC(".maps");
+
 /*
  * Entry number -> where the item is. 64 bytes an entry. Writer: kmap, through its mapping, by the
  * protocol in abi/entry.h. Readers: lookup. Cannot fill: xc_hot hands out the numbers.

@@ -40,36 +40,55 @@ static __always_inline __u64 text_rest(__u64 key_tail, __u64 key_len)
 	return key_tail >> 8 >> (56 - 8 * (key_len & 7)); /* two shifts: none may be of 64 */
 }
 
-/* Checks and digests the key; c->key_len and c->key_tail are set. */
-static __always_inline enum xc_outcome parse_text_key(struct xc_ctx *c, const void *key)
+/* Every byte of the key may be in one; c->key_len and c->key_tail are set. */
+static __always_inline enum xc_outcome parse_text_bytes(const struct xc_ctx *c, const void *key)
 {
-	__u64 word_cnt = c->key_len >> 3;
-	__u64 bad = 0, rest, word;
-	struct xc_sip sip;
+	__u64 word_cnt = words_in(c->key_len);
+	/* The padding must not look like control bytes. */
+	__u64 bad = text_bad_bytes(text_rest(c->key_tail, c->key_len) |
+				   EACH_BYTE(0x80) << 8 * (c->key_len & 7));
 
-	xc_sip_init(&sip, c->conf->digest_key);
-	for (__u64 i = 0; i < XC_KEY_MAX / 8; i++) {
+	for (__u32 i = 0; i < XC_KEY_MAX / 8; i++) {
 		if (i >= word_cnt)
 			break;
 		opaque(key); /* or the compiler counts in data_end's place, which may not be added to */
 		if (key + 8 > c->data_end)
 			return XC_pass_length;
-		word = load64(key);
-		bad |= text_bad_bytes(word);
-		xc_sip_word(&sip, word, XC_SIP_C);
+		bad |= text_bad_bytes(load64(key));
 		key += 8;
 	}
-	rest = text_rest(c->key_tail, c->key_len);
-	/* The padding bytes must not look like control bytes. */
-	bad |= text_bad_bytes(rest | EACH_BYTE(0x80) << 8 * (c->key_len & 7));
-	if (bad)
-		return XC_pass_key_bytes;
-	xc_sip_final(&sip, rest, c->key_len, XC_SIP_C, XC_SIP_D, &c->digest);
+	return bad ? XC_pass_key_bytes : XC_NEXT;
+}
+
+/*
+ * A second walk over the words, and not the first one's other half: with both in one loop two of the
+ * digest's four words live on the stack, and each round waits for them.
+ */
+static __always_inline enum xc_outcome parse_text_digest(struct xc_ctx *c, const void *key)
+{
+	__u64 word_cnt = words_in(c->key_len);
+	struct xc_sip sip;
+
+	xc_sip_init(&sip, c->conf->digest_key);
+	for (__u32 i = 0; i < XC_KEY_MAX / 8; i++) {
+		if (i >= word_cnt)
+			break;
+		opaque(key);
+		if (key + 8 > c->data_end)
+			return XC_pass_length;
+		xc_sip_word(&sip, load64(key), XC_SIP_C);
+		key += 8;
+	}
+	c->digest_low = xc_sip_low(&sip, text_rest(c->key_tail, c->key_len), c->key_len, XC_SIP_C,
+				   XC_SIP_D);
+	c->sip = sip;
 	return XC_NEXT;
 }
 
 static __always_inline enum xc_outcome parse_text(struct xc_ctx *c, const void *text, __u64 len)
 {
+	enum xc_outcome outcome;
+	const void *key;
 	const void *tail; /* 8 bytes before CR LF: the frame header makes sure that they exist */
 	__u32 verb;
 
@@ -93,7 +112,9 @@ static __always_inline enum xc_outcome parse_text(struct xc_ctx *c, const void *
 		return XC_pass_line;
 	c->key_tail = load64(tail);
 	c->key_off = c->l4_off + UDP_LEN + FRAME_LEN + 4 + c->gets;
-	return parse_text_key(c, text + 4 + c->gets);
+	key = text + 4 + c->gets;
+	outcome = parse_text_bytes(c, key);
+	return outcome == XC_NEXT ? parse_text_digest(c, key) : outcome;
 }
 
 #endif

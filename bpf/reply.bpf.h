@@ -6,11 +6,12 @@
  *           a bound that fails here all the same ends in drop_broken, never in a half reply sent.
  * Shape     [MACs swapped][tags kept][IP rebuilt][UDP, full sum][id 0 1 0]
  *           "VALUE " key suffix [ cas] CR LF value CR LF "END" CR LF
- * Order     a piece may write beyond its end where a later piece follows: key, head, suffix (8 or 16
- *           bytes), cas (8 to 24), last 8 bytes, CR LF, value. From the suffix on at least 13 bytes
- *           follow (4 + 2 + 0 + 7), more than 16 if the suffix is longer than 8, and likewise for cas.
- * Source    RFC 791, 8200, 768; memcached doc/protocol.txt. Why helpers copy the value:
- *           docs/decisions/0005.
+ * Order     texts are written in whole words from their start and may reach beyond their end, where a
+ *           later piece follows: key, headers and "VALUE ", suffix, cas, CR LF, value, end. There is
+ *           always room: behind the key come at least 13 bytes (4 + 2 + 0 + 7), behind a suffix or cas
+ *           that needs one word more, at least 9, behind the value 7.
+ * Source    RFC 791, 8200, 768; memcached doc/protocol.txt. When a helper copies the value and when we
+ *           do: docs/decisions/0005.
  */
 #ifndef XC_BPF_REPLY_H
 #define XC_BPF_REPLY_H
@@ -21,14 +22,16 @@
 
 #define REPLY_TTL 64
 
-/* Copies log bytes into the packet: 1 <= len <= max, a constant; 0 for done. */
-static __always_inline long reply_copy(struct xc_ctx *c, __u64 offset, const void *from, __u64 len,
-				       __u64 max)
+/* Up to here words are stored one by one; a helper call costs as much as 30 of them. */
+#define REPLY_INLINE_MAX 128
+
+/* Copies a value of 1 to XC_VALUE_MAX bytes; 0 for done. */
+static __always_inline long reply_copy(struct xc_ctx *c, __u64 offset, const void *from, __u64 len)
 {
 	/* len - 1 < max is a bound every verifier learns from; len != 0 is not (6.1). */
 	len -= 1;
 	opaque(len);
-	if (len >= max)
+	if (len >= XC_VALUE_MAX)
 		return -1;
 	len += 1;
 	if (c->tc)
@@ -100,14 +103,18 @@ static __always_inline enum xc_outcome reply_headers(const struct xc_ctx *c)
 	return XC_NEXT;
 }
 
-/* Words of text at `to`, of which len bytes count; what lies behind them is written later. */
+/*
+ * Words of text at `to`, of which len bytes count; what lies behind them is written later.
+ */
 static __always_inline enum xc_outcome reply_words(const struct xc_ctx *c, void *to,
-						   const __u64 *words, __u32 word_cnt, __u64 len)
+						   const __u64 *words, __u32 word_max, __u64 len)
 {
+	__u64 word_cnt = words_in(len + 7);
+
 	opaque(to);
 #pragma unroll
-	for (__u32 i = 0; i < word_cnt; i++) {
-		if (i && len <= 8 * i)
+	for (__u32 i = 0; i < word_max; i++) {
+		if (i && i >= word_cnt)
 			break;
 		if (to + 8 * i + 8 > c->data_end)
 			return XC_drop_broken;
@@ -116,12 +123,11 @@ static __always_inline enum xc_outcome reply_words(const struct xc_ctx *c, void 
 	return XC_NEXT;
 }
 
-/* Everything between key and value, and behind the value. */
+/* Suffix, cas and CR LF. */
 static __always_inline enum xc_outcome reply_text(const struct xc_ctx *c, __u64 suffix_off)
 {
 	const __u64 suffix[2] = { load64(c->entry.suffix), load64(c->entry.suffix + 8) };
 	void *text = c->data + suffix_off;
-	void *last = c->data + (c->frame_len - 8);
 
 	if (reply_words(c, text, suffix, 2, c->entry.suffix_len) != XC_NEXT)
 		return XC_drop_broken;
@@ -131,27 +137,78 @@ static __always_inline enum xc_outcome reply_text(const struct xc_ctx *c, __u64 
 			return XC_drop_broken;
 		text += c->cas_len;
 	}
-	opaque(last);
 	opaque(text);
-	if (last + 8 > c->data_end || text + 2 > c->data_end)
+	if (text + 2 > c->data_end)
 		return XC_drop_broken;
-	store64(last, XC_WORD_TAIL << 8);
 	store16(text, XC_WORD_CRLF);
+	return XC_NEXT;
+}
+
+/* What follows every value. */
+static __always_inline enum xc_outcome reply_tail(const struct xc_ctx *c)
+{
+	__u64 tail_off = c->frame_len - XC_TAIL_LEN;
+	void *tail;
+
+	opaque(tail_off); /* not data + frame_len - 7: a pointer's fixed part must not be negative */
+	tail = c->data + tail_off;
+	opaque(tail);
+	if (tail + XC_TAIL_LEN > c->data_end)
+		return XC_drop_broken;
+	store32(tail, XC_WORD_CRLF_EN);
+	store16(tail + 4, XC_WORD_D_CR);
+	*(__u8 *)(tail + 6) = '\n';
+	return XC_NEXT;
+}
+
+/*
+ * Bytes of the log, in words; reads up to 7 bytes more, which the log has (XC_BLOCK_TAIL), and writes
+ * them where a later piece follows.
+ */
+static __always_inline enum xc_outcome reply_log(const struct xc_ctx *c, __u64 offset,
+						 const __u8 *from, __u64 len, __u64 max)
+{
+	__u64 word_cnt = words_in(len + 7);
+	void *to = c->data + offset;
+
+	for (__u32 i = 0; i < (max + 7) / 8; i++) {
+		if (i >= word_cnt)
+			break;
+		opaque(to);
+		if (to + 8 > c->data_end)
+			return XC_drop_broken;
+		store64(to, load64(from));
+		to += 8;
+		from += 8;
+	}
+	return XC_NEXT;
+}
+
+static __always_inline enum xc_outcome reply_value(struct xc_ctx *c, __u64 offset)
+{
+	const __u8 *value = c->log_key + c->key_len;
+	bool small = words_in(c->entry.value_len + 7) <= REPLY_INLINE_MAX / 8;
+
+	if (small && reply_log(c, offset, value, c->entry.value_len, REPLY_INLINE_MAX) != XC_NEXT)
+		return XC_drop_broken;
+	/* The helper last: at tc it ends the life of our pointers into the packet. */
+	if (reply_tail(c) != XC_NEXT)
+		return XC_drop_broken;
+	if (!small && reply_copy(c, offset, value, c->entry.value_len))
+		return XC_drop_broken;
 	return XC_NEXT;
 }
 
 static __always_inline enum xc_outcome reply(struct xc_ctx *c)
 {
 	__u64 key_off = c->l4_off + UDP_LEN + FRAME_LEN + XC_HEAD_LEN;
-	__u64 value_off = c->frame_len - XC_TAIL_LEN - c->entry.value_len;
+	__u64 suffix_off = key_off + c->key_len;
+	__u64 value_off = suffix_off + c->entry.suffix_len + c->cas_len + 2;
 
-	if (!c->key_in_place && reply_copy(c, key_off, c->log_key, c->key_len, XC_KEY_MAX))
-		return XC_drop_broken;
 	ctx_reload(c);
-	if (reply_headers(c) != XC_NEXT || reply_text(c, key_off + c->key_len) != XC_NEXT)
-		return XC_drop_broken;
-	if (c->entry.value_len && reply_copy(c, value_off, c->log_key + c->key_len,
-					     c->entry.value_len, XC_VALUE_MAX))
+	if (reply_log(c, key_off, c->log_key, c->key_len, XC_KEY_MAX) != XC_NEXT ||
+	    reply_headers(c) != XC_NEXT || reply_text(c, suffix_off) != XC_NEXT ||
+	    reply_value(c, value_off) != XC_NEXT)
 		return XC_drop_broken;
 	return c->hit;
 }

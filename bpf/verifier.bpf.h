@@ -35,6 +35,19 @@
 #define store64(p, x) (*(__u64 *)(p) = (x))
 
 /*
+ * Whole 8-byte words in len bytes (len + 7: words that hold them), as a number of its own. A loop over
+ * a length is bounded by this: compared itself, the length would leave the loop with another range for
+ * each number of turns, and the verifier would follow each through all that comes later.
+ */
+static __always_inline __u64 words_in(__u64 len)
+{
+	opaque(len);
+	len >>= 3;
+	opaque(len);
+	return len;
+}
+
+/*
  * Orders reads before it against reads after it. x86 does not reorder loads, so there the compiler
  * alone is held back. Elsewhere an atomic that fetches is a full barrier in every JIT (arm64: LDADDAL,
  * or a loop with DMB ISH); its result must be used, or clang makes the form without fetch, which

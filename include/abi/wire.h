@@ -31,6 +31,7 @@ _Static_assert(sizeof(struct xc_udp_frame) == 8, "the UDP frame header is 8 byte
 #define XC_WORD_VALU 0x554c4156U /* "VALU" */
 #define XC_WORD_E_SP 0x2045U	 /* "E " */
 #define XC_WORD_CRLF 0x0a0dU	 /* "\r\n" */
-#define XC_WORD_TAIL 0x0a0d444e450a0dULL /* "\r\nEND\r\n", 7 bytes */
+#define XC_WORD_CRLF_EN 0x4e450a0dU /* "\r\nEN" */
+#define XC_WORD_D_CR 0x0d44U	 /* "D\r" */
 
 #endif

@@ -14,7 +14,6 @@ enum {
 	MOCK_META = 4,	    /* driver without metadata */
 	MOCK_STORE = 8,	    /* value cannot be stored */
 	MOCK_CHANGE = 16,   /* skb cannot grow */
-	MOCK_HEAD_BACK = 32, /* the front cannot be put back */
 };
 
 __u32 mock_refuse;
@@ -31,11 +30,7 @@ static __always_inline long mock_adjust_tail(struct xdp_md *xdp, int delta)
 
 static __always_inline long mock_adjust_head(struct xdp_md *xdp, int delta)
 {
-	if (delta > 0 && mock_refuses(MOCK_HEAD_BACK))
-		return -1;
-	if (delta < 0 && mock_refuses(MOCK_HEAD))
-		return -1;
-	return bpf_xdp_adjust_head(xdp, delta);
+	return mock_refuses(MOCK_HEAD) ? -1 : bpf_xdp_adjust_head(xdp, delta);
 }
 
 static __always_inline long mock_adjust_meta(struct xdp_md *xdp, int delta)

@@ -31,7 +31,6 @@ enum {
 	REFUSE_META = 4,
 	REFUSE_STORE = 8,
 	REFUSE_CHANGE = 16,
-	REFUSE_HEAD_BACK = 32,
 };
 
 enum hook {
@@ -49,6 +48,7 @@ struct row {
 	uint32_t refuse;
 	enum xc_outcome outcome;
 	bool gets; /* of a hit */
+	const struct span *value; /* of a hit, unless the hot item's */
 };
 
 #define TEXT(s) { (const uint8_t *)(s), sizeof(s) - 1 }
@@ -239,8 +239,23 @@ static void tweak_suffix_too_short(struct fastrig *rig)
 	rig->entries[0].suffix_len = XC_SUFFIX_MIN - 1;
 }
 
+/* Too long for the words that are stored one by one, and to go to the front first. */
+static const struct span long_value = TEXT(
+	"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567"
+	"8901234567890123456789012345678901234567890123456789012345678901234567890123456789012345");
+
+static void tweak_long_value(struct fastrig *rig)
+{
+	struct rig_item item = hot_item;
+
+	item.value = long_value;
+	fastrig_insert(rig, &item);
+}
+
 /* IPv4 reply to GET: 20 + 8 + 8 + "VALUE " 6 + 32 + " 5 32" 5 + 2 + 32 + 7. */
 #define HOT_REPLY_IP_LEN 120
+/* What it is longer than the request by: 20 + 8 + 8 + 4 + 32 + 2. */
+#define HOT_GROWTH (HOT_REPLY_IP_LEN - 74)
 
 static void set_mtu(struct fastrig *rig, uint16_t mtu)
 {
@@ -325,7 +340,7 @@ static const uint8_t ip6_mapped_client[16] = { [10] = 0xff, 0xff, 192, 0, 2, 17 
 #define KEY_250 KEY_50 KEY_50 KEY_50 KEY_50 KEY_50
 
 #define PASS(what, which) .name = which, .outcome = XC_pass_##what
-#define HIT(which) .name = which, .outcome = XC_hit_tail
+#define HIT(which) .name = which, .outcome = XC_hit_head /* small: grown at the front */
 
 static const struct row rows[] = {
 	/* replies */
@@ -339,8 +354,12 @@ static const struct row rows[] = {
 	{ HIT("two tags ip6 gets"), .gets = true,
 	  .request = { .text = GETS, .tags = { 0x8100, 0x8100 }, .ip6 = true } },
 	{ HIT("padding of a short frame"), .request = { .text = GET, .trailer = 18 } },
-	{ HIT("padding longer than the reply"), .request = { .text = GET, .trailer = 700 } },
-	{ HIT("as long as the reply"), .request = { .text = GET, .trailer = 50 } },
+	{ .name = "padding longer than the reply", .outcome = XC_hit_tail,
+	  .request = { .text = GET, .trailer = 700 } },
+	{ .name = "as long as the reply", .outcome = XC_hit_tail,
+	  .request = { .text = GET, .trailer = HOT_GROWTH } },
+	{ HIT("one byte shorter than the reply"),
+	  .request = { .text = GET, .trailer = HOT_GROWTH - 1 } },
 	{ HIT("don't fragment"), .request = { .text = GET, .ip4_fragment = 0x4000 } },
 	{ HIT("any source port"), .request = { .text = GET, .from_port = 1 } },
 	{ HIT("even sequence"), .request = { .text = GET }, .tweak = tweak_even_seq },
@@ -358,14 +377,17 @@ static const struct row rows[] = {
 	{ HIT("loopback on lo ip6"),
 	  .request = { .text = GET, .ip_from = loopback6, .ip6 = true },
 	  .tweak = tweak_loopback_on_lo },
-	{ HIT("front refuses 2 bytes, key is copied"), .request = { .text = GET },
-	  .hook = HOOK_MOCK, .refuse = REFUSE_HEAD },
-	{ HIT("front refuses 1 byte, key is copied"), .request = { .text = GETS, .ip6 = true },
-	  .hook = HOOK_MOCK, .refuse = REFUSE_HEAD, .gets = true },
-	{ .name = "grown at the front", .outcome = XC_hit_head, .request = { .text = GET },
-	  .hook = HOOK_MOCK, .refuse = REFUSE_TAIL },
-	{ .name = "grown at the front, gets, tags", .outcome = XC_hit_head, .gets = true,
+	{ .name = "front refuses, grown at the end", .outcome = XC_hit_tail,
+	  .request = { .text = GET }, .hook = HOOK_MOCK, .refuse = REFUSE_HEAD },
+	{ .name = "front refuses, gets, tags, ip6", .outcome = XC_hit_tail, .gets = true,
 	  .request = { .text = GETS, .ip6 = true, .tags = { 0x8100, 0x8100 } },
+	  .hook = HOOK_MOCK, .refuse = REFUSE_HEAD },
+	{ HIT("end refuses"), .request = { .text = GET }, .hook = HOOK_MOCK,
+	  .refuse = REFUSE_TAIL },
+	{ .name = "long value, grown at the end", .outcome = XC_hit_tail,
+	  .request = { .text = GET }, .tweak = tweak_long_value, .value = &long_value },
+	{ .name = "end refuses a long value, front takes it", .outcome = XC_hit_head,
+	  .request = { .text = GET }, .tweak = tweak_long_value, .value = &long_value,
 	  .hook = HOOK_MOCK, .refuse = REFUSE_TAIL },
 	{ .name = "get at tc", .outcome = XC_hit_tc, .request = { .text = GET },
 	  .hook = HOOK_TC },
@@ -382,10 +404,8 @@ static const struct row rows[] = {
 	{ .name = "stranger, nonsense text", .outcome = XC_drop_not_allowed,
 	  .request = { .text = TEXT("stats\r\n"), .from = &pktgen_stranger } },
 	{ .name = "value refused by the driver", .outcome = XC_drop_broken,
-	  .request = { .text = GET }, .hook = HOOK_MOCK, .refuse = REFUSE_STORE },
-	{ .name = "front cannot be put back", .outcome = XC_drop_broken,
-	  .request = { .text = GET }, .hook = HOOK_MOCK,
-	  .refuse = REFUSE_TAIL | REFUSE_HEAD_BACK },
+	  .request = { .text = GET }, .hook = HOOK_MOCK, .refuse = REFUSE_STORE,
+	  .tweak = tweak_long_value },
 
 	/* not ours */
 	{ PASS(not_local, "other MAC"), .request = { .text = GET, .mac_to = mac_near } },
@@ -559,8 +579,8 @@ static const struct row rows[] = {
 	{ PASS(mtu, "one byte over"), .request = { .text = GET }, .tweak = tweak_mtu_too_small },
 	{ PASS(no_room, "neither end, tc not there"), .request = { .text = GET },
 	  .hook = HOOK_MOCK, .refuse = REFUSE_TAIL | REFUSE_HEAD },
-	{ PASS(no_room, "front put back before the hand-over"),
-	  .request = { .text = GETS, .trailer = 300 }, .hook = HOOK_MOCK, .refuse = REFUSE_TAIL },
+	{ PASS(no_room, "shrinking refused"), .request = { .text = GETS, .trailer = 300 },
+	  .hook = HOOK_MOCK, .refuse = REFUSE_TAIL },
 	{ PASS(no_room, "driver without metadata"), .request = { .text = GET },
 	  .hook = HOOK_MOCK, .refuse = REFUSE_TAIL | REFUSE_HEAD | REFUSE_META,
 	  .tweak = tweak_tc_option },
@@ -648,7 +668,7 @@ static void check_row(const struct row *row)
 {
 	struct pktgen_value value = {
 		.key = hot_item.key,
-		.value = hot_item.value,
+		.value = row->value ? *row->value : hot_item.value,
 		.flags = hot_item.flags,
 		.gets = row->gets,
 		.cas = hot_item.cas,

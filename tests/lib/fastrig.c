@@ -198,8 +198,12 @@ static void digest_of(struct span key, struct xc_digest *ret)
 void fastrig_hot(struct fastrig *rig, struct span key, uint32_t idx)
 {
 	struct xc_digest digest;
+	uint32_t old;
 
 	digest_of(key, &digest);
+	/* An entry that xc_hot no longer names must be vacant: the program may remember its number. */
+	if (bpf_map_lookup_elem(rig->hot_fd, &digest, &old) == 0 && old < rig->entry_cnt)
+		rig->entries[old].kind = XC_ENTRY_VACANT;
 	must(bpf_map_update_elem(rig->hot_fd, &digest, &idx, BPF_ANY));
 }
 

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The rig of bench/packet: puts a fresh request into the packet, then jumps to what is measured.
+ *
+ * A test run with repeat hands each run the packet that the last one left. So every run first undoes
+ * the last: front and end back to where they were, then the next key's request over the old bytes. All
+ * programs measured, the empty one too, are entered through the same rig, which calls the same helpers
+ * for each; its cost falls out when the empty program's time is taken away.
+ *
+ * Beside the product's program there are stages of it: what each guard costs is the difference of two.
+ */
+#include "fastpath.bpf.c"
+
+/* Ethernet, IPv4, UDP, frame, "get ", a key of 32 bytes, CR LF. */
+#define RIG_REQUEST_LEN (14 + 20 + 8 + 8 + 4 + 32 + 2)
+#define RIG_REQUEST_MAX 65536
+
+struct rig_request {
+	__u64 words[RIG_REQUEST_LEN / 8];
+	__u64 pad[16 - RIG_REQUEST_LEN / 8];
+};
+
+_Static_assert(RIG_REQUEST_LEN % 8 == 0, "copied in whole words");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, RIG_REQUEST_MAX);
+	__type(key, __u32);
+	__type(value, struct rig_request);
+} rig_requests SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 32);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} rig_jump SEC(".maps");
+
+/* Set by user space before a run. */
+__u32 rig_target;      /* slot of rig_jump */
+__u32 rig_request_end; /* requests from rig_request_first to here, in turn */
+__u32 rig_request_first;
+__u32 rig_at;
+__u64 rig_drained;
+__u32 rig_front;   /* replies grow at the front */
+
+SEC("xdp")
+int rig_enter(struct xdp_md *xdp)
+{
+	const __u8 *byte = (void *)(long)xdp->data;
+	const struct rig_request *request;
+	__u32 at = rig_at;
+	__u64 *to;
+	int moved;
+
+	if ((void *)(byte + 12) > (void *)(long)xdp->data_end)
+		return XDP_ABORTED;
+	/* A reply that grew at the front begins further in front; only it has the client's MAC here. */
+	moved = rig_front && byte[5] == 0x01 ? (int)(xdp->data_end - xdp->data) - RIG_REQUEST_LEN : 0;
+	if (bpf_xdp_adjust_head(xdp, moved))
+		return XDP_ABORTED;
+	if (bpf_xdp_adjust_tail(xdp, RIG_REQUEST_LEN - (int)(xdp->data_end - xdp->data)))
+		return XDP_ABORTED;
+	request = bpf_map_lookup_elem(&rig_requests, &at);
+	to = (void *)(long)xdp->data;
+	if (!request || (void *)to + RIG_REQUEST_LEN > (void *)(long)xdp->data_end)
+		return XDP_ABORTED;
+#pragma unroll
+	for (int i = 0; i < RIG_REQUEST_LEN / 8; i++)
+		to[i] = request->words[i];
+	rig_at = at + 1 < rig_request_end ? at + 1 : rig_request_first;
+	rig_drained = bpf_ktime_get_ns();
+	bpf_tail_call(xdp, &rig_jump, rig_target);
+	return XDP_ABORTED;
+}
+
+SEC("xdp")
+int rig_empty(struct xdp_md *xdp)
+{
+	(void)xdp;
+	return XDP_PASS;
+}
+
+/* Floor of the live runs: MACs swapped, sent back. */
+SEC("xdp")
+int rig_echo(struct xdp_md *xdp)
+{
+	__u16 *mac = (void *)(long)xdp->data;
+
+	if ((void *)(mac + 6) > (void *)(long)xdp->data_end)
+		return XDP_ABORTED;
+#pragma unroll
+	for (int i = 0; i < 3; i++) {
+		__u16 word = mac[i];
+
+		mac[i] = mac[i + 3];
+		mac[i + 3] = word;
+	}
+	return XDP_TX;
+}
+
+SEC("xdp")
+int rig_drop(struct xdp_md *xdp)
+{
+	(void)xdp;
+	return XDP_DROP;
+}
+
+static __always_inline int rig_from(struct xc_ctx *c, enum xc_outcome outcome)
+{
+	if (outcome == XC_NEXT)
+		outcome = parse_request(c);
+	if (outcome == XC_NEXT)
+		outcome = lookup(c);
+	if (outcome == XC_NEXT)
+		outcome = room(c);
+	if (outcome == XC_NEXT)
+		outcome = reply(c);
+	return finish(c, outcome);
+}
+
+/* How many guards a program has: none, then one more each, both maps looked up every time. */
+enum rig_guards {
+	RIG_NONE,
+	RIG_LOCAL,
+	RIG_LEASE,
+	RIG_ALLOW,
+};
+
+static __always_inline int rig_guarded(struct xdp_md *xdp, enum rig_guards guards)
+{
+	struct xc_ctx c = { .xdp = xdp, .mtu = 1500 };
+	enum xc_outcome outcome = guard_configured(&c);
+	const struct xc_local *local = NULL;
+
+	ctx_reload(&c);
+	if (outcome == XC_NEXT)
+		outcome = parse_packet(&c);
+	if (outcome == XC_NEXT && guards >= RIG_LOCAL) {
+		local = guard_find_local(&c, ctx_ifindex(&c));
+		outcome = guard_local(&c, local);
+	}
+	if (outcome == XC_NEXT)
+		outcome = guard_port(&c);
+	if (outcome == XC_NEXT)
+		c.now_ns = clock_now_ns(c.conf);
+	if (outcome == XC_NEXT && guards >= RIG_LEASE) {
+		outcome = guard_source(&c, local->flags);
+		if (outcome == XC_NEXT)
+			outcome = guard_lease(&c);
+	}
+	if (outcome == XC_NEXT && guards >= RIG_ALLOW)
+		outcome = guard_allowed(&c);
+	return rig_from(&c, outcome);
+}
+
+SEC("xdp")
+int rig_guard_none(struct xdp_md *xdp)
+{
+	return rig_guarded(xdp, RIG_NONE);
+}
+
+SEC("xdp")
+int rig_guard_local(struct xdp_md *xdp)
+{
+	return rig_guarded(xdp, RIG_LOCAL);
+}
+
+SEC("xdp")
+int rig_guard_lease(struct xdp_md *xdp)
+{
+	return rig_guarded(xdp, RIG_LEASE);
+}
+
+SEC("xdp")
+int rig_guard_allow(struct xdp_md *xdp)
+{
+	return rig_guarded(xdp, RIG_ALLOW);
+}
