@@ -27,18 +27,18 @@ static __always_inline bool finish_is_sample(__u64 n)
 	return n >> (64 - XC_HIT_SHIFT) == 0;
 }
 
-static __always_inline void finish_hit(struct xc_ctx *c, struct xc_stats *stats)
+/* hit_cnt: this CPU's hits that grew the same way. */
+static __always_inline void finish_hit(struct xc_ctx *c, struct xc_stats *stats, __u64 hit_cnt)
 {
-	__u64 hit_cnt = stats->hit_tail + stats->hit_head + stats->hit_tc;
-	__u32 idx = c->entry_idx;
-	__u32 *hits;
+	__u32 pair_idx = c->entry_idx >> 1;
+	struct xc_hits_pair *pair;
 
 	stats->reply_bytes += c->reply_len;
 	if (!finish_is_sample(hit_cnt))
 		return;
-	hits = bpf_map_lookup_elem(&xc_hits, &idx);
-	if (hits)
-		__sync_fetch_and_add(hits, 1);
+	pair = bpf_map_lookup_elem(&xc_hits, &pair_idx);
+	if (pair)
+		__sync_fetch_and_add(&pair->hits[c->entry_idx & 1], 1);
 }
 
 static __always_inline void finish_count(struct xc_ctx *c, enum xc_outcome outcome)
@@ -52,7 +52,7 @@ static __always_inline void finish_count(struct xc_ctx *c, enum xc_outcome outco
 		return;
 	counters[counter]++;
 	if (counter <= XC_hit_tc)
-		finish_hit(c, stats);
+		finish_hit(c, stats, counters[counter]);
 }
 
 static __always_inline int finish_xdp(struct xc_ctx *c, enum xc_outcome outcome)

@@ -71,16 +71,22 @@ struct {
 	__type(value, struct xc_entry);
 } xc_entry SEC(".maps");
 
+/* Arrays pad their values to 8 bytes; two words to a value make the mapping one array of words. */
+struct xc_hits_pair {
+	__u32 hits[2];
+};
+
 /*
- * Entry number -> kernel hits, one in 2^XC_HIT_SHIFT counted; wraps. 4 bytes an entry. Writers: finish
- * (atomic add). Readers: kmap, through its mapping. Cannot fill.
+ * Half an entry number -> kernel hits of two entries, one in 2^XC_HIT_SHIFT counted; wraps. 4 bytes an
+ * entry; with as many values as entries, half of it is never touched. Writers: finish (atomic add).
+ * Readers: kmap, through its mapping. Cannot fill.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, XC_ENTRY_DEFAULT);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, struct xc_hits_pair);
 } xc_hits SEC(".maps");
 
 /* What every inner map of xc_seg must look like: one extent of the log. */
