@@ -437,7 +437,7 @@ int fastpath_open(const struct fastpath_options *options, struct fastpath **ret)
 	err = pins_init(&fp->pins, options->pin_root, options->instance);
 	if (!err)
 		err = lock_instance(fp);
-	fp->fresh = !err && !pins_exist(&fp->pins);
+	fp->fresh = !err && pins_gone(&fp->pins);
 	if (!err)
 		err = pins_make(&fp->pins);
 	if (!err)

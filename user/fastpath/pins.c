@@ -158,14 +158,6 @@ int pins_make(const struct pins *pins)
 	return err;
 }
 
-bool pins_exist(const struct pins *pins)
-{
-	char path[PATH_MAX];
-
-	pins_path(pins, path, "xc_conf", NULL, NULL);
-	return access(path, F_OK) == 0;
-}
-
 bool pins_gone(const struct pins *pins)
 {
 	return access(pins->dir, F_OK) && errno == ENOENT;

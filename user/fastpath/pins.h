@@ -39,8 +39,7 @@ int pins_make_dir(const char *path);
 void pins_interface_path(const struct pins *pins, char ret_path[PATH_MAX], const char *ifname,
 			 const char *leaf);
 int pins_make_interface(const struct pins *pins, const char *ifname);
-bool pins_exist(const struct pins *pins);
-/* Not the opposite: without privileges neither can be told. */
+/* Nothing is pinned, for sure: without the privilege to look it is false, too. */
 bool pins_gone(const struct pins *pins);
 
 /* *ret_owner (may be NULL) is the pid that holds it. Returns the lock's descriptor. */
