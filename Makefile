@@ -116,6 +116,10 @@ $(BENCH_ONE): $(B)/bench/%: $(B)/obj/bench/%.o $(B)/libxdpcache.a
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $^ $(LIBS) -lm -o $@
 
+# The packet benchmark makes its packets and fills its maps as the packet tests do.
+$(B)/bench/packet: $(B)/obj/tests/lib/pktgen.o $(B)/obj/tests/lib/fastrig.o
+$(B)/obj/bench/%.o: CPPFLAGS += -Itests
+
 define bench_dir_rule
 $(1): $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/$(notdir $(1))/*.c)) $(B)/libxdpcache.a
 	$$(call msg,LINK,$$@)

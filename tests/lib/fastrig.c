@@ -69,7 +69,11 @@ static uint8_t *extent_new(const struct fastrig *rig, uint32_t idx)
 
 int fastrig_open(struct fastrig *rig, struct bpf_object *object)
 {
-	*rig = (struct fastrig){ .object = object, .cpu_cnt = libbpf_num_possible_cpus() };
+	*rig = (struct fastrig){
+		.object = object,
+		.ifindex = RIG_IFINDEX,
+		.cpu_cnt = libbpf_num_possible_cpus(),
+	};
 	rig->hot_fd = map_fd(rig, XC_MAP_HOT);
 	rig->stats_fd = map_fd(rig, XC_MAP_STATS);
 	rig->local_fd = map_fd(rig, XC_MAP_LOCAL);
@@ -113,7 +117,7 @@ static void addr_mapped(struct span addr, uint8_t ret[16])
 
 void fastrig_local(struct fastrig *rig, struct span addr, const struct xc_local *local)
 {
-	struct xc_local_key key = { .ifindex = RIG_IFINDEX };
+	struct xc_local_key key = { .ifindex = rig->ifindex };
 
 	addr_mapped(addr, key.addr);
 	must(bpf_map_update_elem(rig->local_fd, &key, local, BPF_ANY));

@@ -31,6 +31,7 @@ struct fastrig {
 	struct xc_entry *entries;
 	uint32_t *hits;
 	uint32_t entry_cnt;
+	uint32_t ifindex;  /* whose addresses fastrig_local writes; RIG_IFINDEX unless changed */
 	uint8_t *log[2];   /* extents 0 and RIG_FAR_EXTENT */
 	uint32_t entry_next;
 	uint64_t log_next; /* in extent 0 */
@@ -57,7 +58,7 @@ void fastrig_close(struct fastrig *rig);
 
 /* Serving, clock at RIG_NOW_NS, server local, client allowed; remembered verdicts are forgotten. */
 void fastrig_configure(struct fastrig *rig);
-/* Adds an address of RIG_IFINDEX: 4 or 16 bytes. */
+/* Adds an address of rig->ifindex: 4 or 16 bytes. */
 void fastrig_local(struct fastrig *rig, struct span addr, const struct xc_local *local);
 void fastrig_allow(struct fastrig *rig, struct span addr, bool allowed);
 /* Puts key and value into the log, an entry over them, the digest into xc_hot; returns the entry. */
