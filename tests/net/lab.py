@@ -34,7 +34,11 @@ CLONE_NEWNET = 0x40000000
 PORT = 11211
 DAEMON_TTL = 63
 KERNEL_TTL = 64
+# not in every python's socket
 ETH_P_ALL = 3
+SO_RCVBUFFORCE = 33
+IP_RECVTTL = 12
+IPV6_RECVHOPLIMIT = 51
 
 
 def run(*words, check=True, timeout=60):
@@ -119,7 +123,7 @@ class Capture:
             self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW,
                                         socket.htons(ETH_P_ALL))
             self.socket.bind((interface, ETH_P_ALL))
-        self.socket.setsockopt(socket.SOL_SOCKET, 33, 32 << 20)  # SO_RCVBUFFORCE
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
         self.frames = []
 
     def take(self, seconds=0.2):
@@ -420,8 +424,9 @@ class Stream(threading.Thread):
     def __init__(self, lab, key, interval=0.001, six=False):
         super().__init__(daemon=True)
         self.udp = lab.udp(six)
-        option = (socket.IPPROTO_IPV6, 51) if six else (socket.IPPROTO_IP, socket.IP_RECVTTL)
-        self.udp.socket.setsockopt(*option, 1)  # 51: IPV6_RECVHOPLIMIT
+        option = (socket.IPPROTO_IPV6, IPV6_RECVHOPLIMIT) if six else \
+            (socket.IPPROTO_IP, IP_RECVTTL)
+        self.udp.socket.setsockopt(*option, 1)
         self.text = b"get %s\r\n" % key
         self.interval = interval
         self.sent = []      # moments; the index is the request id
