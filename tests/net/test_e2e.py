@@ -1,0 +1,137 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Resident keys are answered by the kernel alone, every time, with the right bytes in right packets.
+
+Method: native XDP on a veth pair and generic XDP on lo, IPv4 and IPv6; every reply is read twice:
+by a connected socket, which takes it only from the right address, and off the wire with every sum
+computed again.
+"""
+
+import socket
+import sys
+
+import lib_e2e as e2e
+
+TIMES = 200
+SIZES = (1, 100, 1000, 1300)
+KEYS = {(key_len, size): (b"%d" % index).ljust(key_len, b"k")[:key_len]
+        for index, (key_len, size) in enumerate((k, s) for k in (1, 250) for s in SIZES)}
+# The largest reply here is 1586 bytes of UDP payload: one datagram of a veth pair of this MTU.
+MTU = 2000
+
+
+def value_of(key_len, size):
+    return bytes((key_len + i * 7) % 251 for i in range(size))
+
+
+def prepare(daemon):
+    for (key_len, size), key in KEYS.items():
+        daemon.set(key, value_of(key_len, size), flags=size, family=6)
+    daemon.pin(*KEYS.values())
+
+
+def ask(rig, family, verb, key, want):
+    """TIMES requests, one at a time; what the wire had for replies."""
+    with rig.udp(family) as s, rig.raw() as raw:
+        port = s.getsockname()[1]
+        for number in range(TIMES):
+            s.send(e2e.frame(number * 257, b"%s %s\r\n" % (verb, key)))
+            got = s.recv(4096)
+            assert got == e2e.frame(number * 257, want), (number, got[:80], want[:80])
+        return port, e2e.drain(raw, 0.1)
+
+
+def check_wire(rig, family, port, frames, want):
+    inet = socket.AF_INET if family == 4 else socket.AF_INET6
+    server, client = (socket.inet_pton(inet, a[family]) for a in (rig.server, rig.client))
+    seen = []
+    for data in frames:
+        try:
+            packet = e2e.Packet(data)
+        except e2e.NotUdp:
+            continue
+        if packet.sport != e2e.PORT:
+            continue
+        assert (packet.src, packet.dst, packet.dport) == (server, client, port)
+        assert packet.ip_sum_ok and packet.length_ok, data[:60].hex()
+        assert packet.udp_sum_ok, (hex(packet.sum), data[:60].hex())
+        if rig.kind == "veth":
+            assert data[:12] == rig.macs, data[:14].hex()
+        seen.append(packet.payload)
+    assert seen == [e2e.frame(number * 257, want) for number in range(TIMES)], len(seen)
+
+
+def check_all(rig, daemon, family):
+    for (key_len, size), key in KEYS.items():
+        value = value_of(key_len, size)
+        line = daemon.ask(b"gets %s\r\n" % key, family=family).split(b"\r\n", 1)[0]
+        for verb, cas in ((b"get", None), (b"gets", int(line.split()[-1]))):
+            want = e2e.value_reply(key, value, size, cas)
+            before = daemon.stats()
+            port, frames = ask(rig, family, verb, key, want)
+            counts = e2e.difference(daemon.stats(), before)
+            name = (verb, key_len, size)
+            assert counts["fastpath.hits"] == TIMES, (name, counts)
+            assert counts["daemon.udp_requests"] == 0, (name, counts)
+            assert counts["daemon.cmd_get"] == 0, (name, counts)
+            check_wire(rig, family, port, frames, want)
+
+
+def kernel_answers_every_get(kind, families):
+    with e2e.Rig(kind, mtu=MTU) as rig:
+        rig.macs = rig.mac(False) + rig.mac(True)
+        allow = ("--allow", "10.78.0.0/24", "--allow", "fd78::/64") if kind == "veth" else ()
+        daemon = e2e.Daemon(rig, *allow)
+        prepare(daemon)
+        state = daemon.stats()["fastpath.state"]
+        assert state == ("native" if kind == "veth" else "generic"), state
+        for family in families:
+            check_all(rig, daemon, family)
+        daemon.stop()
+
+
+def veth_native_ip4_resident_keys_are_answered_by_the_kernel():
+    kernel_answers_every_get("veth", [4])
+
+
+def veth_native_ip6_resident_keys_are_answered_by_the_kernel():
+    kernel_answers_every_get("veth", [6])
+
+
+def lo_generic_ip4_resident_keys_are_answered_by_the_kernel():
+    kernel_answers_every_get("lo", [4])
+
+
+def lo_generic_ip6_resident_keys_are_answered_by_the_kernel():
+    kernel_answers_every_get("lo", [6])
+
+
+def reply_over_the_mtu_comes_whole_from_the_daemon():
+    """It does not fit one datagram: the kernel passes it, the daemon sends several."""
+    key, value = KEYS[250, 1300], value_of(250, 1300)
+    with e2e.Rig("veth") as rig:
+        daemon = e2e.Daemon(rig, "--allow", "10.78.0.0/24")
+        prepare(daemon)
+        before = daemon.stats()
+        with rig.udp() as s:
+            s.send(e2e.frame(7, b"get %s\r\n" % key))
+            parts = {}
+            while len(parts) < 2:
+                got = s.recv(4096)
+                assert got[:2] == b"\0\7" and got[4:8] == b"\0\2\0\0", got[:8]
+                parts[got[2:4]] = got[8:]
+        whole = parts[b"\0\0"] + parts[b"\0\1"]
+        assert whole == e2e.value_reply(key, value, 1300), whole
+        counts = e2e.difference(daemon.stats(), before)
+        assert counts["fastpath.passes.pass_mtu"] == 1, counts
+        assert counts["daemon.udp_requests"] == 1 and counts["fastpath.hits"] == 0, counts
+        daemon.stop()
+
+
+sys.exit(e2e.main([
+    veth_native_ip4_resident_keys_are_answered_by_the_kernel,
+    veth_native_ip6_resident_keys_are_answered_by_the_kernel,
+    lo_generic_ip4_resident_keys_are_answered_by_the_kernel,
+    lo_generic_ip6_resident_keys_are_answered_by_the_kernel,
+    reply_over_the_mtu_comes_whole_from_the_daemon,
+]))
