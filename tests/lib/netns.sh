@@ -21,6 +21,8 @@
 #   start_daemon ARGS       xdpcached there; waits until it answers; its log is $dir/daemon.log
 #   stop_daemon SIGNAL
 #   check NAME COMMAND...   one test point; the command's output is shown when it fails
+#   udp_get ADDRESS KEY     what a client gets for it, or "nothing" within half a second
+#   tcp ADDRESS TEXT        one line of answer to one request; \r\n stands for itself
 #   field PATH              a value out of JSON on standard input: interfaces.0.mode
 
 set -u
@@ -184,6 +186,30 @@ value = json.load(sys.stdin)
 for word in sys.argv[1].split("."):
     value = value[int(word)] if word.isdigit() else value[word]
 print(json.dumps(value) if isinstance(value, (bool, dict, list)) else value)' "$1"
+}
+
+udp_get() {
+	on_client python3 -c '
+import socket, sys
+where = socket.getaddrinfo(sys.argv[1], 11211, type=socket.SOCK_DGRAM)[0]
+with socket.socket(where[0], socket.SOCK_DGRAM) as client:
+    client.settimeout(0.5)
+    client.connect(where[4])
+    client.send(bytes([0, 7, 0, 0, 0, 1, 0, 0]) + b"get %s\r\n" % sys.argv[2].encode())
+    try:
+        reply = client.recv(2000)
+    except OSError:
+        sys.exit(print("nothing"))
+    assert reply[:2] == bytes([0, 7])
+    print(reply[8:].decode().replace("\r\n", " ").strip())' "$1" "$2"
+}
+
+tcp() {
+	on_client python3 -c '
+import socket, sys
+with socket.create_connection((sys.argv[1], 11211), 5) as client:
+    client.sendall(sys.argv[2].encode().decode("unicode_escape").encode())
+    print(client.makefile("rb").readline().decode().strip())' "$1" "$2"
 }
 
 finish_tests() {

@@ -171,8 +171,8 @@ others_filter() { # DIRECTION PREF: a filter that is not ours
 }
 
 others_qdisc() {
-	on_server tc qdisc add dev "$server_if" clsact && others_filter ingress 7 && load && status_is interfaces.0.tc true &&
-		xdpcache unload || return 1
+	on_server tc qdisc add dev "$server_if" clsact && others_filter ingress 7 && load &&
+		status_is interfaces.0.tc true && xdpcache unload || return 1
 	on_server tc filter show dev "$server_if" ingress >"$dir/filters"
 	says "$dir/filters" 'pref 7 ' && ! grep 'pref 11211 ' "$dir/filters"
 }

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -182,6 +181,7 @@ static bool is_current(int fd, const char *path)
 
 static int lock_once(const struct pins *pins, pid_t *ret_owner)
 {
+	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	int fd;
 
 	if (mkdir(PINS_RUN_DIR, 0755) && errno != EEXIST)
@@ -189,7 +189,7 @@ static int lock_once(const struct pins *pins, pid_t *ret_owner)
 	fd = open(pins->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (fd < 0) /* the folder went away in between */
 		return errno == ENOENT ? -EAGAIN : -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB)) {
+	if (fcntl(fd, F_OFD_SETLK, &whole)) {
 		if (ret_owner)
 			*ret_owner = read_pid(fd);
 		close(fd);
@@ -234,12 +234,13 @@ void pins_unlock(const struct pins *pins, int fd, bool forget)
 
 pid_t pins_owner(const struct pins *pins)
 {
+	struct flock whole = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
 	int fd = open(pins->lock, O_RDONLY | O_CLOEXEC);
 	pid_t owner = 0;
 
 	if (fd < 0)
 		return 0;
-	if (flock(fd, LOCK_SH | LOCK_NB))
+	if (fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK)
 		owner = read_pid(fd);
 	close(fd);
 	return owner;

@@ -6,6 +6,8 @@
  *           lock, removes what is pinned.
  * Shape     <pin_root>/<instance>/v1/<map>, …/v1/if/<interface>/{xdp,clsact-<ifindex>}; the
  *           lock is a file under /run/xdpcache that holds its owner's pid.
+ * Lock      of the open file (F_OFD_SETLK): it ends with the process, and who only asks for the
+ *           owner takes none, not even for a moment: asking never makes a daemon's start fail.
  * Errors    negative errno after one log line. pins_lock: -EBUSY when another process owns it.
  * Threads   main.
  */
