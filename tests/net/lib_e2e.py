@@ -9,6 +9,7 @@ which shares nothing with the program's.
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import select
@@ -196,6 +197,7 @@ class Rig:
             s.bind((self.client_if, ETH_P_ALL))
         return s
 
+    @functools.lru_cache(maxsize=None)
     def mac(self, server):
         ns, name = (self.server_ns, self.server_if) if server else (self.client_ns, self.client_if)
         link = json.loads(run("ip", "-n", ns, "-j", "link", "show", "dev", name))[0]
@@ -325,7 +327,7 @@ def value_reply(key, value, flags=0, cas=None):
 
 
 def ask_nobody(rig, key, times):
-    """GETs that must stay unanswered; how many left. The stack refuses a few and limits the rest."""
+    """GETs that must stay unanswered; how many left. The stack refuses only some."""
     sent = 0
     with rig.udp() as s:
         s.settimeout(0.02)

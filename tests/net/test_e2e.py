@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Resident keys are answered by the kernel alone, every time, with the right bytes in right packets.
+"""Resident keys are answered by the kernel alone, each time, right bytes in right packets.
 
 Method: native XDP on a veth pair and generic XDP on lo, IPv4 and IPv6; every reply is read twice:
 by a connected socket, which takes it only from the right address, and off the wire with every sum

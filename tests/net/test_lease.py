@@ -24,7 +24,7 @@ REPLIES = [e2e.value_reply(key, key * 20) for key in KEYS]
 
 
 class Asker(threading.Thread):
-    """Asks at a pace until told to end: when each was sent, when answered. Never again: no retry."""
+    """Asks at a pace until told to end: when each was sent, when answered. No retry."""
 
     def __init__(self, rig, pace_sec):
         super().__init__()
@@ -154,7 +154,8 @@ def ended_daemon_leaves_at_once_and_finds_its_contents_again():
 
         daemon = start(rig, LEASE_MS)
         assert daemon.stats()["daemon.items"] == items
-        for key, want in zip(KEYS + [b"cold"], REPLIES + [e2e.value_reply(b"cold", b"not resident")]):
+        cold = e2e.value_reply(b"cold", b"not resident")
+        for key, want in zip(KEYS + [b"cold"], REPLIES + [cold]):
             assert daemon.ask(b"get %s\r\n" % key) == want
         with rig.udp() as s:
             for key, want in zip(KEYS, REPLIES):
