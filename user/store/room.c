@@ -31,7 +31,8 @@ static bool segment_is_flushed(const struct store *store, const struct segment *
 
 static void seal(struct store_thread *t, uint32_t *open, bool early)
 {
-	t->store->pool.segments[*open].sealed_early = early;
+	/* What the reclaimer has open is copies already: copying them once more wins nothing. */
+	t->store->pool.segments[*open].sealed_early = early && !t->privileged;
 	segment_seal(&t->store->pool, *open);
 	*open = SEGMENT_NONE;
 	t->open_cnt--;
