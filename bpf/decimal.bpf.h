@@ -80,9 +80,7 @@ static __always_inline __u64 decimal_render(__u64 number, __u64 ret_words[3])
 	ret_words[0] = high << 8 | ' ';
 	ret_words[1] = mid << 8 | high >> 56;
 	ret_words[2] = low << 8 | mid >> 56;
-	zeros += 8 * (no_high + no_mid);
-	opaque(zeros); /* or it is negated and added: the verifier keeps no bound of a negation */
-	return 25 - zeros;
+	return masked(25 - zeros - 8 * (no_high + no_mid), 31);
 }
 
 #endif

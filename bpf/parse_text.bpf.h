@@ -89,6 +89,7 @@ static __always_inline enum xc_outcome parse_text(struct xc_ctx *c, const void *
 {
 	enum xc_outcome outcome;
 	const void *key;
+	__u64 rest;
 	const void *tail; /* 8 bytes before CR LF: the frame header makes sure that they exist */
 	__u32 verb;
 
@@ -102,9 +103,11 @@ static __always_inline enum xc_outcome parse_text(struct xc_ctx *c, const void *
 	c->gets = is_zero(verb ^ XC_WORD_GETS);
 	if (verb != XC_WORD_GET && !(c->gets && *(const __u8 *)(text + 4) == ' '))
 		return XC_pass_verb;
-	c->key_len = len - TEXT_GET_MIN - c->gets;
-	if (c->key_len - 1 >= XC_KEY_MAX)
+	rest = len - TEXT_GET_MIN - c->gets - 1; /* of the key, behind its first byte */
+	opaque(rest);
+	if (rest >= XC_KEY_MAX)
 		return XC_pass_key_len;
+	c->key_len = masked(rest, 0xff) + 1;
 	tail = text - 8 + 4 + c->gets + c->key_len;
 	if (tail + 10 > c->data_end)
 		return XC_pass_length;

@@ -39,6 +39,13 @@ static __always_inline long reply_copy(struct xc_ctx *c, __u64 offset, const voi
 	return bpf_xdp_store_bytes(c->xdp, offset, (void *)from, len);
 }
 
+/* No reply is longer: L2, IPv6, UDP, frame header, "VALUE ", key, suffix, cas, CR LF, value, end. */
+#define FRAME_LEN_MASK 0xfffULL
+
+_Static_assert(CTX_L2_MAX + IP6_LEN + UDP_LEN + FRAME_LEN + XC_HEAD_LEN + XC_KEY_MAX + XC_SUFFIX_MAX +
+		       21 + 2 + XC_VALUE_MAX + XC_TAIL_LEN <= FRAME_LEN_MASK,
+	       "the mask takes nothing away");
+
 /* Ethernet and tags. What follows the tags in these 22 bytes is written over by the IP header. */
 static __always_inline void reply_ether(const struct xc_ctx *c, void *data)
 {
@@ -147,11 +154,9 @@ static __always_inline enum xc_outcome reply_text(const struct xc_ctx *c, __u64 
 /* What follows every value. */
 static __always_inline enum xc_outcome reply_tail(const struct xc_ctx *c)
 {
-	__u64 tail_off = c->frame_len - XC_TAIL_LEN;
-	void *tail;
+	/* The mask also keeps the 7 out of the pointer, whose fixed part must not be negative. */
+	void *tail = c->data + masked(c->frame_len - XC_TAIL_LEN, FRAME_LEN_MASK);
 
-	opaque(tail_off); /* not data + frame_len - 7: a pointer's fixed part must not be negative */
-	tail = c->data + tail_off;
 	opaque(tail);
 	if (tail + XC_TAIL_LEN > c->data_end)
 		return XC_drop_broken;

@@ -35,6 +35,16 @@
 #define store64(p, x) (*(__u64 *)(p) = (x))
 
 /*
+ * x, which a compare has shown to be within the mask already. The mask shows it again where the value
+ * is used: 6.1 does not carry a bound to a copy that was put on the stack before the compare.
+ */
+static __always_inline __u64 masked(__u64 x, __u64 mask)
+{
+	opaque(x);
+	return x & mask;
+}
+
+/*
  * Whole 8-byte words in len bytes (len + 7: words that hold them), as a number of its own. A loop over
  * a length is bounded by this: compared itself, the length would leave the loop with another range for
  * each number of turns, and the verifier would follow each through all that comes later.

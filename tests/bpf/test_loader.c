@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Property: the program's clock is the host's, at most a tick ahead and never behind; a wrong one is
+ * found and measured anew; the allowlist in the map is the one asked for; the warden does what it may
+ * and refuses the rest; a process without any capability, inside the sandbox, reads and writes the
+ * maps it holds and cannot make or open others. Method: the real loader on lo, generic XDP, with pins
+ * of its own.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "abi/hash.h"
+#include "base/cidr.h"
+#include "base/clock.h"
+#include "fastpath/allow.h"
+#include "fastpath/impl.h"
+#include "fastpath/lease.h"
+#include "fastpath/warden.h"
+#include "process.h"
+#include "sandbox.h"
+
+#define LOG_EXTENTS 2
+
+static struct fastpath *fp;
+static char pin_root[64];
+
+static int open_instance(void **state)
+{
+	struct fastpath_options options = { .pin_root = pin_root,
+					    .instance = "test",
+					    .interfaces = { "lo" },
+					    .interface_cnt = 1,
+					    .xdp_mode = XDP_MODE_GENERIC,
+					    .entry_cnt = 1024,
+					    .log_bytes = LOG_EXTENTS * XC_EXTENT_SIZE };
+
+	(void)state;
+	if (geteuid() != 0)
+		return 0;
+	snprintf(pin_root, sizeof(pin_root), "/sys/fs/bpf/xctest%d", getpid());
+	return fastpath_open(&options, &fp);
+}
+
+static int close_instance(void **state)
+{
+	(void)state;
+	if (!fp)
+		return 0;
+	fastpath_close(fp);
+	return fastpath_unload(pin_root, "test", false);
+}
+
+static void need_root(void)
+{
+	if (fp)
+		return;
+	print_message("SKIP: needs root\n");
+	skip();
+}
+
+/* --- clock --- */
+
+/* How far the program's clock is ahead, ns: least and most over a while. */
+static void watch_clock(int64_t *ret_min, int64_t *ret_max)
+{
+	const struct xc_conf *conf = fastpath_maps(fp)->conf;
+	uint64_t end_ns = clock_now_ns(clock_system()) + 100 * NSEC_PER_MSEC;
+	struct xc_clock_sample sample = { 0 };
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &sample, .ctx_size_in = sizeof(sample));
+
+	*ret_min = INT64_MAX;
+	*ret_max = INT64_MIN;
+	while (sample.boot_ns < end_ns) {
+		int64_t ahead;
+
+		assert_int_equal(bpf_prog_test_run_opts(fp->clock_fd, &opts), 0);
+		ahead = (int64_t)(conf->clock_base_ns + sample.jiffies * conf->tick_ns -
+				  sample.boot_ns);
+		*ret_min = ahead < *ret_min ? ahead : *ret_min;
+		*ret_max = ahead > *ret_max ? ahead : *ret_max;
+	}
+}
+
+static void assert_clock_right(void)
+{
+	int64_t tick_ns = fastpath_maps(fp)->conf->tick_ns, min, max;
+
+	watch_clock(&min, &max);
+	print_message("tick %lld ns, ahead by %lld to %lld ns\n", (long long)tick_ns,
+		      (long long)min, (long long)max);
+	/* A sample that was held up between its two reads looks late: a tick is allowed for that. */
+	assert_true(min > -tick_ns);
+	assert_true(max > 0);
+	assert_true(max < tick_ns + tick_ns / 4);
+}
+
+static void lease_init_clock_is_at_most_a_tick_ahead(void **state)
+{
+	struct lease lease;
+
+	(void)state;
+	need_root();
+	assert_int_equal(lease_init(&lease, fp, 1000), 0);
+	assert_in_range(fastpath_maps(fp)->conf->tick_ns, 1000000, 10000000);
+	assert_clock_right();
+}
+
+static void lease_init_right_clock_is_kept(void **state)
+{
+	const struct xc_conf *conf = fastpath_maps(fp)->conf;
+	struct lease lease;
+	uint64_t base;
+
+	(void)state;
+	need_root();
+	assert_int_equal(lease_init(&lease, fp, 1000), 0);
+	base = conf->clock_base_ns;
+	assert_int_equal(lease_init(&lease, fp, 1000), 0);
+	assert_int_equal(conf->clock_base_ns, base);
+}
+
+static void lease_init_wrong_clock_is_measured_anew(void **state)
+{
+	struct xc_conf *conf = fastpath_maps(fp)->conf;
+	const int64_t wrong_ns[] = { -3600000000000, -20000000, 20000000, 3600000000000 };
+	struct lease lease;
+
+	(void)state;
+	need_root();
+	for (size_t i = 0; i < sizeof(wrong_ns) / sizeof(wrong_ns[0]); i++) {
+		conf->clock_base_ns += (uint64_t)wrong_ns[i];
+		assert_int_equal(lease_init(&lease, fp, 1000), 0);
+		assert_clock_right();
+	}
+	conf->tick_ns /= 2;
+	assert_int_equal(lease_init(&lease, fp, 1000), 0);
+	assert_clock_right();
+}
+
+/* --- allowlist --- */
+
+static bool is_allowed(const char *text)
+{
+	struct xc_allow_key key = { .prefix_len = 128 };
+	struct cidr cidr;
+	uint32_t flags = 0;
+
+	assert_int_equal(cidr_parse(text, &cidr), 0);
+	memcpy(key.addr, cidr.addr, sizeof(key.addr));
+	return bpf_map_lookup_elem(fastpath_maps(fp)->allow_fd, &key, &flags) == 0 && (flags & 1);
+}
+
+static void allow_apply_lists_replace_each_other(void **state)
+{
+	static const char *const first[] = { "10.0.0.0/8", "192.0.2.7", "2001:db8::/32" };
+	static const char *const second[] = { "10.1.0.0/16", "192.0.2.7" };
+	static const char *const bad[] = { "198.51.100.0/24", "10.0.0.1/8" };
+	const struct fastpath_maps *maps = fastpath_maps(fp);
+	uint32_t gen;
+
+	(void)state;
+	need_root();
+	assert_int_equal(allow_apply(maps, first, 3), 0);
+	assert_true(is_allowed("10.2.3.4") && is_allowed("192.0.2.7") && is_allowed("2001:db8::1"));
+	assert_false(is_allowed("192.0.2.8") || is_allowed("127.0.0.1") || is_allowed("::1"));
+	gen = maps->conf->guard_gen;
+	assert_int_equal(allow_apply(maps, second, 2), 0);
+	assert_int_not_equal(maps->conf->guard_gen, gen);
+	assert_true(is_allowed("10.1.3.4") && is_allowed("192.0.2.7"));
+	assert_false(is_allowed("10.2.3.4") || is_allowed("2001:db8::1"));
+	assert_int_equal(allow_apply(maps, bad, 2), -EINVAL);
+	assert_true(is_allowed("10.1.3.4")); /* as before */
+	assert_false(is_allowed("198.51.100.1"));
+	assert_int_equal(allow_apply(maps, NULL, 0), 0);
+	assert_true(is_allowed("127.9.9.9") && is_allowed("::1"));
+	assert_false(is_allowed("10.1.3.4") || is_allowed("192.0.2.7"));
+}
+
+static void allow_apply_all_of_ipv6_is_not_ipv4(void **state)
+{
+	static const char *const any6[] = { "::/0" }, *const some4[] = { "::/0", "10.0.0.0/8" };
+	static const char *const any[] = { "::/0", "0.0.0.0/0" };
+	const struct fastpath_maps *maps = fastpath_maps(fp);
+
+	(void)state;
+	need_root();
+	assert_int_equal(allow_apply(maps, any6, 1), 0);
+	assert_true(is_allowed("2001:db8::1") && is_allowed("::1"));
+	assert_false(is_allowed("192.0.2.7"));
+	assert_int_equal(allow_apply(maps, some4, 2), 0);
+	assert_true(is_allowed("10.0.0.1"));
+	assert_false(is_allowed("192.0.2.7"));
+	assert_int_equal(allow_apply(maps, any, 2), 0);
+	assert_true(is_allowed("192.0.2.7") && is_allowed("2001:db8::1"));
+	assert_int_equal(allow_apply(maps, some4 + 1, 1), 0);
+	assert_false(is_allowed("192.0.2.7") || is_allowed("::1"));
+}
+
+/* --- warden --- */
+
+static void warden_attach_and_detach_optioned_interface(void **state)
+{
+	struct fastpath_interface iface;
+	struct warden *warden;
+	enum xdp_mode mode;
+
+	(void)state;
+	need_root();
+	assert_int_equal(warden_start(fp, &warden), 0);
+	assert_int_equal(warden_attach(warden, "lo", &iface), 0);
+	assert_string_equal(iface.name, "lo");
+	assert_int_equal(iface.mode, XDP_MODE_GENERIC);
+	assert_true(iface.by_link);
+	assert_int_equal(attach_query(iface.ifindex, &mode), iface.prog_id);
+	assert_int_equal(warden_detach(warden, "lo"), 0);
+	assert_int_equal(attach_query(iface.ifindex, &mode), 0);
+	assert_int_equal(warden_detach(warden, "lo"), 0);
+	warden_stop(warden);
+}
+
+static void warden_other_interface_is_refused(void **state)
+{
+	struct fastpath_interface iface;
+	struct warden *warden;
+
+	(void)state;
+	need_root();
+	assert_int_equal(warden_start(fp, &warden), 0);
+	assert_int_equal(warden_attach(warden, "eth0", &iface), -EPERM);
+	assert_int_equal(warden_detach(warden, ""), -EPERM);
+	warden_stop(warden);
+}
+
+static void warden_extent_is_the_next_one_only(void **state)
+{
+	const struct fastpath_maps *maps = fastpath_maps(fp);
+	struct warden *warden;
+	uint32_t id, last = LOG_EXTENTS;
+	uint8_t *bytes;
+	int fd;
+
+	(void)state;
+	need_root();
+	assert_int_equal(warden_start(fp, &warden), 0);
+	assert_int_equal(warden_extent(warden, 0, &fd), -EINVAL);
+	assert_int_equal(warden_extent(warden, LOG_EXTENTS - 1, &fd), -EEXIST);
+	assert_int_equal(warden_extent(warden, LOG_EXTENTS + 1, &fd), -EINVAL);
+	assert_int_equal(warden_extent(warden, XC_EXTENT_MAX, &fd), -EINVAL);
+	assert_int_not_equal(bpf_map_lookup_elem(maps->seg_fd, &last, &id), 0);
+	assert_int_equal(warden_extent(warden, LOG_EXTENTS, &fd), 0);
+	bytes = mmap(NULL, XC_EXTENT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(bytes, MAP_FAILED);
+	bytes[XC_EXTENT_SIZE - 1] = 1;
+	munmap(bytes, XC_EXTENT_SIZE);
+	close(fd);
+	assert_int_equal(bpf_map_lookup_elem(maps->seg_fd, &last, &id), 0);
+	bpf_map_delete_elem(maps->seg_fd, &last);
+	warden_stop(warden);
+}
+
+static void warden_gone_is_told(void **state)
+{
+	struct fastpath_interface iface;
+	struct warden *warden;
+	char command[64];
+
+	(void)state;
+	need_root();
+	assert_int_equal(warden_start(fp, &warden), 0);
+	snprintf(command, sizeof(command), "pkill -KILL -P %d -x xdpcache-warden", getpid());
+	assert_int_equal(system(command), 0);
+	assert_int_equal(warden_attach(warden, "lo", &iface), -EPIPE);
+	warden_stop(warden);
+}
+
+/* --- without privileges --- */
+
+/* In a child: 0, or the number of the step that went wrong. */
+static int powerless_steps(const struct fastpath_maps *maps)
+{
+	struct xc_digest digest = { .lo = 1, .hi = 2 }, batch_keys[4];
+	uint32_t idx = 3, out, zero = 0, cnt = 4, values[4], cursor;
+	struct xc_stats stats[256];
+
+	if (bpf_map_update_elem(maps->hot_fd, &digest, &idx, BPF_NOEXIST))
+		return 1;
+	if (bpf_map_lookup_elem(maps->hot_fd, &digest, &out) || out != 3)
+		return 2;
+	if (bpf_map_lookup_batch(maps->hot_fd, NULL, &cursor, batch_keys, values, &cnt, NULL) &&
+	    errno != ENOENT)
+		return 3;
+	if (cnt != 1 || batch_keys[0].hi != 2)
+		return 4;
+	if (bpf_map_get_next_key(maps->hot_fd, NULL, &digest))
+		return 5;
+	cnt = 1;
+	if (bpf_map_delete_batch(maps->hot_fd, &digest, &cnt, NULL))
+		return 6;
+	if (bpf_map_lookup_elem(maps->hot_fd, &digest, &out) == 0)
+		return 7;
+	if (bpf_map_lookup_elem(maps->stats_fd, &zero, stats))
+		return 8;
+	__atomic_add_fetch(&maps->conf->guard_gen, 1, __ATOMIC_SEQ_CST);
+	/* and no more than that */
+	if (bpf_map_create(BPF_MAP_TYPE_ARRAY, "xc_no", 4, 4, 1, NULL) >= 0 || errno != EPERM)
+		return 9;
+	if (bpf_map_get_fd_by_id(1) >= 0 || errno != EPERM)
+		return 10;
+	if (execl("/bin/true", "true", NULL) != -1 || errno != EPERM)
+		return 11;
+	if (setuid(12345) == 0)
+		return 12;
+	return 0;
+}
+
+static void powerless_process_reads_and_writes_held_maps_only(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)state;
+	need_root();
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (process_drop_privileges("nobody") || sandbox_enter())
+			_exit(99);
+		_exit(powerless_steps(fastpath_maps(fp)));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lease_init_clock_is_at_most_a_tick_ahead),
+		cmocka_unit_test(lease_init_right_clock_is_kept),
+		cmocka_unit_test(lease_init_wrong_clock_is_measured_anew),
+		cmocka_unit_test(allow_apply_lists_replace_each_other),
+		cmocka_unit_test(allow_apply_all_of_ipv6_is_not_ipv4),
+		cmocka_unit_test(warden_attach_and_detach_optioned_interface),
+		cmocka_unit_test(warden_other_interface_is_refused),
+		cmocka_unit_test(warden_extent_is_the_next_one_only),
+		cmocka_unit_test(warden_gone_is_told),
+		cmocka_unit_test(powerless_process_reads_and_writes_held_maps_only),
+	};
+
+	return cmocka_run_group_tests(tests, open_instance, close_instance);
+}
