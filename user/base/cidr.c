@@ -70,6 +70,11 @@ int cidr_parse(const char *text, struct cidr *ret)
 
 bool cidr_contains(const struct cidr *cidr, const uint8_t addr[16])
 {
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	/* ::/0 means IPv6; the mapped form of IPv4 is ours, not the wire's. */
+	if (cidr->prefix_len < 96 && memcmp(addr, mapped, sizeof(mapped)) == 0)
+		return false;
 	return bits_equal(cidr->addr, addr, cidr->prefix_len);
 }
 

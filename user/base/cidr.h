@@ -5,7 +5,7 @@
  * Does      parses "10.0.0.0/8", "fe80::/10" or a single address; tells whether an address lies
  *           inside.
  * Shape     all addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d, so that one prefix length in bits
- *           (0 to 128) serves both.
+ *           (0 to 128) serves both. A prefix shorter than 96 is IPv6's and holds no IPv4.
  * Errors    -EINVAL: not a prefix, or bits set behind it.
  * Threads   pure functions.
  */
