@@ -307,7 +307,7 @@ class Daemon:
         for key in keys:
             self.cli("hot", "pin", key.decode())
         names = {key.decode() for key in keys}
-        wait_until(lambda: names <= {row["key"] for row in self.cli("hot", "list")["keys"]
+        wait_until(lambda: names <= {row["key"] for row in self.cli("hot", "list", "1024")["keys"]
                                      if row["resident"]}, what=f"{names} are resident")
 
 

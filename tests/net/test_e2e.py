@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Resident keys are answered by the kernel alone, each time, right bytes in right packets.
 
-Method: native XDP on a veth pair and generic XDP on lo, IPv4 and IPv6; every reply is read twice:
+Method: native and generic XDP on a veth pair and generic XDP on lo, IPv4 and IPv6; every reply is read twice:
 by a connected socket, which takes it only from the right address, and off the wire with every sum
 computed again.
 """
@@ -77,14 +77,14 @@ def check_all(rig, daemon, family):
             check_wire(rig, family, port, frames, want)
 
 
-def kernel_answers_every_get(kind, families):
-    with e2e.Rig(kind, mtu=MTU) as rig:
+def kernel_answers_every_get(kind, families, mode="native"):
+    with e2e.Rig(kind, mtu=MTU, native_client=mode == "native") as rig:
         rig.macs = rig.mac(False) + rig.mac(True)
         allow = ("--allow", "10.78.0.0/24", "--allow", "fd78::/64") if kind == "veth" else ()
-        daemon = e2e.Daemon(rig, *allow)
+        daemon = e2e.Daemon(rig, *allow, mode=mode)
         prepare(daemon)
         state = daemon.stats()["fastpath.state"]
-        assert state == ("native" if kind == "veth" else "generic"), state
+        assert state == mode, state
         for family in families:
             check_all(rig, daemon, family)
         daemon.stop()
@@ -98,12 +98,17 @@ def veth_native_ip6_resident_keys_are_answered_by_the_kernel():
     kernel_answers_every_get("veth", [6])
 
 
+def veth_generic_resident_keys_are_answered_by_the_kernel():
+    """As on an interface whose driver has no XDP of its own."""
+    kernel_answers_every_get("veth", [4, 6], "generic")
+
+
 def lo_generic_ip4_resident_keys_are_answered_by_the_kernel():
-    kernel_answers_every_get("lo", [4])
+    kernel_answers_every_get("lo", [4], "generic")
 
 
 def lo_generic_ip6_resident_keys_are_answered_by_the_kernel():
-    kernel_answers_every_get("lo", [6])
+    kernel_answers_every_get("lo", [6], "generic")
 
 
 def reply_over_the_mtu_comes_whole_from_the_daemon():
@@ -131,6 +136,7 @@ def reply_over_the_mtu_comes_whole_from_the_daemon():
 sys.exit(e2e.main([
     veth_native_ip4_resident_keys_are_answered_by_the_kernel,
     veth_native_ip6_resident_keys_are_answered_by_the_kernel,
+    veth_generic_resident_keys_are_answered_by_the_kernel,
     lo_generic_ip4_resident_keys_are_answered_by_the_kernel,
     lo_generic_ip6_resident_keys_are_answered_by_the_kernel,
     reply_over_the_mtu_comes_whole_from_the_daemon,
