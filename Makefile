@@ -146,6 +146,26 @@ $(ROOT_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_SRC:%.c=$(B)/obj/%.o) $(
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $^ $(LIBS) -lcmocka -lm -o $@
 
+# What several threads share, under the thread sanitizer: the store with its threads test.
+TSAN_OBJ := $(patsubst %.c,$(B)/tsan/%.o,$(wildcard user/store/*.c) \
+	$(addprefix user/base/,alloc.c clock.c log.c rand.c) \
+	$(addprefix tests/lib/,fake_clock.c runopts.c store_rig.c) tests/unit/test_store_threads.c)
+
+$(B)/tsan/%.o: %.c Makefile
+	$(call msg,CC-TSAN,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Itests -std=gnu17 -O1 -g $(WARN) -Wno-tsan -fno-strict-aliasing \
+		-fsanitize=thread $(DEPFLAGS) -c $< -o $@
+
+$(B)/tsan/test_store_threads: $(TSAN_OBJ)
+	$(call msg,LINK,$@)
+	$(Q)$(CC) -fsanitize=thread $^ -lxxhash -lcmocka -lpthread -o $@
+
+## check-tsan: the store's threads test under the thread sanitizer; no root
+.PHONY: check-tsan
+check-tsan: $(B)/tsan/test_store_threads
+	$(Q)TSAN_OPTIONS=halt_on_error=1 $<
+
 $(B)/obj/tests/%.o: CPPFLAGS += -Itests
 .PHONY: test-programs
 test-programs: $(UNIT_BIN) $(ROOT_BIN)
