@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A daemon that is killed among writes comes back with every write it acknowledged.
 
-Method: one client sets keys in turn, each time another version, until the daemon is killed under it;
-after the restart every key must have the version that was acknowledged last, or the one that was
-under way; the kernel's answer, the daemon's over UDP and over TCP must be the same; and resident keys
-that were taken over follow new writes and deletes. Six kills on one log, at other moments each.
+Method: one client sets keys in turn, each time another version, until the daemon is killed under
+it; after the restart every key must have the version that was acknowledged last, or the one that
+was under way; the kernel's answer, the daemon's over UDP and over TCP must be the same; and
+resident keys that were taken over follow new writes and deletes. Six kills on one log.
 """
 
 import sys

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Resident keys are answered by the kernel alone, each time, right bytes in right packets.
 
-Method: native and generic XDP on a veth pair and generic XDP on lo, IPv4 and IPv6; every reply is read twice:
-by a connected socket, which takes it only from the right address, and off the wire with every sum
-computed again.
+Method: native and generic XDP on a veth pair and generic XDP on lo, IPv4 and IPv6; every reply is
+read twice: by a connected socket, which takes it only from the right address, and off the wire
+with every sum computed again.
 """
 
 import socket
