@@ -47,7 +47,6 @@
 #define HOT_BUDGET_SHARE 20 /* 1/20 of -m for kernel entries */
 #define HOT_ENTRY_BYTES 136 /* an entry, its element in xc_hot and its place */
 #define HOT_ENTRY_MIN 1024U
-#define INDEX_SHARE 25	/* 1/25 of -m is what the index is expected to take */
 #define OTHER_THREADS 3 /* of the store: promoter, adoption, one to spare */
 
 struct daemon {
@@ -78,15 +77,6 @@ static void grace(void *ctx)
 }
 
 /* --- memory --- */
-
-/* The log's share of -m, to the nearest whole extent: the index takes about the rest. */
-static uint64_t log_bytes_for(uint64_t memory_bytes)
-{
-	uint64_t wanted = memory_bytes - memory_bytes / INDEX_SHARE;
-	uint64_t extents = (wanted + XC_EXTENT_SIZE / 2) / XC_EXTENT_SIZE;
-
-	return (extents > 0 ? extents : 1) * XC_EXTENT_SIZE;
-}
 
 static uint64_t index_bytes_for(uint64_t memory_bytes, uint64_t log_bytes)
 {
@@ -156,7 +146,7 @@ static int setup_log(struct daemon *d, struct store_log *ret)
 {
 	int err;
 
-	d->log_bytes = log_bytes_for(d->config.memory_bytes);
+	d->log_bytes = fastpath_log_bytes(d->config.memory_bytes);
 	if (d->config.fastpath && d->config.xdp_mode != XDP_MODE_OFF) {
 		err = open_fastpath(d);
 		if (err && (err == -EBUSY || err == -EPROTO || d->config.xdp_mode != XDP_MODE_AUTO))

@@ -28,6 +28,7 @@ struct cli_command {
 	const char *name;
 	const char *args; /* as usage shows them */
 	const char *help;
+	const char *details; /* xdpcache NAME --help: what else there is to say, lines */
 	int (*run)(const struct cli *cli, int argc, char **argv);
 };
 

@@ -8,23 +8,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "abi/limits.h"
 #include "cli.h"
 #include "control/stats.h"
 #include "fastpath/loader.h"
 
-static int usage(void)
+static bool show_progress(void *ctx, uint64_t done, uint64_t total)
 {
-	fprintf(stderr,
-		"xdpcache load: write\n"
-		"  xdpcache load --interface IF... [options]\n"
-		"    --interface IF    interface to attach to; may be given several times\n"
-		"    --xdp-mode MODE   auto (default), native or generic\n"
-		"    --hot-max N       places for keys in the kernel (%d)\n"
-		"    -m MIB            size of the log (64)\n",
-		XC_ENTRY_DEFAULT);
-	return CLI_USAGE;
+	(void)ctx;
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\rmaking the log: %llu / %llu MiB%s",
+			(unsigned long long)(done * XC_EXTENT_SIZE >> 20),
+			(unsigned long long)(total * XC_EXTENT_SIZE >> 20),
+			done == total ? "\n" : "");
+	return true;
 }
 
 static bool parse_mode(const char *text, enum xdp_mode *ret)
@@ -68,7 +67,7 @@ static bool take(struct fastpath_options *options, const char *name, const char 
 		return true;
 	}
 	if (strcmp(name, "-m") == 0 && parse_number(value, 16, 1 << 18, &n)) {
-		options->log_bytes = (n << 20) / XC_EXTENT_SIZE * XC_EXTENT_SIZE;
+		options->log_bytes = fastpath_log_bytes(n << 20);
 		return true;
 	}
 	return false;
@@ -78,7 +77,8 @@ int cmd_load(const struct cli *cli, int argc, char **argv)
 {
 	struct fastpath_options options = { .pin_root = cli->pin_root,
 					    .instance = cli->instance,
-					    .log_bytes = 64ULL << 20,
+					    .log_bytes = fastpath_log_bytes(64ULL << 20),
+					    .progress = show_progress,
 					    .load_only = true };
 	struct fastpath *fp;
 	int err;
@@ -86,13 +86,16 @@ int cmd_load(const struct cli *cli, int argc, char **argv)
 	for (int i = 1; i < argc; i += 2) {
 		if (i + 1 == argc || !take(&options, argv[i], argv[i + 1])) {
 			fprintf(stderr,
-				"xdpcache load: \"%s%s%s\" is not an option and its value\n",
+				"xdpcache load: \"%s%s%s\" is not an option and its value; see: "
+				"xdpcache load --help\n",
 				argv[i], i + 1 < argc ? " " : "", i + 1 < argc ? argv[i + 1] : "");
-			return usage();
+			return CLI_USAGE;
 		}
 	}
-	if (options.interface_cnt == 0)
-		return usage();
+	if (options.interface_cnt == 0) {
+		fprintf(stderr, "xdpcache load: name an interface: xdpcache load --interface IF\n");
+		return CLI_USAGE;
+	}
 	err = fastpath_open(&options, &fp);
 	if (err)
 		return CLI_FAILED; /* the loader has said why */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * xdpcache status: read from the pins, so it says the same whether a daemon answers or not.
+ * xdpcache status: read from the pins, so it says the same whether a daemon answers or not. A daemon
+ * that holds a live lease is asked for what no pin knows: why an interface is not native, or off.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,6 +12,7 @@
 
 #include "base/clock.h"
 #include "cli.h"
+#include "client.h"
 #include "control/stats.h"
 #include "fastpath/counters.h"
 #include "stats_pins.h"
@@ -23,11 +25,58 @@ static uint64_t lease_left_ms(const struct inspect *state, uint64_t now_ns)
 		       : 0;
 }
 
+/* The daemon's word on an interface: reasons, and those that carry no program. */
+static void learn_interface(struct inspect *state, const json_t *told)
+{
+	const char *name = json_string_value(json_object_get(told, "name"));
+	const char *reason = json_string_value(json_object_get(told, "reason"));
+	struct fastpath_interface *iface = state->interfaces;
+	uint32_t i = 0;
+
+	while (name && i < state->interface_cnt && strcmp(iface[i].name, name) != 0)
+		i++;
+	if (!name || !reason || i == FASTPATH_INTERFACE_MAX)
+		return;
+	if (i == state->interface_cnt) {
+		state->interface_cnt++;
+		memset(&iface[i], 0, sizeof(iface[i]));
+		snprintf(iface[i].name, sizeof(iface[i].name), "%s", name);
+		iface[i].mode = XDP_MODE_OFF;
+	}
+	snprintf(iface[i].reason, sizeof(iface[i].reason), "%s", reason);
+}
+
+static void learn_reasons(const struct cli *cli, struct inspect *state)
+{
+	char error[CLIENT_ERROR_MAX];
+	json_t *reply = NULL, *told;
+	size_t i;
+
+	if (client_ask(cli->control, json_pack("{s:s}", "cmd", "stats"), &reply, error))
+		return;
+	json_array_foreach(json_object_get(json_object_get(reply, "fastpath"), "interfaces"), i,
+			   told) learn_interface(state, told);
+	json_decref(reply);
+}
+
+static uint64_t sum_of(const struct xc_stats *stats, const char *prefix)
+{
+	const __u64 *counters = (const __u64 *)stats;
+	uint64_t sum = 0;
+
+	for (int i = 0; i < XC_OUTCOME_CNT; i++) {
+		if (strncmp(counters_name((enum xc_outcome)i), prefix, strlen(prefix)) == 0)
+			sum += counters[i];
+	}
+	return sum;
+}
+
 static void print_json(const struct inspect *state, const char *word, uint64_t now_ns)
 {
 	json_t *object = json_pack(
-		"{s:b, s:s, s:s, s:o, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "loaded",
-		1, "state", word, "pins", state->dir, "interfaces",
+		"{s:b, s:s, s:s, s:o, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+		"s:I, s:I, s:I}",
+		"loaded", 1, "state", word, "pins", state->dir, "interfaces",
 		stats_interfaces_json(state->interfaces, state->interface_cnt), "daemon_pid",
 		(json_int_t)state->owner, "configured", state->configured, "abi_version",
 		(json_int_t)state->conf.version, "owner_epoch", (json_int_t)state->conf.owner_epoch,
@@ -35,7 +84,11 @@ static void print_json(const struct inspect *state, const char *word, uint64_t n
 		(json_int_t)lease_left_ms(state, now_ns), "entries", (json_int_t)state->entry_cnt,
 		"entries_max", (json_int_t)state->entry_max, "log_bytes",
 		(json_int_t)state->extent_cnt * XC_EXTENT_SIZE, "hits",
-		(json_int_t)counters_hits(&state->stats));
+		(json_int_t)counters_hits(&state->stats), "misses",
+		(json_int_t)stats_misses(&state->stats), "passed",
+		(json_int_t)sum_of(&state->stats, "pass_"), "dropped",
+		(json_int_t)sum_of(&state->stats, "drop_"), "addresses",
+		(json_int_t)state->local_cnt, "sources_allowed", (json_int_t)state->allow_cnt);
 
 	json_dumpf(object, stdout, JSON_INDENT(2));
 	printf("\n");
@@ -61,14 +114,23 @@ static void print_text(const struct inspect *state, const char *word, uint64_t n
 	printf("log         %s\n", table_bytes(a, (uint64_t)state->extent_cnt * XC_EXTENT_SIZE));
 	printf("addresses   %u served, %u source prefixes allowed\n", state->local_cnt,
 	       state->allow_cnt);
-	printf("hits        %s\n", table_count(a, counters_hits(&state->stats)));
+	printf("ABI         version %u\n",
+	       state->configured ? state->conf.version : XC_ABI_VERSION);
+	printf("answered    %s GETs; missed %s\n", table_count(a, counters_hits(&state->stats)),
+	       table_count(b, stats_misses(&state->stats)));
+	printf("other       %s packets passed, ",
+	       table_count(a, sum_of(&state->stats, "pass_") - stats_misses(&state->stats)));
+	printf("%s dropped\n", table_count(a, sum_of(&state->stats, "drop_")));
 	for (uint32_t i = 0; i < state->interface_cnt; i++) {
 		const struct fastpath_interface *iface = &state->interfaces[i];
 
-		printf("interface   %s: %s, program %u, %s%s\n", iface->name,
-		       stats_mode_name(iface->mode), iface->prog_id,
-		       iface->by_link ? "pinned link" : "attached by netlink",
-		       iface->tc ? ", tc hook" : ", no tc hook");
+		printf("interface   %s: %s", iface->name, stats_mode_name(iface->mode));
+		if (iface->mode != XDP_MODE_OFF)
+			printf(", program %u, %s%s", iface->prog_id,
+			       iface->by_link ? "pinned link" : "attached by netlink",
+			       iface->tc ? ", tc hook" : ", no tc hook");
+		printf("%s%s%s\n", iface->reason[0] ? " (" : "", iface->reason,
+		       iface->reason[0] ? ")" : "");
 	}
 	if (state->interface_cnt == 0)
 		printf("interface   none in this network namespace\n");
@@ -101,6 +163,8 @@ int cmd_status(const struct cli *cli, int argc, char **argv)
 			err == -EPERM || err == -EACCES ? "; run it as root" : "");
 		return CLI_FAILED;
 	}
+	if (state.owner && state.conf.serve_until_ns > now_ns)
+		learn_reasons(cli, &state);
 	fp = stats_pins_control(&state);
 	word = stats_fastpath_state(&fp, now_ns);
 	if (cli->json)

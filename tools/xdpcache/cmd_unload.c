@@ -17,10 +17,8 @@ int cmd_unload(const struct cli *cli, int argc, char **argv)
 	int err;
 
 	if (argc > 1 && !force) {
-		fprintf(stderr,
-			"xdpcache unload: write\n"
-			"  xdpcache unload [--force]\n"
-			"    --force    also while a daemon uses it (it then serves alone)\n");
+		fprintf(stderr, "xdpcache unload: takes only --force; see: xdpcache unload "
+				"--help\n");
 		return CLI_USAGE;
 	}
 	err = inspect_pins(cli->pin_root, cli->instance, &state);

@@ -2,6 +2,7 @@
 /*
  * xdpcache: finds the subcommand, takes the options that all of them share, runs it.
  */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,34 +11,94 @@
 #include "control/server.h"
 #include "fastpath/pins.h"
 
+static const char load_details[] =
+	"Makes and pins the maps and attaches the program, for a daemon that starts later. Until\n"
+	"a daemon has configured the maps every packet passes. Safe to repeat. Needs root.\n\n"
+	"  --interface IF    interface to attach to; may be given several times\n"
+	"  --xdp-mode MODE   auto (default): native, else generic, else off, each step said with\n"
+	"                    its reason; native, generic: this one, or fail\n"
+	"  --hot-max N       places for keys in the kernel (65536)\n"
+	"  -m MIB            the -m that the daemon will be given (64); the log is its share\n";
+static const char unload_details[] =
+	"Ends the lease, detaches the program and the tc hook from every interface, removes the\n"
+	"pins. Leaves what is not ours: other programs, other filters, a qdisc others use. Safe "
+	"to\n"
+	"repeat, works without a daemon. Needs root.\n\n"
+	"  --force           also while a daemon uses the instance: that daemon stops\n";
+static const char status_details[] =
+	"Read from the pins; the running daemon is asked only for the reasons it had.\n\n"
+	"  state             native, generic, mixed, off; orphaned: attached, but no daemon "
+	"renews\n"
+	"                    the lease, so every packet passes\n";
+static const char stats_details[] =
+	"  --watch [SECONDS] again and again, with rates (every second)\n\n"
+	"Without a daemon: the fast path's part, from the pins.\n";
+static const char hot_details[] =
+	"  list [MAX]        hot and resident keys, hottest first, and why each is where it is\n"
+	"  pin KEY           keep KEY in the kernel whenever it exists and fits\n"
+	"  pin --hex HEX     a key that is no text, as hot list shows it\n"
+	"  unpin KEY         leave KEY to its rate again\n";
+static const char config_details[] =
+	"  check [FILE]        what is wrong in it and in conf.d beside it\n"
+	"  show --effective    what the running daemon uses\n"
+	"  show --config FILE  what a daemon started with FILE would use\n";
+static const char doctor_details[] =
+	"Tries what the fast path needs and undoes the trial. On each --interface that carries no\n"
+	"program it attaches one that passes everything for a moment; some drivers reset their\n"
+	"queues for that. Exit status 1 if a check fails.\n\n"
+	"  --interface IF    check this interface, too; may be given several times\n"
+	"  --port N          the UDP port the daemon shall have (11211)\n";
+
 static const struct cli_command commands[] = {
 	{ "load", "--interface IF...", "load the kernel program and attach it, without a daemon",
-	  cmd_load },
-	{ "unload", "[--force]", "detach the program, remove its hooks and pins", cmd_unload },
+	  load_details, cmd_load },
+	{ "unload", "[--force]", "detach the program, remove its hooks and pins", unload_details,
+	  cmd_unload },
 	{ "status", "", "what is attached where, who owns it, how long its lease runs",
-	  cmd_status },
-	{ "stats", "[--watch [SECONDS]]", "counters of the daemon and of the kernel", cmd_stats },
-	{ "hot", "list|pin KEY|unpin KEY", "keys the kernel serves, and why", cmd_hot },
-	{ "config", "check|show", "what is configured", cmd_config },
+	  status_details, cmd_status },
+	{ "stats", "[--watch [SECONDS]]", "counters of the daemon and of the kernel", stats_details,
+	  cmd_stats },
+	{ "hot", "list|pin KEY|unpin KEY", "keys the kernel serves, and why", hot_details,
+	  cmd_hot },
+	{ "config", "check|show", "what is configured", config_details, cmd_config },
 	{ "doctor", "[--interface IF...]", "check this host, and say what to do about it",
-	  cmd_doctor },
+	  doctor_details, cmd_doctor },
 };
 
 #define COMMAND_CNT (sizeof(commands) / sizeof(commands[0]))
 
-static void help(FILE *out)
+static const struct cli_command *find(const char *name)
 {
-	fprintf(out, "usage: xdpcache COMMAND [options]\n\n");
-	for (size_t i = 0; i < COMMAND_CNT; i++)
-		fprintf(out, "  %-8s %-24s %s\n", commands[i].name, commands[i].args,
-			commands[i].help);
-	fprintf(out, "\nevery command:\n"
-		     "  --json            print one JSON value\n"
-		     "  --control PATH    the daemon's control socket (" CONTROL_PATH_DEFAULT ")\n"
-		     "  --pin-root DIR    where maps are pinned (" PINS_ROOT_DEFAULT ")\n"
-		     "  --instance NAME   which instance (default)\n"
-		     "  --help            this text\n"
-		     "  --version\n");
+	for (size_t i = 0; i < COMMAND_CNT; i++) {
+		if (strcmp(name, commands[i].name) == 0)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+/* NULL: of all commands. */
+static void help(const struct cli_command *command, FILE *out)
+{
+	if (command) {
+		fprintf(out, "usage: xdpcache %s %s%s[options]\n\n%c%s.\n\n%s", command->name,
+			command->args, command->args[0] ? " " : "", toupper(command->help[0]),
+			command->help + 1, command->details);
+	} else {
+		fprintf(out, "usage: xdpcache COMMAND [options]\n\n");
+		for (size_t i = 0; i < COMMAND_CNT; i++)
+			fprintf(out, "  %-8s %-24s %s\n", commands[i].name, commands[i].args,
+				commands[i].help);
+	}
+	fprintf(out,
+		"\nEvery command:\n"
+		"  --json            print one JSON value\n"
+		"  --control PATH    the daemon's control socket (" CONTROL_PATH_DEFAULT ")\n"
+		"  --pin-root DIR    where maps are pinned (" PINS_ROOT_DEFAULT ")\n"
+		"  --instance NAME   which instance (default)\n"
+		"  --help            %s\n"
+		"  --version\n\n"
+		"Exit status: 0 done, 1 failed, 2 wrong usage.\n",
+		command ? "this text" : "this text; behind a command: about that command");
 }
 
 /* Takes a shared option with a value; returns how many words it was, 0 for none of ours. */
@@ -87,7 +148,7 @@ static int take_options(struct cli *cli, int argc, char **argv)
 			continue;
 		}
 		if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0) {
-			help(stdout);
+			help(left > 0 ? find(argv[0]) : NULL, stdout);
 			exit(CLI_DONE);
 		}
 		if (strcmp(argv[at], "--version") == 0 || strcmp(argv[at], "-V") == 0) {
@@ -110,13 +171,12 @@ int main(int argc, char **argv)
 			   .pin_root = PINS_ROOT_DEFAULT,
 			   .instance = "default" };
 	int left = take_options(&cli, argc, argv);
+	const struct cli_command *command = left > 0 ? find(argv[0]) : NULL;
 
-	for (size_t i = 0; left > 0 && i < COMMAND_CNT; i++) {
-		if (strcmp(argv[0], commands[i].name) == 0)
-			return commands[i].run(&cli, left, argv);
-	}
+	if (command)
+		return command->run(&cli, left, argv);
 	if (left > 0)
 		fprintf(stderr, "xdpcache: no command \"%s\"\n\n", argv[0]);
-	help(stderr);
+	help(NULL, stderr);
 	return CLI_USAGE;
 }

@@ -23,6 +23,7 @@
 #include "fastpath/impl.h"
 
 #define PAGE 4096UL
+#define INDEX_SHARE 25 /* 1/25 of -m is what the index is expected to take */
 
 /* libbpf speaks through our log, one level lower. */
 static int log_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
@@ -296,6 +297,14 @@ static int check_abi(struct fastpath *fp)
 }
 
 /* --- the log --- */
+
+uint64_t fastpath_log_bytes(uint64_t memory_bytes)
+{
+	uint64_t wanted = memory_bytes - memory_bytes / INDEX_SHARE;
+	uint64_t extents = (wanted + XC_EXTENT_SIZE / 2) / XC_EXTENT_SIZE;
+
+	return (extents > 0 ? extents : 1) * XC_EXTENT_SIZE;
+}
 
 /* The extent's descriptor, or -ENOENT. */
 static int extent_open(int seg_fd, uint32_t number)

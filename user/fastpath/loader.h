@@ -72,6 +72,9 @@ struct fastpath_maps {
 
 struct fastpath;
 
+/* The log's share of -m, to the nearest whole extent: the index takes about the rest. */
+uint64_t fastpath_log_bytes(uint64_t memory_bytes);
+
 /* Opens or makes the instance: takes the lock, adopts or creates and pins every map, makes and maps
  * the log. */
 int fastpath_open(const struct fastpath_options *options, struct fastpath **ret);
@@ -87,8 +90,8 @@ void fastpath_close(struct fastpath *fp);
 int fastpath_attach(struct fastpath *fp);
 /*
  * Removes our program, hooks and pins from every interface, then the instance's pins. Safe to
- * repeat. -EBUSY: a daemon owns the instance; with force it is taken from under it, and it goes on
- * alone.
+ * repeat. -EBUSY: a daemon owns the instance; with force it is taken from under it, and the daemon
+ * stops at its next renewal.
  */
 int fastpath_unload(const char *pin_root, const char *instance, bool force);
 
