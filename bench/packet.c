@@ -2,15 +2,17 @@
 /*
  * packet - nanoseconds a packet costs in the kernel fast path.
  *
- * Method    BPF_PROG_TEST_RUN with repeat. A rig program (packet_rig.bpf.c) undoes what the last run
- *           did to the packet, writes the next request and jumps to the program measured; the same
- *           through an empty XDP_PASS program is taken away. All rows are measured in turn, round after
- *           round, so that what else the machine does falls on all of them; a row's figure is the
- *           median of its rounds' differences, with the smallest and the largest.
+ * Method    BPF_PROG_TEST_RUN with repeat. A rig program (packet_rig.bpf.c) undoes what the last
+ *           run did to the packet, writes the next request and jumps to the program measured; the
+ *           same through an empty XDP_PASS program is taken away. All rows are measured in turn,
+ *           round after round, so that what else the machine does falls on all of them.
+ * Figures   median, smallest and largest of the rounds' differences; and "quiet", the difference
+ *           between the quietest twentieth of either: what a packet costs when the machine does
+ *           nothing else.
  * Keys      32 bytes, asked for in a shuffled order; 64 of them (everything in cache) and 10000.
- * Live      BPF_F_TEST_XDP_LIVE_FRAMES over a veth pair in a namespace of its own, replies counted by
- *           the peer's XDP program; against a program that swaps MACs and sends back. The rig's work is
- *           in both.
+ * Live      BPF_F_TEST_XDP_LIVE_FRAMES over a veth pair in a namespace of its own, replies counted
+ *           by the peer's XDP program; against a program that swaps MACs and sends back. The rig's
+ *           work is in both.
  * Needs     root. One core's worth of quiet helps: the spread says how quiet it was.
  */
 #include <errno.h>
@@ -29,9 +31,10 @@
 #include "bench/packet_rig.skel.h"
 #include "lib/fastrig.h"
 
-#define ROUNDS_DEFAULT 15
-#define ROUNDS_MAX 200
-#define RUNS 50000	/* of one sample; about 10 ms */
+#define ROUNDS_DEFAULT 51
+#define ROUNDS_MAX 1000
+#define ROUNDS_LIVE_MAX 15 /* these take 100 ms each */
+#define RUNS 10000	 /* of one sample: about 3 ms, short enough to fall into a quiet moment */
 #define RUNS_LIVE 200000 /* setting a live run up takes 20 ms: not seen among these */
 #define KEY_LEN 32
 #define REQUEST_LEN 88
@@ -91,11 +94,11 @@ static const struct row {
 	{ "miss_few", "pass: miss, 64 keys", TARGET_FASTPATH, SET_MISS_FEW },
 	{ "miss_many", "pass: miss, 10 k keys", TARGET_FASTPATH, SET_MISS_MANY },
 	{ "other_port", "pass: another port", TARGET_FASTPATH, SET_OTHER_PORT },
-	{ "guards_none_32", "no guard, 32 B", TARGET_NONE, SET_FEW_32 },
-	{ "guards_none_1000", "no guard, 1000 B", TARGET_NONE, SET_FEW_1000 },
-	{ "guards_local", "+ local address, looked up", TARGET_LOCAL, SET_FEW_32 },
-	{ "guards_lease", "+ honest source and lease", TARGET_LEASE, SET_FEW_32 },
-	{ "guards_allow", "+ allowlist, looked up", TARGET_ALLOW, SET_FEW_32 },
+	{ "guards_none_32", "hit without guards, 32 B", TARGET_NONE, SET_FEW_32 },
+	{ "guards_none_1000", "hit without guards, 1000 B", TARGET_NONE, SET_FEW_1000 },
+	{ "guards_local", " + local address, looked up", TARGET_LOCAL, SET_FEW_32 },
+	{ "guards_lease", " + honest source and lease", TARGET_LEASE, SET_FEW_32 },
+	{ "guards_allow", " + allowlist, looked up", TARGET_ALLOW, SET_FEW_32 },
 };
 #define ROW_CNT (sizeof(rows) / sizeof(rows[0]))
 
@@ -113,13 +116,14 @@ struct bench {
 	int rounds;
 	bool json;
 	bool live;
-	double ns[ROW_CNT][ROUNDS_MAX];
-	double empty_ns[ROUNDS_MAX];
+	double ns[ROW_CNT][ROUNDS_MAX];	      /* rig and program */
+	double empty_ns[ROW_CNT][ROUNDS_MAX]; /* rig and empty program, right before */
 	double live_ns[LIVE_CNT][ROUNDS_MAX];
+	int live_rounds;
 };
 
 struct figure {
-	double median, min, max;
+	double median, min, max, quiet;
 };
 
 static int compare_doubles(const void *a, const void *b)
@@ -139,7 +143,20 @@ static struct figure figure_of(const double *samples, int cnt)
 		.median = cnt % 2 ? sorted[cnt / 2] : (sorted[cnt / 2 - 1] + sorted[cnt / 2]) / 2,
 		.min = sorted[0],
 		.max = sorted[cnt - 1],
+		.quiet = sorted[cnt / 20],
 	};
+}
+
+static struct figure figure_of_difference(const double *with, const double *without, int cnt)
+{
+	double differences[ROUNDS_MAX];
+	struct figure f;
+
+	for (int i = 0; i < cnt; i++)
+		differences[i] = with[i] - without[i];
+	f = figure_of(differences, cnt);
+	f.quiet = figure_of(with, cnt).quiet - figure_of(without, cnt).quiet;
+	return f;
 }
 
 /* "key:<set>:<number>", filled up to 32 bytes. */
@@ -290,31 +307,40 @@ static uint64_t counter_sum(const struct bench *b, enum xc_outcome from, enum xc
 /* A figure for something that did not happen would be worse than none. */
 static int check_row(struct bench *b, const struct row *row, uint32_t ifindex)
 {
-	bool hit = sets[row->set].resident;
-	uint64_t was = counter_sum(b, XC_hit_tail, XC_hit_head);
 	uint64_t runs = ifindex ? RUNS_LIVE : RUNS;
-	uint64_t hits;
+	uint64_t want = row->target != TARGET_ECHO && sets[row->set].resident ? runs : 0;
+	uint64_t was = counter_sum(b, XC_hit_tail, XC_hit_head);
+	uint64_t hits, received;
 
+	b->skel->bss->rig_received = 0;
 	if (sample(b, row, ifindex) < 0)
 		return -EIO;
 	hits = counter_sum(b, XC_hit_tail, XC_hit_head) - was;
-	if (row->target == TARGET_ECHO || hits == (hit ? runs : 0))
-		return 0;
-	fprintf(stderr, "%s: %llu hits in %llu runs\n", row->name, (unsigned long long)hits,
-		(unsigned long long)runs);
-	return -EIO;
+	if (hits != want) {
+		fprintf(stderr, "%s: %llu hits in %llu runs\n", row->name,
+			(unsigned long long)hits, (unsigned long long)runs);
+		return -EIO;
+	}
+	usleep(10000); /* the last frames are on their way */
+	received = b->skel->bss->rig_received;
+	/* A few more is right: the link's own frames arrive too. */
+	if (ifindex && received < runs) {
+		fprintf(stderr, "%s: %llu of %llu frames arrived\n", row->name,
+			(unsigned long long)received, (unsigned long long)runs);
+		return -EIO;
+	}
+	return 0;
 }
 
-static void progress(const struct bench *b, const char *what, int round)
+static void progress(const char *what, int round, int rounds)
 {
 	if (isatty(STDERR_FILENO))
-		fprintf(stderr, "\r%s: round %d of %d \033[K%s", what, round + 1, b->rounds,
-			round + 1 == b->rounds ? "\r\033[K" : "");
+		fprintf(stderr, "\r%s: round %d of %d \033[K%s", what, round + 1, rounds,
+			round + 1 == rounds ? "\r\033[K" : "");
 }
 
 static int measure(struct bench *b)
 {
-	const struct row empty = { .target = TARGET_EMPTY, .set = SET_FEW_32 };
 	int err;
 
 	for (size_t i = 0; i < ROW_CNT; i++) {
@@ -323,22 +349,19 @@ static int measure(struct bench *b)
 			return err;
 	}
 	for (int round = 0; round < b->rounds; round++) {
-		progress(b, "test runs", round);
+		progress("test runs", round, b->rounds);
 		for (size_t i = 0; i < ROW_CNT; i++) {
-			struct row base = empty;
-			double ns;
-
 			/* The same requests, so that fetching them is in both. */
-			base.set = rows[i].set;
-			ns = sample(b, &base, 0);
-			b->empty_ns[round] = ns;
-			b->ns[i][round] = sample(b, &rows[i], 0) - ns;
+			const struct row empty = { .target = TARGET_EMPTY, .set = rows[i].set };
+
+			b->empty_ns[i][round] = sample(b, &empty, 0);
+			b->ns[i][round] = sample(b, &rows[i], 0);
 		}
 	}
 	return 0;
 }
 
-/* --- live frames ----------------------------------------------------------------------------------- */
+/* --- live frames --- */
 
 /* A namespace that ends with this process, two ends of a wire in it, the far end counting. */
 static int wire_up(struct bench *b, uint32_t *ret_ifindex)
@@ -354,7 +377,8 @@ static int wire_up(struct bench *b, uint32_t *ret_ifindex)
 		return -EIO;
 	near = if_nametoindex("xcbench0");
 	far = if_nametoindex("xcbench1");
-	if (bpf_xdp_attach(far, bpf_program__fd(b->skel->progs.rig_drop), XDP_FLAGS_DRV_MODE, NULL))
+	if (bpf_xdp_attach(far, bpf_program__fd(b->skel->progs.rig_count),
+			   XDP_FLAGS_DRV_MODE, NULL))
 		return -EIO;
 	key.ifindex = near;
 	memset(key.addr + 10, 0xff, 2);
@@ -373,58 +397,61 @@ static int measure_live(struct bench *b)
 
 	for (size_t i = 0; !err && i < LIVE_CNT; i++)
 		err = check_row(b, &live_rows[i], ifindex);
-	for (int round = 0; !err && round < b->rounds; round++) {
-		progress(b, "live frames", round);
+	for (int round = 0; !err && round < b->live_rounds; round++) {
+		progress("live frames", round, b->live_rounds);
 		for (size_t i = 0; i < LIVE_CNT; i++)
 			b->live_ns[i][round] = sample(b, &live_rows[i], ifindex);
 	}
 	return err;
 }
 
-/* --- results --------------------------------------------------------------------------------------- */
+/* --- results --- */
 
 static void print_table(const struct bench *b)
 {
-	printf("%-32s %8s %8s %8s\n", "net ns a packet (test runs)", "median", "min", "max");
+	printf("%-32s %8s %8s %8s %8s\n", "net ns a packet (test runs)", "quiet", "median", "min",
+	       "max");
 	for (size_t i = 0; i < ROW_CNT; i++) {
-		struct figure f = figure_of(b->ns[i], b->rounds);
+		struct figure f = figure_of_difference(b->ns[i], b->empty_ns[i], b->rounds);
 
-		printf("%-32s %8.0f %8.0f %8.0f\n", rows[i].name, f.median, f.min, f.max);
+		printf("%-32s %8.0f %8.0f %8.0f %8.0f\n", rows[i].name, f.quiet, f.median, f.min,
+		       f.max);
 	}
 	if (!b->live)
 		return;
-	printf("\n%-32s %8s %8s %8s %8s\n", "live frames over veth", "k/s", "min", "max", "of echo");
+	printf("\n%-32s %8s %8s %8s %8s\n", "live frames over veth", "k/s", "min", "max",
+	       "of echo");
 	for (size_t i = 0; i < LIVE_CNT; i++) {
-		struct figure f = figure_of(b->live_ns[i], b->rounds);
+		struct figure f = figure_of(b->live_ns[i], b->live_rounds);
 		double ratio[ROUNDS_MAX];
 
-		for (int round = 0; round < b->rounds; round++)
+		for (int round = 0; round < b->live_rounds; round++)
 			ratio[round] = b->live_ns[0][round] / b->live_ns[i][round];
 		printf("%-32s %8.0f %8.0f %8.0f %8.2f\n", live_rows[i].name, 1e6 / f.median,
-		       1e6 / f.max, 1e6 / f.min, figure_of(ratio, b->rounds).median);
+		       1e6 / f.max, 1e6 / f.min, figure_of(ratio, b->live_rounds).median);
 	}
 }
 
-static void print_json_rows(const char *name, const char *unit, const struct row *what,
-			    const double (*samples)[ROUNDS_MAX], size_t cnt, int rounds)
+static void print_json_row(const char *id, struct figure f, bool last)
 {
-	printf("  \"%s\": {\n    \"unit\": \"%s\"", name, unit);
-	for (size_t i = 0; i < cnt; i++) {
-		struct figure f = figure_of(samples[i], rounds);
-
-		printf(",\n    \"%s\": { \"median\": %.1f, \"min\": %.1f, \"max\": %.1f }",
-		       what[i].id, f.median, f.min, f.max);
-	}
-	printf("\n  }");
+	printf("    \"%s\": { \"quiet\": %.1f, \"median\": %.1f, ", id, f.quiet, f.median);
+	printf("\"min\": %.1f, \"max\": %.1f }%s\n", f.min, f.max, last ? "" : ",");
 }
 
 static void print_json(const struct bench *b)
 {
-	printf("{\n  \"rounds\": %d,\n", b->rounds);
-	print_json_rows("test_runs", "net ns a packet", rows, b->ns, ROW_CNT, b->rounds);
+	printf("{\n  \"rounds\": %d,\n  \"net_ns\": {\n", b->rounds);
+	for (size_t i = 0; i < ROW_CNT; i++)
+		print_json_row(rows[i].id,
+			       figure_of_difference(b->ns[i], b->empty_ns[i], b->rounds),
+			       i + 1 == ROW_CNT);
+	printf("  }");
 	if (b->live) {
-		printf(",\n");
-		print_json_rows("live", "ns a frame", live_rows, b->live_ns, LIVE_CNT, b->rounds);
+		printf(",\n  \"live_rounds\": %d,\n  \"live_ns\": {\n", b->live_rounds);
+		for (size_t i = 0; i < LIVE_CNT; i++)
+			print_json_row(live_rows[i].id, figure_of(b->live_ns[i], b->live_rounds),
+				       i + 1 == LIVE_CNT);
+		printf("  }");
 	}
 	printf("\n}\n");
 }
@@ -464,6 +491,7 @@ static int options(struct bench *b, int argc, char **argv)
 			return -EINVAL;
 		}
 	}
+	b->live_rounds = b->rounds < ROUNDS_LIVE_MAX ? b->rounds : ROUNDS_LIVE_MAX;
 	return b->rounds < 1 || b->rounds > ROUNDS_MAX ? -EINVAL : 0;
 }
 

@@ -2,12 +2,13 @@
 /*
  * The rig of bench/packet: puts a fresh request into the packet, then jumps to what is measured.
  *
- * A test run with repeat hands each run the packet that the last one left. So every run first undoes
- * the last: front and end back to where they were, then the next key's request over the old bytes. All
- * programs measured, the empty one too, are entered through the same rig, which calls the same helpers
- * for each; its cost falls out when the empty program's time is taken away.
+ * A test run with repeat hands each run the packet that the last one left. So every run first
+ * undoes the last: front and end back to where they were, then the next key's request over the old
+ * bytes. All programs measured, the empty one too, are entered through the same rig, which calls
+ * the same helpers for each; its cost falls out when the empty program's time is taken away.
  *
- * Beside the product's program there are stages of it: what each guard costs is the difference of two.
+ * Beside the product's program there are stages of it: what each guard costs is the difference of
+ * two.
  */
 #include "fastpath.bpf.c"
 
@@ -43,6 +44,7 @@ __u32 rig_request_end; /* requests from rig_request_first to here, in turn */
 __u32 rig_request_first;
 __u32 rig_at;
 __u64 rig_drained;
+__u64 rig_received;
 __u32 rig_front;   /* replies grow at the front */
 
 SEC("xdp")
@@ -56,8 +58,13 @@ int rig_enter(struct xdp_md *xdp)
 
 	if ((void *)(byte + 12) > (void *)(long)xdp->data_end)
 		return XDP_ABORTED;
-	/* A reply that grew at the front begins further in front; only it has the client's MAC here. */
-	moved = rig_front && byte[5] == 0x01 ? (int)(xdp->data_end - xdp->data) - RIG_REQUEST_LEN : 0;
+	/*
+	 * A reply that grew at the front begins further in front; only it has the client's MAC
+	 * here.
+	 */
+	moved = 0;
+	if (rig_front && byte[5] == 0x01)
+		moved = (int)(xdp->data_end - xdp->data) - RIG_REQUEST_LEN;
 	if (bpf_xdp_adjust_head(xdp, moved))
 		return XDP_ABORTED;
 	if (bpf_xdp_adjust_tail(xdp, RIG_REQUEST_LEN - (int)(xdp->data_end - xdp->data)))
@@ -70,6 +77,7 @@ int rig_enter(struct xdp_md *xdp)
 	for (int i = 0; i < RIG_REQUEST_LEN / 8; i++)
 		to[i] = request->words[i];
 	rig_at = at + 1 < rig_request_end ? at + 1 : rig_request_first;
+	/* Lets the request leave the store buffer, as a NIC's would have long ago. */
 	rig_drained = bpf_ktime_get_ns();
 	bpf_tail_call(xdp, &rig_jump, rig_target);
 	return XDP_ABORTED;
@@ -100,10 +108,12 @@ int rig_echo(struct xdp_md *xdp)
 	return XDP_TX;
 }
 
+/* The far end of the live runs: what was sent back arrived. */
 SEC("xdp")
-int rig_drop(struct xdp_md *xdp)
+int rig_count(struct xdp_md *xdp)
 {
 	(void)xdp;
+	__sync_fetch_and_add(&rig_received, 1);
 	return XDP_DROP;
 }
 

@@ -2,9 +2,10 @@
 /*
  * csum - the Internet checksums of a reply, from sums that are already known.
  *
- * Does      adds up pseudo header, headers and text; the value's and the key's share comes from the entry.
- * Shape     sums are wide: 16-bit words in memory order, carries kept above, folded once at the end.
- *           What starts at an odd offset has its bytes swapped in every word, which in one's
+ * Does      adds up pseudo header, headers and text; the value's and the key's share comes from the
+ *           entry.
+ * Shape     sums are wide: 16-bit words in memory order, carries kept above, folded once at the
+ *           end. What starts at an odd offset has its bytes swapped in every word, which in one's
  *           complement is the same as times 256: csum_at() shifts instead of swapping.
  * Source    RFC 1071, RFC 768; the partial sums: abi/entry.h.
  */

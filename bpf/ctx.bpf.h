@@ -7,8 +7,8 @@
  * Units     offsets and lengths in bytes, 64 bits wide so that the verifier sees one register;
  *           addresses and ports in network order; IPv4 addresses as ::ffff:a.b.c.d.
  * Owner     one packet, on the stack. After any change of the packet's size, ctx_reload() first.
- *           Never give a helper the address of a field: the struct would have to exist in memory, and
- *           the compiler could no longer see that tc is a constant.
+ *           Never give a helper the address of a field: the struct would have to exist in memory,
+ *           and the compiler could no longer see that tc is a constant.
  * Rule      until reply the packet is only read; a stage returns XC_NEXT or the final outcome.
  */
 #ifndef XC_BPF_CTX_H
@@ -27,7 +27,9 @@
 #define CTX_L2_MAX (14 + 4 * XC_VLAN_MAX)
 
 struct xc_ctx {
-	/* Which hook; a constant in each program, so that one branch of every `if (c->tc)` is gone. */
+	/*
+	 * Which hook; a constant in each program, so that one branch of every `if (c->tc)` is gone.
+	 */
 	bool tc;
 	struct xdp_md *xdp; /* if !tc */
 	struct __sk_buff *skb; /* if tc */

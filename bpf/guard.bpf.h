@@ -28,7 +28,9 @@
 #define IP4_FIRST(addr) ((__u8)((addr)[1] >> 32))
 #define IP4_WORD(addr) ((__u32)((addr)[1] >> 32))
 
-/* No daemon has ever set these maps up, or the last one left them without a port or a digest key. */
+/*
+ * No daemon has ever set these maps up, or the last one left them without a port or a digest key.
+ */
 static __always_inline enum xc_outcome guard_configured(struct xc_ctx *c)
 {
 	const struct xc_conf *conf;

@@ -2,11 +2,12 @@
 /*
  * handover - the tc side of a packet that had no room in the driver.
  *
- * Does      recognises the mark that room left in the XDP metadata, takes it off, and makes the skb's
- *           bytes readable in one piece.
+ * Does      recognises the mark that room left in the XDP metadata, takes it off, and makes the
+ *           skb's bytes readable in one piece.
  * Cost      a packet without the mark pays four loads and two compares.
- * Rule      a mark is taken once: should the packet pass, a second hook (a VLAN device above) must not
- *           count it again. Datagrams that the stack merged into one skb do not parse as one request.
+ * Rule      a mark is taken once: should the packet pass, a second hook (a VLAN device above) must
+ *           not count it again. Datagrams that the stack merged into one skb do not parse as one
+ *           request.
  */
 #ifndef XC_BPF_HANDOVER_H
 #define XC_BPF_HANDOVER_H

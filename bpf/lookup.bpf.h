@@ -2,10 +2,10 @@
 /*
  * lookup - the key's entry, read whole, and its item in the log.
  *
- * Does      digest -> entry number -> a copy of the entry that no writer touched -> may it be served
- *           now -> the item in the log, whose key must equal the packet's, byte for byte.
- * Errors    pass_miss, pass_vacant, pass_busy, pass_flushed, pass_expired, pass_log, pass_other_key;
- *           never writes.
+ * Does      digest -> entry number -> a copy of the entry that no writer touched -> may it be
+ *           served now -> the item in the log, whose key must equal the packet's, byte for byte.
+ * Errors    pass_miss, pass_vacant, pass_busy, pass_flushed, pass_expired, pass_log,
+ *           pass_other_key; never writes.
  * Invariant what the copy names stays as it is until the program returns: log bytes are reused only
  *           after an RCU grace period, and programs run inside RCU read sections.
  * Source    include/abi/entry.h (reading), docs/coherence.md.

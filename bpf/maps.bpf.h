@@ -2,7 +2,8 @@
 /*
  * maps - every map of the fast path.
  *
- * Does      defines them; nothing else. Before each: key -> value, bytes, writer, readers, when full.
+ * Does      defines them; nothing else. Before each: key -> value, bytes, writer, readers, when
+ *           full.
  * Rule      the daemon may load xc_hot, xc_entry and xc_hits with another max_entries and fills
  *           xc_seg with as many extents as it has: no code may rely on the sizes written here.
  */
@@ -33,8 +34,8 @@ struct {
 
 /*
  * Digest of a key -> entry number. About 72 bytes an element, taken at load. Writer: kmap in the
- * daemon. Readers: lookup. Full: kmap refuses the promotion and the key stays with the daemon. Not an
- * LRU map: those evict early and in batches, and what is resident is the daemon's to say.
+ * daemon. Readers: lookup. Full: kmap refuses the promotion and the key stays with the daemon. Not
+ * an LRU map: those evict early and in batches, and what is resident is the daemon's to say.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -48,9 +49,9 @@ struct {
 
 /*
  * Top of a digest -> entry number that it led to last, and 32 lower bits of the digest. 512 KiB.
- * Writer and reader: lookup, on any CPU (one word, so never torn). Only a short cut past xc_hot: the key
- * compare decides, and a hint that does not lead to a hit counts for nothing. Full: newer wins.
- * Rests on this: an entry that xc_hot does not name is vacant.
+ * Writer and reader: lookup, on any CPU (one word, so never torn). Only a short cut past xc_hot:
+ * the key compare decides, and a hint that does not lead to a hit counts for nothing. Full: newer
+ * wins. Rests on this: an entry that xc_hot does not name is vacant.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -77,9 +78,9 @@ struct xc_hits_pair {
 };
 
 /*
- * Half an entry number -> kernel hits of two entries, one in 2^XC_HIT_SHIFT counted; wraps. 4 bytes an
- * entry; with as many values as entries, half of it is never touched. Writers: finish (atomic add).
- * Readers: kmap, through its mapping. Cannot fill.
+ * Half an entry number -> kernel hits of two entries, one in 2^XC_HIT_SHIFT counted; wraps. 4 bytes
+ * an entry; with as many values as entries, half of it is never touched. Writers: finish (atomic
+ * add). Readers: kmap, through its mapping. Cannot fill.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -99,9 +100,9 @@ struct xc_seg_extent {
 };
 
 /*
- * Extent number -> extent (16 blocks of 1 MiB). 8 bytes a slot, 16 MiB an extent in use. Writers: the
- * loader puts extents in, the store writes their bytes through its mapping. Readers: lookup and reply,
- * in place. An empty slot: pass_log. Full: the log cannot grow past XC_EXTENT_MAX extents.
+ * Extent number -> extent (16 blocks of 1 MiB). 8 bytes a slot, 16 MiB an extent in use. Writers:
+ * the loader puts extents in, the store writes their bytes through its mapping. Readers: lookup and
+ * reply, in place. An empty slot: pass_log. Full: the log cannot grow past XC_EXTENT_MAX extents.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
@@ -111,8 +112,8 @@ struct {
 } xc_seg SEC(".maps");
 
 /*
- * 0 -> packets by outcome, reply bytes. 272 bytes a CPU. Writers: finish, on its own CPU. Readers: the
- * daemon and the command line, which add the CPUs up. Cannot fill.
+ * 0 -> packets by outcome, reply bytes. 272 bytes a CPU. Writers: finish, on its own CPU. Readers:
+ * the daemon and the command line, which add the CPUs up. Cannot fill.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -133,8 +134,8 @@ struct {
 } xc_local SEC(".maps");
 
 /*
- * Source prefix -> 1 for allowed. About 80 bytes an element, on insert. Writer: allow in the daemon.
- * Readers: guard. Full: the daemon refuses to start with more.
+ * Source prefix -> 1 for allowed. About 80 bytes an element, on insert. Writer: allow in the
+ * daemon. Readers: guard. Full: the daemon refuses to start with more.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -162,8 +163,8 @@ struct xc_verdict {
 _Static_assert(sizeof(struct xc_verdict) == 64, "a verdict is one cache line");
 
 /*
- * Hash of a way -> verdict. 16 KiB a CPU. Writer and reader: guard, on its own CPU. Full: the newer way
- * takes the slot, the older looks both maps up again.
+ * Hash of a way -> verdict. 16 KiB a CPU. Writer and reader: guard, on its own CPU. Full: the newer
+ * way takes the slot, the older looks both maps up again.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

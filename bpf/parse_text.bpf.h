@@ -2,8 +2,8 @@
 /*
  * parse_text - "get <key>\r\n" and "gets <key>\r\n", exactly one key, ending with the datagram.
  *
- * Does      finds the key by the datagram's length alone, proves that its bytes are a key's, and makes
- *           its digest in the same walk over its words.
+ * Does      finds the key by the datagram's length alone, proves that its bytes are a key's, and
+ *           makes its digest in the same walk over its words.
  * Shape     request: verb[4] [ ' ' of gets ] key[1..250] CR LF
  *           key:     whole words, then 0 to 7 bytes more, read as the 8 bytes that end with the key
  * Errors    in this order: pass_verb, pass_line (too short for one), pass_key_len, pass_line,
@@ -31,10 +31,13 @@ static __always_inline __u64 text_bad_bytes(__u64 word)
 {
 	__u64 del = word ^ EACH_BYTE(0x7f);
 
-	return (((word - EACH_BYTE(0x21)) & ~word) | ((del - EACH_BYTE(1)) & ~del)) & EACH_BYTE(0x80);
+	return (((word - EACH_BYTE(0x21)) & ~word) | ((del - EACH_BYTE(1)) & ~del)) &
+	       EACH_BYTE(0x80);
 }
 
-/* The key's bytes behind its whole words, zero padded: the end of the word that ends with the key. */
+/*
+ * The key's bytes behind its whole words, zero padded: the end of the word that ends with the key.
+ */
 static __always_inline __u64 text_rest(__u64 key_tail, __u64 key_len)
 {
 	return key_tail >> 8 >> (56 - 8 * (key_len & 7)); /* two shifts: none may be of 64 */
@@ -51,7 +54,8 @@ static __always_inline enum xc_outcome parse_text_bytes(const struct xc_ctx *c, 
 	for (__u32 i = 0; i < XC_KEY_MAX / 8; i++) {
 		if (i >= word_cnt)
 			break;
-		opaque(key); /* or the compiler counts in data_end's place, which may not be added to */
+		/* Or the compiler counts in data_end's place, which may not be added to. */
+		opaque(key);
 		if (key + 8 > c->data_end)
 			return XC_pass_length;
 		bad |= text_bad_bytes(load64(key));
@@ -61,8 +65,8 @@ static __always_inline enum xc_outcome parse_text_bytes(const struct xc_ctx *c, 
 }
 
 /*
- * A second walk over the words, and not the first one's other half: with both in one loop two of the
- * digest's four words live on the stack, and each round waits for them.
+ * A second walk over the words, and not the first one's other half: with both in one loop two of
+ * the digest's four words live on the stack, and each round waits for them.
  */
 static __always_inline enum xc_outcome parse_text_digest(struct xc_ctx *c, const void *key)
 {

@@ -2,16 +2,17 @@
 /*
  * reply - writes the reply over the request; the only file that writes packet bytes.
  *
- * Does      turns the packet round and puts text and value in. All that can refuse was asked before;
- *           a bound that fails here all the same ends in drop_broken, never in a half reply sent.
+ * Does      turns the packet round and puts text and value in. All that can refuse was asked
+ *           before; a bound that fails here all the same ends in drop_broken, never in a half reply
+ *           sent.
  * Shape     [MACs swapped][tags kept][IP rebuilt][UDP, full sum][id 0 1 0]
  *           "VALUE " key suffix [ cas] CR LF value CR LF "END" CR LF
- * Order     texts are written in whole words from their start and may reach beyond their end, where a
- *           later piece follows: key, headers and "VALUE ", suffix, cas, CR LF, value, end. There is
- *           always room: behind the key come at least 13 bytes (4 + 2 + 0 + 7), behind a suffix or cas
- *           that needs one word more, at least 9, behind the value 7.
- * Source    RFC 791, 8200, 768; memcached doc/protocol.txt. When a helper copies the value and when we
- *           do: docs/decisions/0005.
+ * Order     texts are written in whole words from their start and may reach beyond their end, where
+ *           a later piece follows: key, headers and "VALUE ", suffix, cas, CR LF, value, end. There
+ *           is always room: behind the key come at least 13 bytes (4 + 2 + 0 + 7), behind a suffix
+ *           or cas that needs one word more, at least 9, behind the value 7.
+ * Source    RFC 791, 8200, 768; memcached doc/protocol.txt. When a helper copies the value and when
+ *           we do: docs/decisions/0005.
  */
 #ifndef XC_BPF_REPLY_H
 #define XC_BPF_REPLY_H
@@ -26,7 +27,8 @@
 #define REPLY_INLINE_MAX 128
 
 /* Copies a value of 1 to XC_VALUE_MAX bytes; 0 for done. */
-static __always_inline long reply_copy(struct xc_ctx *c, __u64 offset, const void *from, __u64 len)
+static __always_inline long reply_copy(struct xc_ctx *c, __u64 offset, const void *from,
+				       __u64 len)
 {
 	/* len - 1 < max is a bound every verifier learns from; len != 0 is not (6.1). */
 	len -= 1;
@@ -39,11 +41,13 @@ static __always_inline long reply_copy(struct xc_ctx *c, __u64 offset, const voi
 	return bpf_xdp_store_bytes(c->xdp, offset, (void *)from, len);
 }
 
-/* No reply is longer: L2, IPv6, UDP, frame header, "VALUE ", key, suffix, cas, CR LF, value, end. */
+/*
+ * No reply is longer: L2, IPv6, UDP, frame header, "VALUE ", key, suffix, cas, CR LF, value, end.
+ */
 #define FRAME_LEN_MASK 0xfffULL
 
-_Static_assert(CTX_L2_MAX + IP6_LEN + UDP_LEN + FRAME_LEN + XC_HEAD_LEN + XC_KEY_MAX + XC_SUFFIX_MAX +
-		       21 + 2 + XC_VALUE_MAX + XC_TAIL_LEN <= FRAME_LEN_MASK,
+_Static_assert(CTX_L2_MAX + IP6_LEN + UDP_LEN + FRAME_LEN + XC_HEAD_LEN + XC_KEY_MAX +
+		       XC_SUFFIX_MAX + 21 + 2 + XC_VALUE_MAX + XC_TAIL_LEN <= FRAME_LEN_MASK,
 	       "the mask takes nothing away");
 
 /* Ethernet and tags. What follows the tags in these 22 bytes is written over by the IP header. */
@@ -167,8 +171,8 @@ static __always_inline enum xc_outcome reply_tail(const struct xc_ctx *c)
 }
 
 /*
- * Bytes of the log, in words; reads up to 7 bytes more, which the log has (XC_BLOCK_TAIL), and writes
- * them where a later piece follows.
+ * Bytes of the log, in words; reads up to 7 bytes more, which the log has (XC_BLOCK_TAIL), and
+ * writes them where a later piece follows.
  */
 static __always_inline enum xc_outcome reply_log(const struct xc_ctx *c, __u64 offset,
 						 const __u8 *from, __u64 len, __u64 max)

@@ -2,13 +2,14 @@
 /*
  * room - makes the packet as long as its reply.
  *
- * Does      computes the reply's length, checks it against the MTU, then grows the packet: by little
- *           at its front, by more at its end, else again at its front, else marks it for xc_tc, where
- *           skbs grow freely.
- * Why       growing at the front moves one pointer (9 ns); at the end the kernel also clears what was
- *           added (47 ns), and many drivers leave no room there. But a driver needs some of the front
- *           to send, so only little is taken first (docs/decisions/0005).
- * Errors    pass_mtu, pass_no_room: a helper that refuses changes nothing, so the packet is as it came.
+ * Does      computes the reply's length, checks it against the MTU, then grows the packet: by
+ *           little at its front, by more at its end, else again at its front, else marks it for
+ *           xc_tc, where skbs grow freely.
+ * Why       growing at the front moves one pointer (9 ns); at the end the kernel also clears what
+ *           was added (47 ns), and many drivers leave no room there. But a driver needs some of the
+ *           front to send, so only little is taken first (docs/decisions/0005).
+ * Errors    pass_mtu, pass_no_room: a helper that refuses changes nothing, so the packet is as it
+ *           came.
  * Rule      never drop for lack of room. A packet handed over is counted by xc_tc alone.
  */
 #ifndef XC_BPF_ROOM_H
@@ -19,8 +20,8 @@
 #include "parse_packet.bpf.h"
 
 /*
- * Growth that goes to the front first. Of the 256 bytes that drivers leave there, the kernel keeps 40
- * for its own frame record: 88 remain for what a driver writes before a frame (virtio-net: 12).
+ * Growth that goes to the front first. Of the 256 bytes that drivers leave there, the kernel keeps
+ * 40 for its own frame record: 88 remain for what a driver writes before a frame (virtio-net: 12).
  */
 #define ROOM_FRONT_FIRST 128
 

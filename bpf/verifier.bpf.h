@@ -2,8 +2,10 @@
 /*
  * verifier - idioms that make the verifier, the compiler and the CPU agree with us.
  *
- * Does      hides values from the compiler, orders two reads, and says which kernel rule each needs.
- * Source    kernel/bpf/verifier.c of 6.1, the oldest kernel served; docs/decisions/0005 for figures.
+ * Does      hides values from the compiler, orders two reads, and says which kernel rule each
+ *           needs.
+ * Source    kernel/bpf/verifier.c of 6.1, the oldest kernel served; docs/decisions/0005 for
+ *           figures.
  */
 #ifndef XC_BPF_VERIFIER_H
 #define XC_BPF_VERIFIER_H
@@ -18,8 +20,9 @@
 
 /*
  * The compiler must forget what it knows about x: else it moves, merges or drops the very compare
- * that shows the verifier a bound (6.1 learns from < and >, never from !=). Likewise a pointer must be
- * opaque between its sum and its compare: computed a second time it is another pointer, unchecked.
+ * that shows the verifier a bound (6.1 learns from < and >, never from !=). Likewise a pointer must
+ * be opaque between its sum and its compare: computed a second time it is another pointer,
+ * unchecked.
  */
 #define opaque(x) asm volatile("" : "+r"(x))
 
@@ -35,8 +38,8 @@
 #define store64(p, x) (*(__u64 *)(p) = (x))
 
 /*
- * x, which a compare has shown to be within the mask already. The mask shows it again where the value
- * is used: 6.1 does not carry a bound to a copy that was put on the stack before the compare.
+ * x, which a compare has shown to be within the mask already. The mask shows it again where the
+ * value is used: 6.1 does not carry a bound to a copy that was put on the stack before the compare.
  */
 static __always_inline __u64 masked(__u64 x, __u64 mask)
 {
@@ -45,9 +48,9 @@ static __always_inline __u64 masked(__u64 x, __u64 mask)
 }
 
 /*
- * Whole 8-byte words in len bytes (len + 7: words that hold them), as a number of its own. A loop over
- * a length is bounded by this: compared itself, the length would leave the loop with another range for
- * each number of turns, and the verifier would follow each through all that comes later.
+ * Whole 8-byte words in len bytes (len + 7: words that hold them), as a number of its own. A loop
+ * over a length is bounded by this: compared itself, the length would leave the loop with another
+ * range for each number of turns, and the verifier would follow each through all that comes later.
  */
 static __always_inline __u64 words_in(__u64 len)
 {
@@ -59,9 +62,9 @@ static __always_inline __u64 words_in(__u64 len)
 
 /*
  * Orders reads before it against reads after it. x86 does not reorder loads, so there the compiler
- * alone is held back. Elsewhere an atomic that fetches is a full barrier in every JIT (arm64: LDADDAL,
- * or a loop with DMB ISH); its result must be used, or clang makes the form without fetch, which
- * orders nothing. BPF has no load-acquire before 6.15. The build names the target.
+ * alone is held back. Elsewhere an atomic that fetches is a full barrier in every JIT (arm64:
+ * LDADDAL, or a loop with DMB ISH); its result must be used, or clang makes the form without fetch,
+ * which orders nothing. BPF has no load-acquire before 6.15. The build names the target.
  */
 static __always_inline void read_barrier(void)
 {

@@ -118,7 +118,9 @@ struct xc_clock_sample {
 #define XC_MAP_ALLOW "xc_allow"
 #define XC_MAP_VERDICT "xc_verdict" /* the program's own; nobody else reads or writes it */
 
-/* 1 in 2^XC_HIT_SHIFT kernel hits adds 1 to the entry's word in xc_hits, mapped: __u32 each entry. */
+/*
+ * 1 in 2^XC_HIT_SHIFT kernel hits adds 1 to the entry's word in xc_hits, mapped: __u32 each entry.
+ */
 #define XC_HIT_SHIFT 4
 
 #endif

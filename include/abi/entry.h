@@ -17,8 +17,8 @@
  *           (bpf/lookup.bpf.h: how, per CPU).
  * Writing   seq + 1 (odd), store barrier, the fields, store barrier, seq + 1 (even). One writer at
  *           a time per entry: the holder of the item's bucket lock in the store.
- * Vacant    an entry that xc_hot does not name is vacant: the program may come to an entry by a number
- *           that it remembers (xc_hint in bpf/maps.bpf.h) after the name is gone.
+ * Vacant    an entry that xc_hot does not name is vacant: the program may come to an entry by a
+ *           number that it remembers (xc_hint in bpf/maps.bpf.h) after the name is gone.
  * Log       bytes at key_loc never change while any entry names them, and for one RCU grace period
  *           after; so what a reader copied in step 2 stays readable until its program returns.
  * Source    docs/coherence.md.

@@ -69,8 +69,8 @@ static inline __attribute__((always_inline)) void xc_sip_word(struct xc_sip *s, 
 }
 
 /*
- * The digest's low word: the left-over bytes (0 to 7 of them, zero padded) and the whole key's length;
- * d final rounds (a constant).
+ * The digest's low word: the left-over bytes (0 to 7 of them, zero padded) and the whole key's
+ * length; d final rounds (a constant).
  */
 static inline __attribute__((always_inline)) __u64 xc_sip_low(struct xc_sip *s, __u64 rest,
 							      __u32 len, int c, int d)

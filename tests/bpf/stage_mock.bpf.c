@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The fast path with its growing and storing helpers made to refuse, as drivers with little room do,
- * and its tc stages reachable by a test run, which cannot put metadata before an skb: the entry number
- * of the hand-over comes in skb->mark instead.
+ * The fast path with its growing and storing helpers made to refuse, as drivers with little room
+ * do, and its tc stages reachable by a test run, which cannot put metadata before an skb: the entry
+ * number of the hand-over comes in skb->mark instead.
  */
 #include <linux/bpf.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The programs stay within the verifier's means: what this kernel's verifier walked through for each,
- * against the limits in tools/verifier_budget.txt. The oldest kernel gives up at a million.
+ * The programs stay within the verifier's means: what this kernel's verifier walked through for
+ * each, against the limits in tools/verifier_budget.txt. The oldest kernel gives up at a million.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Every way a packet can leave the fast path, as a table: a packet built layer by layer, what the maps
- * say, the outcome that must follow. For each row: exactly one counter moves and by one; the action is
- * the outcome's; a hit is the reply that pktgen builds, byte for byte; anything else is the request,
- * byte for byte. The last test counts that the table produced every outcome there is.
+ * Every way a packet can leave the fast path, as a table: a packet built layer by layer, what the
+ * maps say, the outcome that must follow. For each row: exactly one counter moves and by one; the
+ * action is the outcome's; a hit is the reply that pktgen builds, byte for byte; anything else is
+ * the request, byte for byte. The last test counts that the table produced every outcome there is.
  *
- * Method: BPF_PROG_TEST_RUN on the product's object, and on the same source with growing and storing
- * helpers that refuse on demand (stage_mock.bpf.c) for what a test run's roomy frames never meet.
- * Time stands still at RIG_NOW_NS. No randomness.
+ * Method: BPF_PROG_TEST_RUN on the product's object, and on the same source with growing and
+ * storing helpers that refuse on demand (stage_mock.bpf.c) for what a test run's roomy frames never
+ * meet. Time stands still at RIG_NOW_NS. No randomness.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -68,7 +68,7 @@ static struct stage_mock_bpf *mock;
 static struct fastrig product_rig, mock_rig;
 static uint32_t produced[XC_OUTCOME_CNT];
 
-/* --- what a row changes before its packet ---------------------------------------------------------- */
+/* --- what a row changes before its packet --- */
 
 static void tweak_unconfigured(struct fastrig *rig)
 {
@@ -592,7 +592,7 @@ static const struct row rows[] = {
 	  .hook = HOOK_TC, .tweak = tweak_client_refused },
 };
 
-/* --- running them ---------------------------------------------------------------------------------- */
+/* --- running them --- */
 
 static struct fastrig *rig_of(enum hook hook)
 {
@@ -710,7 +710,10 @@ static void fastpath_each_row_has_its_outcome(void **state)
 		check_row(&rows[i]);
 }
 
-/* Neither end grows, the tc hook is there: a mark in front, not a byte changed behind it, no counter. */
+/*
+ * Neither end grows, the tc hook is there: a mark in front, not a byte changed behind it, no
+ * counter.
+ */
 static void fastpath_without_room_marks_for_tc(void **state)
 {
 	const struct row row = {

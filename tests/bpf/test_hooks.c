@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The programs on a real link, native and generic: the reply that comes out of the wire is the one
- * that pktgen builds, byte for byte, also when the driver's frame has no room and xc_tc answers, and
- * each request counts once.
+ * that pktgen builds, byte for byte, also when the driver's frame has no room and xc_tc answers,
+ * and each request counts once.
  *
  *   namespace of this process, gone with it
  *   raw socket ── xcbclient ═══ veth ═══ xcbserver ── xc_fastpath, xc_tc
- *                 passes all in XDP, as native veth delivers XDP_TX only to a peer that has a program
+ *                 passes all in XDP, as native veth delivers XDP_TX only to a peer that has a
+ *                 program
  */
 #include <errno.h>
 #include <poll.h>
@@ -155,7 +156,9 @@ static void ask(struct pktgen_request request, size_t i, bool gets)
 	assert_memory_equal(in.bytes, want.bytes, want.len);
 }
 
-/* Every value, both verbs, both IP versions, no, one and two tags; each counted once, by its way. */
+/*
+ * Every value, both verbs, both IP versions, no, one and two tags; each counted once, by its way.
+ */
 static void ask_all(uint64_t *ret_tc)
 {
 	static const struct pktgen_request forms[FORM_CNT] = {

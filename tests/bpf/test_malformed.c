@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Whatever arrives, a packet that is not answered leaves as it came, byte for byte, one counter moves,
- * and what is answered is a whole and correct reply to a resident key.
+ * Whatever arrives, a packet that is not answered leaves as it came, byte for byte, one counter
+ * moves, and what is answered is a whole and correct reply to a resident key.
  *
- * Method: correct requests cut at every byte, in the frame and in the text, then mutated by a seeded
- * generator: bytes set, flipped, inserted, removed, lengths rewritten to agree again. Replies are taken
- * apart here, with sums of our own, and not compared with anything the fast path computed.
- * XC_TEST_COUNT=N mutations (default 100000), XC_TEST_SEED=N repeats a run.
+ * Method: correct requests cut at every byte, in the frame and in the text, then mutated by a
+ * seeded generator: bytes set, flipped, inserted, removed, lengths rewritten to agree again.
+ * Replies are taken apart here, with sums of our own, and not compared with anything the fast path
+ * computed. XC_TEST_COUNT=N mutations (default 100000), XC_TEST_SEED=N repeats a run.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +31,8 @@ static struct fastpath_bpf *product;
 static struct fastrig rig;
 static uint64_t hit_cnt;
 
-static const char *const keys[] = { "a", "seven77", "eight888", "nine99999", "a-longer-key:of-32-bytes:01234567" };
+static const char *const keys[] = { "a", "seven77", "eight888", "nine99999",
+				    "a-longer-key:of-32-bytes:01234567" };
 #define KEY_CNT (sizeof(keys) / sizeof(keys[0]))
 #define CAS 4242
 #define FLAGS 3

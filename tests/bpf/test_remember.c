@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the program remembers never outlives its reason: verdicts on senders end with their generation
- * or their time, and cover one way only; a remembered entry number leads to a live entry of that very
- * key or to nothing. Also here: the sampled hit counts are fair to keys asked for in turn, and the
- * kernel's clock, calibrated as abi/conf.h says, is never late by more than its tick.
+ * What the program remembers never outlives its reason: verdicts on senders end with their
+ * generation or their time, and cover one way only; a remembered entry number leads to a live entry
+ * of that very key or to nothing. Also here: the sampled hit counts are fair to keys asked for in
+ * turn, and the kernel's clock, calibrated as abi/conf.h says, is never late by more than its tick.
  *
  * Method: BPF_PROG_TEST_RUN on the product's object; time is moved by hand but for the last test.
  */
@@ -297,7 +297,9 @@ static void clock_calibrated_is_at_most_a_tick_ahead(void **state)
 	last = clock_sample();
 	hz = ((last.jiffies - first.jiffies) * 1000000000ULL + (last.boot_ns - first.boot_ns) / 2) /
 	     (last.boot_ns - first.boot_ns);
-	/* Half a second is too short for a whole HZ; the nearest one that kernels are built with. */
+	/*
+	 * Half a second is too short for a whole HZ; the nearest one that kernels are built with.
+	 */
 	hz = hz < 150 ? 100 : hz < 275 ? 250 : hz < 500 ? 300 : 1000;
 	tick_ns = (1000000000ULL + hz / 2) / hz;
 	best = clock_edge(tick_ns, 10 * tick_ns);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Every shape of reply is right to the last byte: all key lengths, value lengths around the word and
- * the MTU, flags and cas from shortest to longest, both IP versions, tags, and each way of growing
- * (end, front, end with the key copied, tc). Items lie in the log at all alignments.
+ * Every shape of reply is right to the last byte: all key lengths, value lengths around the word
+ * and the MTU, flags and cas from shortest to longest, both IP versions, tags, and each way of
+ * growing (end, front, end with the key copied, tc). Items lie in the log at all alignments.
  *
- * Method: BPF_PROG_TEST_RUN; the expected frame comes from pktgen, whose sums are byte-wise C of its
- * own. The random part prints its seed; XC_TEST_SEED=N repeats one, XC_TEST_COUNT=N lengthens it.
+ * Method: BPF_PROG_TEST_RUN; the expected frame comes from pktgen, whose sums are byte-wise C of
+ * its own. The random part prints its seed; XC_TEST_SEED=N repeats one, XC_TEST_COUNT=N lengthens
+ * it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -277,7 +278,9 @@ static void pick_hit(struct rand *r, uint8_t *key, uint8_t *value, struct hit *r
 			.ip6 = word & 2,
 			.id = word >> 16,
 			.from_port = 1 + rand_below(r, 65535),
-			/* Only growing is ever refused, and padding may be longer than the growth. */
+			/*
+			 * Only growing is ever refused, and padding may be longer than the growth.
+			 */
 			.trailer = word & 4 && way != WAY_HEAD ? rand_below(r, 20) : 0,
 		},
 		.item = {

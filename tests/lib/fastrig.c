@@ -205,7 +205,9 @@ void fastrig_hot(struct fastrig *rig, struct span key, uint32_t idx)
 	uint32_t old;
 
 	digest_of(key, &digest);
-	/* An entry that xc_hot no longer names must be vacant: the program may remember its number. */
+	/*
+	 * An entry that xc_hot no longer names must be vacant: the program may remember its number.
+	 */
 	if (bpf_map_lookup_elem(rig->hot_fd, &digest, &old) == 0 && old < rig->entry_cnt)
 		rig->entries[old].kind = XC_ENTRY_VACANT;
 	must(bpf_map_update_elem(rig->hot_fd, &digest, &idx, BPF_ANY));
@@ -247,7 +249,9 @@ uint32_t fastrig_insert(struct fastrig *rig, const struct rig_item *item)
 
 	assert(idx < rig->entry_cnt);
 	if (!loc) {
-		/* Items start anywhere but in a block's tail; with 13 between, at all alignments. */
+		/*
+		 * Items start anywhere but in a block's tail; with 13 between, at all alignments.
+		 */
 		if (XC_BLOCK_SIZE - rig->log_next % XC_BLOCK_SIZE <= XC_BLOCK_TAIL)
 			rig->log_next = (rig->log_next / XC_BLOCK_SIZE + 1) * XC_BLOCK_SIZE + 64;
 		loc = rig->log_next;

@@ -61,7 +61,9 @@ void fastrig_configure(struct fastrig *rig);
 /* Adds an address of rig->ifindex: 4 or 16 bytes. */
 void fastrig_local(struct fastrig *rig, struct span addr, const struct xc_local *local);
 void fastrig_allow(struct fastrig *rig, struct span addr, bool allowed);
-/* Puts key and value into the log, an entry over them, the digest into xc_hot; returns the entry. */
+/*
+ * Puts key and value into the log, an entry over them, the digest into xc_hot; returns the entry.
+ */
 uint32_t fastrig_insert(struct fastrig *rig, const struct rig_item *item);
 /* Entry fields alone; for an entry that is to point somewhere else. */
 void fastrig_entry(struct fastrig *rig, uint32_t idx, const struct rig_item *item,

@@ -171,10 +171,12 @@ static struct layers layers_of(const struct pktgen_request *r)
 		.ether_type = r->ip6 ? 0x86dd : 0x0800,
 		.ip_first = r->ip6 ? 0x60 : 0x45,
 		.next = 17,
-		.from_port = r->from_port < 0 ? 0 : r->from_port ? r->from_port : PKTGEN_CLIENT_PORT,
+		.from_port = r->from_port ? r->from_port : PKTGEN_CLIENT_PORT,
 		.to_port = r->to_port ? r->to_port : PKTGEN_SERVER_PORT,
 	};
 
+	if (r->from_port < 0)
+		l.from_port = 0;
 	return l;
 }
 
