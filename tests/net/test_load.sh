@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=tests/lib/netns.sh
 . tests/lib/netns.sh
 
-need bpftool ip tc nsenter python3
+need bpftool ip nft tc nsenter python3
 make_hosts
 pins=$pin_root/default/v1
 
@@ -258,5 +258,70 @@ not_bpffs() {
 }
 check load_pin_root_outside_bpffs_says_so not_bpffs
 rm -f "/run/xdpcache/"*"$(basename "$dir")"*.lock
+
+# --- doctor ---
+
+finding() { # CHECK: "verdict text" of the first finding of that name
+	python3 -c 'import json, sys
+for finding in json.load(open(sys.argv[1])):
+    if finding["check"] == sys.argv[2]:
+        sys.exit(print(finding["verdict"], finding["text"]))
+sys.exit("no such finding")' "$dir/doctor" "$1"
+}
+
+finds() { # CHECK TEXT...: the finding holds each text
+	local found text check=$1
+	shift
+	found=$(finding "$check") || return 1
+	for text; do
+		case $found in *"$text"*) ;; *) echo "$check: $found; not: $text"; return 1 ;; esac
+	done
+}
+
+fit() {
+	xdpcache doctor --json --interface "$server_if" >"$dir/doctor" || return 1
+	finds load "ok " && finds memory "ok " && finds tc "ok " && finds grace "ok " &&
+		finds pins "nothing is loaded" && finds port "11211 is free" && nothing_left
+}
+check doctor_fit_host_passes_and_is_left_as_it_was fit
+
+unfit() {
+	xdpcache doctor --json --interface nosuch0 >"$dir/doctor" && return 1
+	finds "interface nosuch0" "fail " "does not exist"
+}
+check doctor_unknown_interface_fails unfit
+
+names_foreign() {
+	local id
+	load_foreign other &&
+		on_server bpftool net attach xdpdrv pinned "$pin_root/other/prog/xc_fastpath" \
+			dev "$server_if" || return 1
+	id=$(xdp_id "$server_ns" "$server_if")
+	xdpcache doctor --json --interface "$server_if" >"$dir/doctor"
+	python3 -c 'import json, sys
+texts = [f["text"] for f in json.load(open(sys.argv[1])) if f["verdict"] == "warn"]
+sys.exit(not any("(id %s)" % sys.argv[2] in text for text in texts))' "$dir/doctor" "$id" &&
+		[ "$(xdp_id "$server_ns" "$server_if")" = "$id" ] &&
+		on_server bpftool net detach xdpdrv dev "$server_if" && rm -rf "$pin_root/other"
+}
+check doctor_foreign_program_is_named_and_stays names_foreign
+
+port_taken() {
+	on_server python3 -c 'import socket, subprocess, sys
+taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+taken.bind(("0.0.0.0", 11211))
+sys.exit(subprocess.call(sys.argv[2:], stdout=open(sys.argv[1], "w")))' "$dir/doctor" \
+		"$build/xdpcache" --pin-root "$pin_root" --control "$dir/control.sock" \
+		doctor --json && finds port "warn " "another program's"
+}
+check doctor_taken_port_is_told port_taken
+
+firewall() {
+	on_server nft 'add table inet xctest
+		add chain inet xctest in { type filter hook input priority 0; }' &&
+		xdpcache doctor --json >"$dir/doctor" && finds bypass "warn " "1 nftables" &&
+		on_server nft delete table inet xctest
+}
+check doctor_firewall_that_is_bypassed_is_told firewall
 
 finish_tests

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Property: cidr_parse takes what is an address or a clean prefix of either family and nothing
- * else; cidr_contains is true for exactly the addresses that share the prefix's bits, and never lets a
- * prefix of IPv6 hold an IPv4 address. Method: tables; random prefixes and addresses against a
- * comparison bit by bit. Seeded.
+ * else; cidr_contains is true for exactly the addresses that share the prefix's bits, and never
+ * lets a prefix of IPv6 hold an IPv4 address. Method: tables; random prefixes and addresses against
+ * a comparison bit by bit. Seeded.
  */
 #include <setjmp.h>
 #include <stdarg.h>

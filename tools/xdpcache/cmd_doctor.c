@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <jansson.h>
+#include <linux/capability.h>
 #include <linux/magic.h>
 #include <net/if.h>
 #include <stdarg.h>
@@ -15,6 +16,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "abi/wire.h"
+#include "base/sock.h"
 #include "cli.h"
 #include "client.h"
 #include "fastpath/inspect.h"
@@ -28,6 +31,10 @@ enum verdict {
 	FAIL,
 };
 
+/* linux/capability.h's numbers */
+#define CAP_BITS_NEEDED (1ULL << CAP_BPF | 1ULL << CAP_NET_ADMIN | 1ULL << CAP_PERFMON)
+#define CAP_BITS_WANTED (CAP_BITS_NEEDED | 1ULL << CAP_SYS_ADMIN)
+
 struct finding {
 	enum verdict verdict;
 	char check[40];
@@ -36,6 +43,7 @@ struct finding {
 
 struct doctor {
 	const struct cli *cli;
+	uint16_t port;
 	struct finding findings[FINDINGS_MAX];
 	uint32_t cnt;
 };
@@ -70,14 +78,74 @@ static long read_number(const char *path)
 	return n;
 }
 
-static void check_root(struct doctor *d)
+static uint64_t own_capabilities(void)
 {
-	if (geteuid() == 0)
-		say(d, OK, "privilege", "running as root");
-	else
+	unsigned long long bits = 0;
+	char line[128];
+	FILE *file = fopen("/proc/self/status", "re");
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "CapEff: %llx", &bits) == 1)
+			break;
+	}
+	if (file)
+		fclose(file);
+	return bits;
+}
+
+static void check_privilege(struct doctor *d)
+{
+	uint64_t have = own_capabilities();
+
+	if ((have & CAP_BITS_NEEDED) != CAP_BITS_NEEDED)
 		say(d, FAIL, "privilege",
-		    "not root: run it with sudo; the daemon needs root (or "
-		    "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN) to load the fast path");
+		    "of CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON one is missing: run it with sudo; the "
+		    "daemon needs them to start the fast path, and gives them up afterwards");
+	else if ((have & CAP_BITS_WANTED) != CAP_BITS_WANTED)
+		say(d, WARN, "privilege",
+		    "without CAP_SYS_ADMIN programs cannot be opened by number: what bpftool "
+		    "attached is taken for somebody else's");
+	else
+		say(d, OK, "privilege", "enough to load and attach");
+}
+
+/* Since 5.11 the kernel charges BPF memory to the control group, not to RLIMIT_MEMLOCK. */
+static void check_memory(struct doctor *d)
+{
+	char why[PROBE_WHY_MAX];
+
+	if (probe_extent(why) == 0)
+		say(d, OK, "memory", "the log's memory can be made and mapped");
+	else
+		say(d, FAIL, "memory",
+		    "16 MiB of the log cannot be made: %s; look at memory.max of the service's "
+		    "control group, and LimitMEMLOCK on kernels with an old patch level",
+		    why);
+}
+
+static void check_tc(struct doctor *d)
+{
+	char why[PROBE_WHY_MAX];
+
+	if (probe_tc(why) == 0)
+		say(d, OK, "tc", "clsact takes a program");
+	else
+		say(d, WARN, "tc",
+		    "no clsact with a BPF program (%s): large replies that do not fit the "
+		    "driver's frame are the daemon's; load sch_ingress and cls_bpf",
+		    why);
+}
+
+static void check_sysctl(struct doctor *d)
+{
+	if (read_number("/proc/sys/kernel/bpf_stats_enabled") == 1)
+		say(d, WARN, "bpf_stats",
+		    "the kernel times every BPF program, which costs each packet; run: sysctl -w "
+		    "kernel.bpf_stats_enabled=0");
+	if (read_number("/proc/sys/kernel/unprivileged_bpf_disabled") == 0)
+		say(d, WARN, "bpf users",
+		    "any user may load BPF programs; run: sysctl -w "
+		    "kernel.unprivileged_bpf_disabled=2");
 }
 
 static void check_kernel(struct doctor *d)
@@ -163,6 +231,43 @@ static void check_daemon(struct doctor *d)
 	json_decref(reply);
 }
 
+static void check_allowlist(struct doctor *d, const struct inspect *state)
+{
+	if (!state->configured)
+		say(d, OK, "allowlist", "empty until a daemon starts; then loopback, or --allow");
+	else if (state->allow_cnt == 0)
+		say(d, WARN, "allowlist", "empty: no source is served; give --allow");
+	else if (probe_allows_all(d->cli->pin_root, d->cli->instance))
+		say(d, WARN, "allowlist",
+		    "every source is allowed: whoever forges an address makes this host send to "
+		    "it; name your clients' networks with --allow");
+	else
+		say(d, OK, "allowlist", "%u source prefixes", state->allow_cnt);
+}
+
+static void check_port(struct doctor *d, pid_t owner)
+{
+	struct sock_addr any;
+	int err;
+
+	if (owner) {
+		say(d, OK, "port", "the daemon (pid %d) has its own", owner);
+		return;
+	}
+	if (sock_resolve("0.0.0.0", d->port, &any, 1, NULL) != 1)
+		return;
+	err = sock_probe(&any, SOCK_DGRAM);
+	if (err == -EADDRINUSE)
+		say(d, WARN, "port",
+		    "UDP port %u is another program's (memcached?): stop it, or give the daemon "
+		    "another -p; see: ss -lunp",
+		    d->port);
+	else if (err)
+		say(d, WARN, "port", "UDP port %u cannot be bound: %s", d->port, strerror(-err));
+	else
+		say(d, OK, "port", "UDP port %u is free", d->port);
+}
+
 static void check_pins(struct doctor *d)
 {
 	struct inspect *state = calloc(1, sizeof(*state));
@@ -184,8 +289,9 @@ static void check_pins(struct doctor *d)
 	else
 		say(d, OK, "pins", "%u interface(s), %u keys", state->interface_cnt,
 		    state->entry_cnt);
-	if (!err && state->owner && state->allow_cnt == 0)
-		say(d, WARN, "allowlist", "empty: no source is served; give --allow");
+	if (!err)
+		check_allowlist(d, state);
+	check_port(d, err ? 0 : state->owner);
 	free(state);
 }
 
@@ -210,6 +316,11 @@ static void check_interface(struct doctor *d, const char *ifname)
 		    "rx-vlan-offload takes tags off before XDP sees them, tagged "
 		    "requests pass to the daemon; run: ethtool -K %s rxvlan off",
 		    ifname);
+	if (probe_lro(ifname))
+		say(d, WARN, label,
+		    "large receive offload merges packets and is switched off, or in the way, when "
+		    "XDP attaches; run: ethtool -K %s lro off",
+		    ifname);
 	if (foreign)
 		return;
 	switch (probe_native(ifname, why)) {
@@ -220,15 +331,23 @@ static void check_interface(struct doctor *d, const char *ifname)
 		say(d, WARN, label, "no native XDP (%s): generic mode will be used, slower", why);
 		break;
 	default:
-		say(d, OK, label, "carries our program already");
+		say(d, OK, label, "carries a program of this instance already");
 	}
 }
 
 static void check_bypass(struct doctor *d)
 {
-	say(d, WARN, "bypass",
-	    "requests answered by XDP are not seen by nftables INPUT, conntrack "
-	    "or tcpdump on this host; the allowlist (--allow) is their firewall");
+	int chains = probe_input_chains();
+
+	if (chains > 0)
+		say(d, WARN, "bypass",
+		    "%d nftables chain(s) at INPUT do not see requests that XDP answers, nor do "
+		    "conntrack and tcpdump here; the allowlist (--allow) is their firewall",
+		    chains);
+	else
+		say(d, OK, "bypass",
+		    "no nftables chain at INPUT; mind that conntrack and tcpdump on this host do "
+		    "not see requests that XDP answers");
 }
 
 static void print(const struct doctor *d)
@@ -252,29 +371,50 @@ static void print(const struct doctor *d)
 	json_decref(all);
 }
 
+static bool take_arguments(struct doctor *d, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i += 2) {
+		char *end;
+		unsigned long port;
+
+		if (i + 1 == argc)
+			return false;
+		if (strcmp(argv[i], "--interface") == 0)
+			continue;
+		port = strtoul(argv[i + 1], &end, 10);
+		if (strcmp(argv[i], "--port") || *end || port == 0 || port > UINT16_MAX)
+			return false;
+		d->port = (uint16_t)port;
+	}
+	return true;
+}
+
 int cmd_doctor(const struct cli *cli, int argc, char **argv)
 {
-	struct doctor d = { .cli = cli };
+	struct doctor d = { .cli = cli, .port = XC_PORT_DEFAULT };
 	bool failed = false;
 
-	for (int i = 1; i < argc; i += 2) {
-		if (strcmp(argv[i], "--interface") || i + 1 == argc) {
-			fprintf(stderr, "xdpcache doctor: write\n"
-					"  xdpcache doctor [--interface IF...]\n");
-			return CLI_USAGE;
-		}
+	if (!take_arguments(&d, argc, argv)) {
+		fprintf(stderr, "xdpcache doctor: takes --interface IF and --port N; see: "
+				"xdpcache doctor --help\n");
+		return CLI_USAGE;
 	}
-	check_root(&d);
+	check_privilege(&d);
 	check_kernel(&d);
 	check_btf(&d);
 	check_bpffs(&d);
 	check_jit(&d);
+	check_sysctl(&d);
 	check_load(&d);
+	check_memory(&d);
+	check_tc(&d);
 	check_grace(&d);
 	check_pins(&d);
 	check_daemon(&d);
-	for (int i = 1; i < argc; i += 2)
-		check_interface(&d, argv[i + 1]);
+	for (int i = 1; i < argc; i += 2) {
+		if (strcmp(argv[i], "--interface") == 0)
+			check_interface(&d, argv[i + 1]);
+	}
 	check_bypass(&d);
 	print(&d);
 	for (uint32_t i = 0; i < d.cnt; i++)

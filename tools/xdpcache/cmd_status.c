@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * xdpcache status: read from the pins, so it says the same whether a daemon answers or not. A daemon
- * that holds a live lease is asked for what no pin knows: why an interface is not native, or off.
+ * xdpcache status: read from the pins, so it says the same whether a daemon answers or not. A
+ * daemon that holds a live lease is asked for what no pin knows: why an interface is not native.
  */
 #include <arpa/inet.h>
 #include <errno.h>

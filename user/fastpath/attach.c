@@ -89,21 +89,16 @@ static int hear(enum libbpf_print_level level, const char *fmt, va_list args)
 	return 0;
 }
 
-/*
- * A link that is refused says no more than an errno; the same over netlink comes with the driver's
- * own words, such as that the MTU is too large. Should it work all of a sudden it is undone.
- */
-static void explain(struct fastpath *fp, const struct fastpath_interface *iface, uint32_t flags,
-		    int err, char ret_why[IMPL_WHY_MAX])
+void attach_explain(uint32_t ifindex, int prog_fd, uint32_t flags, int err,
+		    char ret_why[IMPL_WHY_MAX])
 {
 	libbpf_print_fn_t before = libbpf_set_print(hear);
-	LIBBPF_OPTS(bpf_xdp_attach_opts, opts, .old_prog_fd = fp->xdp_fd);
+	LIBBPF_OPTS(bpf_xdp_attach_opts, opts, .old_prog_fd = prog_fd);
 
 	snprintf(ret_why, IMPL_WHY_MAX, "%s", strerror(-err));
 	heard = ret_why;
-	if (bpf_xdp_attach((int)iface->ifindex, fp->xdp_fd, flags | XDP_FLAGS_UPDATE_IF_NOEXIST,
-			   NULL) == 0)
-		bpf_xdp_detach((int)iface->ifindex, flags, &opts);
+	if (bpf_xdp_attach((int)ifindex, prog_fd, flags | XDP_FLAGS_UPDATE_IF_NOEXIST, NULL) == 0)
+		bpf_xdp_detach((int)ifindex, flags, &opts);
 	heard = NULL;
 	libbpf_set_print(before);
 }
@@ -199,7 +194,7 @@ static int attach_new(struct fastpath *fp, struct fastpath_interface *iface)
 		err = link_make(fp, iface, XDP_MODE_NATIVE);
 		if (!err)
 			return 0;
-		explain(fp, iface, XDP_FLAGS_DRV_MODE, err, why);
+		attach_explain(iface->ifindex, fp->xdp_fd, XDP_FLAGS_DRV_MODE, err, why);
 		snprintf(iface->reason, sizeof(iface->reason), "native: %.110s", why);
 		if (wanted == XDP_MODE_NATIVE)
 			return err;
@@ -208,7 +203,7 @@ static int attach_new(struct fastpath *fp, struct fastpath_interface *iface)
 	}
 	err = link_make(fp, iface, XDP_MODE_GENERIC);
 	if (err) {
-		explain(fp, iface, XDP_FLAGS_SKB_MODE, err, why);
+		attach_explain(iface->ifindex, fp->xdp_fd, XDP_FLAGS_SKB_MODE, err, why);
 		snprintf(iface->reason, sizeof(iface->reason), "generic: %.110s", why);
 	}
 	return err;

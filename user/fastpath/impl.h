@@ -38,6 +38,13 @@ struct fastpath {
 uint32_t map_id_of(int map_fd);
 /* True if the program uses the map with this id: it is one of this instance's. */
 bool attach_prog_is_ours(uint32_t prog_id, uint32_t conf_map_id);
+/*
+ * A link that is refused (err) says no more than an errno; the same over netlink comes with the
+ * driver's own words, such as that the MTU is too large. Should it work all of a sudden it is
+ * undone.
+ */
+void attach_explain(uint32_t ifindex, int prog_fd, uint32_t flags, int err,
+		    char ret_why[IMPL_WHY_MAX]);
 /* 0: none attached. *ret_mode is the mode it runs in. */
 uint32_t attach_query(uint32_t ifindex, enum xdp_mode *ret_mode);
 /*

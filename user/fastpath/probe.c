@@ -1,22 +1,30 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "fastpath/probe.h"
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
 #include <linux/membarrier.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fastpath/impl.h"
+#include "fastpath/rtnl.h"
 
 static int silent(enum libbpf_print_level level, const char *fmt, va_list args)
 {
@@ -60,7 +68,7 @@ int probe_native(const char *ifname, char why[PROBE_WHY_MAX])
 	}
 	link = bpf_link_create(prog, (int)ifindex, BPF_XDP, &opts);
 	if (link < 0)
-		snprintf(why, PROBE_WHY_MAX, "%s", strerror(errno));
+		attach_explain(ifindex, prog, XDP_FLAGS_DRV_MODE, -errno, why);
 	else
 		close(link); /* detaches */
 	close(prog);
@@ -74,7 +82,62 @@ bool probe_membarrier(void)
 	return cmds >= 0 && (cmds & MEMBARRIER_CMD_GLOBAL);
 }
 
-bool probe_vlan_offload(const char *ifname)
+int probe_extent(char why[PROBE_WHY_MAX])
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "xc_extent", sizeof(uint32_t), XC_BLOCK_SIZE,
+				XC_EXTENT_BLOCKS, &opts);
+	int err = fd < 0 ? -errno : 0;
+	void *at;
+
+	if (!err) {
+		at = mmap(NULL, XC_EXTENT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		err = at == MAP_FAILED ? -errno : 0;
+		if (!err)
+			munmap(at, XC_EXTENT_SIZE);
+		close(fd);
+	}
+	if (err)
+		snprintf(why, PROBE_WHY_MAX, "%s", strerror(-err));
+	return err;
+}
+
+/* In a child, whose network namespace ends with it. 0 or errno. */
+static int try_tc(void)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = 1, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts);
+	/* r0 = TC_ACT_OK; exit */
+	const struct bpf_insn pass[] = { { .code = 0xb7 }, { .code = 0x95 } };
+	int err;
+
+	if (unshare(CLONE_NEWNET))
+		return errno;
+	opts.prog_fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "xc_probe", "GPL", pass, 2, NULL);
+	if (opts.prog_fd < 0)
+		return errno;
+	libbpf_set_print(silent);
+	err = bpf_tc_hook_create(&hook);
+	if (!err)
+		err = bpf_tc_attach(&hook, &opts);
+	return -err;
+}
+
+int probe_tc(char why[PROBE_WHY_MAX])
+{
+	pid_t pid = fork();
+	int status, err = EIO;
+
+	if (pid == 0)
+		_exit(try_tc());
+	if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status))
+		err = WEXITSTATUS(status);
+	if (err)
+		snprintf(why, PROBE_WHY_MAX, "%s", strerror(err));
+	return -err;
+}
+
+static bool ethtool_flag(const char *ifname, uint32_t flag)
 {
 	struct ethtool_value value = { .cmd = ETHTOOL_GFLAGS };
 	struct ifreq request = { .ifr_data = (void *)&value };
@@ -84,7 +147,79 @@ bool probe_vlan_offload(const char *ifname)
 	if (fd < 0)
 		return false;
 	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", ifname);
-	on = ioctl(fd, SIOCETHTOOL, &request) == 0 && (value.data & ETH_FLAG_RXVLAN);
+	on = ioctl(fd, SIOCETHTOOL, &request) == 0 && (value.data & flag);
 	close(fd);
 	return on;
+}
+
+bool probe_vlan_offload(const char *ifname)
+{
+	return ethtool_flag(ifname, ETH_FLAG_RXVLAN);
+}
+
+bool probe_lro(const char *ifname)
+{
+	return ethtool_flag(ifname, ETH_FLAG_LRO);
+}
+
+/* --- the firewall that XDP goes past --- */
+
+static int count_input_chain(const struct nlmsghdr *nlh, void *ctx)
+{
+	const struct nlattr *attr, *hook = NULL, *inner;
+	int *cnt = ctx;
+
+	mnl_attr_for_each(attr, nlh, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(attr) == NFTA_CHAIN_HOOK)
+			hook = attr;
+	}
+	if (!hook)
+		return MNL_CB_OK;
+	mnl_attr_for_each_nested(inner, hook)
+	{
+		if (mnl_attr_get_type(inner) == NFTA_HOOK_HOOKNUM)
+			*cnt += ntohl(mnl_attr_get_u32(inner)) == NF_INET_LOCAL_IN;
+	}
+	return MNL_CB_OK;
+}
+
+int probe_input_chains(void)
+{
+	static const uint8_t families[] = { NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_INET };
+	int cnt = 0, err = 0;
+
+	for (size_t i = 0; i < sizeof(families) && !err; i++) {
+		const struct nfgenmsg body = { .nfgen_family = families[i] };
+
+		err = rtnl_dump_from(NETLINK_NETFILTER,
+				     NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, &body,
+				     sizeof(body), count_input_chain, &cnt);
+	}
+	return err ? err : cnt;
+}
+
+bool probe_allows_all(const char *pin_root, const char *instance)
+{
+	/* the longest prefix of these lengths that holds the address: /0 itself, or none */
+	struct xc_allow_key keys[] = {
+		{ .prefix_len = 96, .addr = { [10] = 0xff, [11] = 0xff } },
+		{ .prefix_len = 0 },
+	};
+	char path[PATH_MAX];
+	struct pins pins;
+	uint32_t flags;
+	bool all = false;
+	int fd;
+
+	if (pins_init(&pins, pin_root, instance))
+		return false;
+	pins_path(&pins, path, XC_MAP_ALLOW, NULL, NULL);
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return false;
+	for (int i = 0; i < 2; i++)
+		all |= bpf_map_lookup_elem(fd, &keys[i], &flags) == 0 && (flags & 1);
+	close(fd);
+	return all;
 }

@@ -3,7 +3,7 @@
  * probe - tries what the fast path needs, and undoes the trial.
  *
  * Does      loads the program without pinning it, asks for native XDP with a program that passes
- *           everything, looks at offloads.
+ *           everything, makes an extent and a tc hook, looks at offloads and firewall chains.
  * Errors    negative errno, and one sentence in why.
  * Owner     leaves nothing behind; does not touch an interface that carries a program.
  * Threads   any.
@@ -19,7 +19,17 @@ int probe_load(char why[PROBE_WHY_MAX]);
 /* 1: native XDP works. 0: it does not. -EBUSY: some program is attached, so it was not tried. */
 int probe_native(const char *ifname, char why[PROBE_WHY_MAX]);
 bool probe_membarrier(void);
+/* One extent of the log, made and dropped. */
+int probe_extent(char why[PROBE_WHY_MAX]);
+/* A clsact qdisc and our tc program at it, in a network namespace of its own. */
+int probe_tc(char why[PROBE_WHY_MAX]);
 /* The NIC strips VLAN tags before XDP sees the frame. */
 bool probe_vlan_offload(const char *ifname);
+/* The NIC merges packets (LRO), which XDP does not take. */
+bool probe_lro(const char *ifname);
+/* Chains of nftables (iptables-nft's, too) at INPUT; negative errno: cannot tell. */
+int probe_input_chains(void);
+/* The allowlist lets every IPv4 or every IPv6 source in. */
+bool probe_allows_all(const char *pin_root, const char *instance);
 
 #endif

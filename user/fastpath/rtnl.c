@@ -8,9 +8,10 @@
 #define ANSWER_MAX 32768
 #define SEQ 1
 
-int rtnl_dump(uint16_t type, const void *body, size_t body_len, mnl_cb_t each, void *ctx)
+int rtnl_dump_from(int bus, uint16_t type, const void *body, size_t body_len, mnl_cb_t each,
+		   void *ctx)
 {
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	struct mnl_socket *nl = mnl_socket_open2(bus, SOCK_CLOEXEC);
 	char buf[ANSWER_MAX];
 	struct nlmsghdr *nlh;
 	ssize_t len;
@@ -40,4 +41,9 @@ int rtnl_dump(uint16_t type, const void *body, size_t body_len, mnl_cb_t each, v
 	}
 	mnl_socket_close(nl);
 	return err;
+}
+
+int rtnl_dump(uint16_t type, const void *body, size_t body_len, mnl_cb_t each, void *ctx)
+{
+	return rtnl_dump_from(NETLINK_ROUTE, type, body, body_len, each, ctx);
 }

@@ -15,5 +15,8 @@
 
 /* type: RTM_GETLINK and the like; body, body_len: the fixed header of that request. */
 int rtnl_dump(uint16_t type, const void *body, size_t body_len, mnl_cb_t each, void *ctx);
+/* The same on another netlink family: NETLINK_NETFILTER. */
+int rtnl_dump_from(int bus, uint16_t type, const void *body, size_t body_len, mnl_cb_t each,
+		   void *ctx);
 
 #endif
