@@ -116,6 +116,7 @@ struct xc_clock_sample {
 #define XC_MAP_STATS "xc_stats"
 #define XC_MAP_LOCAL "xc_local"
 #define XC_MAP_ALLOW "xc_allow"
+#define XC_MAP_HINT "xc_hint"       /* the program's own, as the next */
 #define XC_MAP_VERDICT "xc_verdict" /* the program's own; nobody else reads or writes it */
 
 /*
