@@ -251,7 +251,8 @@ static int setup_kmap(struct daemon *d)
 	adoption.thread = store_thread_new(d->store);
 	/* The store's generation counts: it was written before any flush was acknowledged. */
 	kmap_flush(d->kmap, store_flush_gen(d->store));
-	maps->conf->flush_at_ns = 0;
+	if (!maps->adopted)
+		maps->conf->flush_at_ns = 0;
 	err = kmap_adopt(d->kmap, keep_entry, &adoption);
 	store_thread_free(adoption.thread);
 	if (err) {
@@ -348,6 +349,7 @@ static int setup_net(struct daemon *d)
 	if (d->fp) {
 		options.hooks.kernel_counts = kernel_counts;
 		options.hooks.flush_at = kernel_flush_at;
+		options.hooks.flush_due_ns = fastpath_maps(d->fp)->conf->flush_at_ns;
 	}
 	return net_open(&options, &d->net);
 }

@@ -22,6 +22,8 @@ struct clock {
 	uint64_t (*wall_ns)(const struct clock *self); /* Unix time in ns; NULL: from wall_sec */
 };
 
+/* Monotonic ns: for waits on condition variables, which take CLOCK_MONOTONIC. */
+uint64_t clock_mono_ns(void);
 /* The machine's own clocks. */
 const struct clock *clock_system(void);
 

@@ -87,6 +87,8 @@ struct command_hooks {
 	 * more.
 	 */
 	void (*flush_at)(void *ctx, uint64_t at_ns);
+	/* A flush that an earlier process promised and did not live to carry out; 0: none. */
+	uint64_t flush_due_ns;
 	/* cache_memlimit; negative errno when it cannot be done. */
 	int (*set_memory)(void *ctx, uint64_t bytes);
 	void (*shutdown)(void *ctx, bool graceful);

@@ -34,7 +34,7 @@ int command_new(const struct command_options *options, struct command **ret)
 		return -ENOMEM;
 	command->options = *options;
 	command->start_ns = clock_now_ns(options->clock);
-	atomic_init(&command->flush_at_ns, 0);
+	atomic_init(&command->flush_at_ns, options->hooks.flush_due_ns);
 	atomic_init(&command->memory_bytes, options->settings.memory_bytes);
 	atomic_init(&command->verbosity, options->settings.verbosity);
 	pthread_mutex_init(&command->lock, NULL);

@@ -275,7 +275,9 @@ static void take_finished(struct store_thread *t, struct round *round)
 		round->flush_left = true;
 }
 
-/* Segments still to be freed; those of this round, and of chains buried by now, are on their way. */
+/*
+ * Segments still to be freed; those of this round, and of chains buried by now, are on their way.
+ */
 static uint32_t lacking(struct store *store, const struct round *round)
 {
 	uint32_t target = 2 * store->pool.reserve + atomic_load(&store->demand) + BATCH_MAX / 16;

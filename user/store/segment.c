@@ -226,8 +226,10 @@ int segment_wait(struct segment_pool *pool, const struct segment_need *need, uin
 		err = pthread_cond_timedwait(&pool->freed, &pool->lock, &until);
 	if (need_is_met(pool, need))
 		err = 0;
+	else if (err != ETIMEDOUT && *nudge_cnt != pool->nudge_cnt)
+		err = -EAGAIN;
 	else
-		err = *nudge_cnt != pool->nudge_cnt ? -EAGAIN : -ETIMEDOUT;
+		err = -ETIMEDOUT;
 	*nudge_cnt = pool->nudge_cnt;
 	pthread_mutex_unlock(&pool->lock);
 	return err;

@@ -181,12 +181,9 @@ bool store_wait(struct store_thread *t, uint64_t timeout_ns)
 {
 	struct segment_need need = t->need;
 	uint64_t nudge_cnt = 0;
-	struct timespec now;
-	uint64_t until_ns;
+	uint64_t until_ns = clock_mono_ns() + timeout_ns;
 	int err;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	until_ns = (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec + timeout_ns;
 	t->need = (struct segment_need){ 0 };
 	store_offline(t);
 	do {

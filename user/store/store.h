@@ -123,8 +123,8 @@ void store_thread_free(struct store_thread *t);
 void store_quiesce(struct store_thread *t);
 void store_offline(struct store_thread *t);
 void store_online(struct store_thread *t);
-/* After STORE_AGAIN: waits, at most timeout_ns of real time, for the room that was lacking; false on
- * time-out. All of the thread's views end. */
+/* After STORE_AGAIN: waits, at most timeout_ns of real time, for the room that was lacking; false
+ * on time-out. All of the thread's views end. */
 bool store_wait(struct store_thread *t, uint64_t timeout_ns);
 
 /* Keyed with a secret of this process, so that clients cannot aim at one bucket. */
