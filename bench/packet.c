@@ -34,8 +34,8 @@
 #define ROUNDS_DEFAULT 51
 #define ROUNDS_MAX 1000
 #define ROUNDS_LIVE_MAX 15 /* these take 100 ms each */
-#define RUNS 10000	 /* of one sample: about 3 ms, short enough to fall into a quiet moment */
-#define RUNS_LIVE 200000 /* setting a live run up takes 20 ms: not seen among these */
+#define RUNS 10000	   /* of one sample: about 3 ms, short enough to fall into a quiet moment */
+#define RUNS_LIVE 200000   /* setting a live run up takes 20 ms: not seen among these */
 #define KEY_LEN 32
 #define REQUEST_LEN 88
 #define FEW 64
@@ -72,12 +72,9 @@ static const struct {
 	bool resident;
 	int port;
 } sets[SET_CNT] = {
-	[SET_FEW_32] = { FEW, 32, true, 0 },
-	[SET_FEW_1000] = { FEW, 1000, true, 0 },
-	[SET_MANY_32] = { MANY, 32, true, 0 },
-	[SET_MANY_1000] = { MANY, 1000, true, 0 },
-	[SET_MISS_FEW] = { FEW, 0, false, 0 },
-	[SET_MISS_MANY] = { MANY, 0, false, 0 },
+	[SET_FEW_32] = { FEW, 32, true, 0 },	  [SET_FEW_1000] = { FEW, 1000, true, 0 },
+	[SET_MANY_32] = { MANY, 32, true, 0 },	  [SET_MANY_1000] = { MANY, 1000, true, 0 },
+	[SET_MISS_FEW] = { FEW, 0, false, 0 },	  [SET_MISS_MANY] = { MANY, 0, false, 0 },
 	[SET_OTHER_PORT] = { FEW, 0, false, 53 },
 };
 
@@ -317,8 +314,8 @@ static int check_row(struct bench *b, const struct row *row, uint32_t ifindex)
 		return -EIO;
 	hits = counter_sum(b, XC_hit_tail, XC_hit_head) - was;
 	if (hits != want) {
-		fprintf(stderr, "%s: %llu hits in %llu runs\n", row->name,
-			(unsigned long long)hits, (unsigned long long)runs);
+		fprintf(stderr, "%s: %llu hits in %llu runs\n", row->name, (unsigned long long)hits,
+			(unsigned long long)runs);
 		return -EIO;
 	}
 	usleep(10000); /* the last frames are on their way */
@@ -377,8 +374,8 @@ static int wire_up(struct bench *b, uint32_t *ret_ifindex)
 		return -EIO;
 	near = if_nametoindex("xcbench0");
 	far = if_nametoindex("xcbench1");
-	if (bpf_xdp_attach(far, bpf_program__fd(b->skel->progs.rig_count),
-			   XDP_FLAGS_DRV_MODE, NULL))
+	if (bpf_xdp_attach(far, bpf_program__fd(b->skel->progs.rig_count), XDP_FLAGS_DRV_MODE,
+			   NULL))
 		return -EIO;
 	key.ifindex = near;
 	memset(key.addr + 10, 0xff, 2);

@@ -45,7 +45,7 @@ __u32 rig_request_first;
 __u32 rig_at;
 __u64 rig_drained;
 __u64 rig_received;
-__u32 rig_front;   /* replies grow at the front */
+__u32 rig_front; /* replies grow at the front */
 
 SEC("xdp")
 int rig_enter(struct xdp_md *xdp)

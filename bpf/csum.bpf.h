@@ -56,7 +56,8 @@ static __always_inline __u64 csum_text(const struct xc_ctx *c)
 
 	if (c->gets) {
 		sum += csum_at(csum_words(c->cas[0], c->cas[1]) + (__u32)c->cas[2] +
-			       (c->cas[2] >> 32), offset);
+				       (c->cas[2] >> 32),
+			       offset);
 		offset += c->cas_len;
 	}
 	sum += csum_at(XC_WORD_CRLF, offset);

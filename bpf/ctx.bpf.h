@@ -31,7 +31,7 @@ struct xc_ctx {
 	 * Which hook; a constant in each program, so that one branch of every `if (c->tc)` is gone.
 	 */
 	bool tc;
-	struct xdp_md *xdp; /* if !tc */
+	struct xdp_md *xdp;    /* if !tc */
 	struct __sk_buff *skb; /* if tc */
 	void *data;
 	void *data_end;
@@ -40,16 +40,16 @@ struct xc_ctx {
 	/* parse_packet */
 	__u64 mac_dst; /* 48 bits, memory order */
 	__u64 mac_src;
-	__u64 l2_rest;	 /* frame bytes 12 to 19: tags, type, and whatever follows */
-	__u16 l2_rest2;	 /* frame bytes 20 and 21 */
-	__u64 tagged;	 /* 1: a tag is in the frame, or the driver took one out */
+	__u64 l2_rest;	/* frame bytes 12 to 19: tags, type, and whatever follows */
+	__u16 l2_rest2; /* frame bytes 20 and 21 */
+	__u64 tagged;	/* 1: a tag is in the frame, or the driver took one out */
 	bool ip6;
-	__u64 l3_off;	 /* IP header */
-	__u64 l4_off;	 /* UDP header */
+	__u64 l3_off; /* IP header */
+	__u64 l4_off; /* UDP header */
 	__u64 src[2];
 	__u64 dst[2];
-	__u32 ports;	 /* source, then destination */
-	__u64 udp_len;	 /* header and payload */
+	__u32 ports;   /* source, then destination */
+	__u64 udp_len; /* header and payload */
 
 	/* guard */
 	__u64 now_ns;
@@ -57,25 +57,25 @@ struct xc_ctx {
 
 	/* parse_request */
 	__u16 request_id;
-	__u64 gets;	 /* 1: reply with cas */
-	__u64 key_off;	 /* the key in the request */
-	__u64 key_len;	 /* 1..XC_KEY_MAX */
-	__u64 key_tail;	 /* the 8 bytes that end with the key */
+	__u64 gets;	   /* 1: reply with cas */
+	__u64 key_off;	   /* the key in the request */
+	__u64 key_len;	   /* 1..XC_KEY_MAX */
+	__u64 key_tail;	   /* the 8 bytes that end with the key */
 	struct xc_sip sip; /* the key's, after the low word: the high one is made only for xc_hot */
 	__u64 digest_low;
 
 	/* lookup */
-	__u64 *hint;	 /* the digest's slot of xc_hint */
-	__u32 entry_idx; /* at tc: from the hand-over mark */
+	__u64 *hint;	       /* the digest's slot of xc_hint */
+	__u32 entry_idx;       /* at tc: from the hand-over mark */
 	struct xc_entry entry; /* a copy that was whole */
-	const __u8 *log_key; /* the key in the log; the value follows */
+	const __u8 *log_key;   /* the key in the log; the value follows */
 
 	/* room */
-	__u64 cas[3];	 /* " <cas>" for gets, rest 0 */
+	__u64 cas[3]; /* " <cas>" for gets, rest 0 */
 	__u64 cas_len;
-	__u64 reply_len; /* UDP payload */
-	__u64 frame_len; /* of the reply */
-	bool handed_over; /* marked for xc_tc, which counts it */
+	__u64 reply_len;     /* UDP payload */
+	__u64 frame_len;     /* of the reply */
+	bool handed_over;    /* marked for xc_tc, which counts it */
 	enum xc_outcome hit; /* which way of growing it was */
 };
 

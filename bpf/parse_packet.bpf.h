@@ -21,7 +21,7 @@
 /* Shortest frame with UDP in it: Ethernet, IPv4, UDP. */
 #define FRAME_MIN 42
 
-#define ETH_TYPE_IP4 0x0008  /* 0x0800 in memory order, as the others here */
+#define ETH_TYPE_IP4 0x0008 /* 0x0800 in memory order, as the others here */
 #define ETH_TYPE_IP6 0xdd86
 #define ETH_TYPE_TAG 0x0081  /* 802.1Q */
 #define ETH_TYPE_STAG 0xa888 /* 802.1ad */
@@ -29,7 +29,7 @@
 #define IP4_LEN 20
 #define IP6_LEN 40
 #define UDP_LEN 8
-#define FRAME_LEN 8 /* memcached's own header, struct xc_udp_frame */
+#define FRAME_LEN 8	     /* memcached's own header, struct xc_udp_frame */
 #define IP4_VERSION_LEN 0x45 /* version 4, 5 words */
 #define IP4_FRAGMENT 0xff3f  /* more-fragments bit and offset: 0x3fff in memory order */
 

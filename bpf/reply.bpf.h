@@ -27,8 +27,7 @@
 #define REPLY_INLINE_MAX 128
 
 /* Copies a value of 1 to XC_VALUE_MAX bytes; 0 for done. */
-static __always_inline long reply_copy(struct xc_ctx *c, __u64 offset, const void *from,
-				       __u64 len)
+static __always_inline long reply_copy(struct xc_ctx *c, __u64 offset, const void *from, __u64 len)
 {
 	/* len - 1 < max is a bound every verifier learns from; len != 0 is not (6.1). */
 	len -= 1;
@@ -47,7 +46,8 @@ static __always_inline long reply_copy(struct xc_ctx *c, __u64 offset, const voi
 #define FRAME_LEN_MASK 0xfffULL
 
 _Static_assert(CTX_L2_MAX + IP6_LEN + UDP_LEN + FRAME_LEN + XC_HEAD_LEN + XC_KEY_MAX +
-		       XC_SUFFIX_MAX + 21 + 2 + XC_VALUE_MAX + XC_TAIL_LEN <= FRAME_LEN_MASK,
+			       XC_SUFFIX_MAX + 21 + 2 + XC_VALUE_MAX + XC_TAIL_LEN <=
+		       FRAME_LEN_MASK,
 	       "the mask takes nothing away");
 
 /* Ethernet and tags. What follows the tags in these 22 bytes is written over by the IP header. */

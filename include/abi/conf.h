@@ -48,7 +48,7 @@ struct xc_conf {
 	 * XC_VERDICT_MS that a source is allowed at a local address, under this number.
 	 */
 	__u32 guard_gen;
-	__u32 pad2;	   /* 0 */
+	__u32 pad2; /* 0 */
 	/* Hash of the object whose programs are pinned in prog/; 0: none known. Daemon only. */
 	__u64 object_id;
 	__u64 reserved[5]; /* 0 */
@@ -62,13 +62,13 @@ struct xc_local_key {
 	__u8 addr[16];
 };
 
-#define XC_LOCAL_ANY_MAC (1U << 0)  /* lo: do not compare the destination MAC */
+#define XC_LOCAL_ANY_MAC (1U << 0) /* lo: do not compare the destination MAC */
 /* address of a VLAN device above: only frames with a tag in them are ours */
 #define XC_LOCAL_NEEDS_TAG (1U << 1)
 
 struct xc_local {
 	__u8 mac[6];
-	__u16 mtu; /* largest IP packet the reply may be */
+	__u16 mtu;   /* largest IP packet the reply may be */
 	__u32 flags; /* XC_LOCAL_* */
 };
 
@@ -116,7 +116,7 @@ struct xc_clock_sample {
 #define XC_MAP_STATS "xc_stats"
 #define XC_MAP_LOCAL "xc_local"
 #define XC_MAP_ALLOW "xc_allow"
-#define XC_MAP_HINT "xc_hint"       /* the program's own, as the next */
+#define XC_MAP_HINT "xc_hint"	    /* the program's own, as the next */
 #define XC_MAP_VERDICT "xc_verdict" /* the program's own; nobody else reads or writes it */
 
 /*

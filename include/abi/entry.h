@@ -34,23 +34,23 @@
 enum xc_entry_kind {
 	XC_ENTRY_VACANT = 0, /* nothing here: the request passes */
 	XC_ENTRY_VALUE = 1,  /* a small item */
-	/* 2: a key known absent, answered END (negative caching) */
+			     /* 2: a key known absent, answered END (negative caching) */
 };
 
 struct xc_entry {
-	__u32 seq;	  /* odd while being written */
-	__u8 kind;	  /* enum xc_entry_kind */
-	__u8 key_len;	  /* 1..XC_KEY_MAX */
-	__u16 value_len;  /* 0..XC_VALUE_MAX */
-	__u64 key_loc;	  /* byte offset in the log of the key's first byte */
-	__u64 expire_ns;  /* not served from here on; 0: never expires */
-	__u64 cas;	  /* unique of this version */
-	__u32 flush_gen;  /* served only while equal to xc_conf.flush_gen */
-	__u32 flags;	  /* the client's */
-	__u16 head_csum;  /* of "VALUE <key> <flags> <bytes>" */
-	__u16 value_csum; /* of the value */
-	__u8 suffix_len;  /* bytes of suffix in use */
-	__u8 pad[3];	  /* 0 */
+	__u32 seq;		    /* odd while being written */
+	__u8 kind;		    /* enum xc_entry_kind */
+	__u8 key_len;		    /* 1..XC_KEY_MAX */
+	__u16 value_len;	    /* 0..XC_VALUE_MAX */
+	__u64 key_loc;		    /* byte offset in the log of the key's first byte */
+	__u64 expire_ns;	    /* not served from here on; 0: never expires */
+	__u64 cas;		    /* unique of this version */
+	__u32 flush_gen;	    /* served only while equal to xc_conf.flush_gen */
+	__u32 flags;		    /* the client's */
+	__u16 head_csum;	    /* of "VALUE <key> <flags> <bytes>" */
+	__u16 value_csum;	    /* of the value */
+	__u8 suffix_len;	    /* bytes of suffix in use */
+	__u8 pad[3];		    /* 0 */
 	char suffix[XC_SUFFIX_MAX]; /* " <flags> <bytes>", no terminator, rest 0 */
 };
 

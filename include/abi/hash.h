@@ -92,9 +92,8 @@ static inline __attribute__((always_inline)) __u64 xc_sip_high(struct xc_sip *s,
 }
 
 /* Both. */
-static inline __attribute__((always_inline)) void xc_sip_final(struct xc_sip *s, __u64 rest,
-							       __u32 len, int c, int d,
-							       struct xc_digest *ret)
+static inline __attribute__((always_inline)) void
+xc_sip_final(struct xc_sip *s, __u64 rest, __u32 len, int c, int d, struct xc_digest *ret)
 {
 	ret->lo = xc_sip_low(s, rest, len, c, d);
 	ret->hi = xc_sip_high(s, d);

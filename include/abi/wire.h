@@ -26,12 +26,12 @@ _Static_assert(sizeof(struct xc_udp_frame) == 8, "the UDP frame header is 8 byte
 
 /* Little-endian images of fixed words; the program builds for little-endian BPF targets only
  * (asserted there). */
-#define XC_WORD_GET 0x20746567U	 /* "get " */
-#define XC_WORD_GETS 0x73746567U /* "gets" */
-#define XC_WORD_VALU 0x554c4156U /* "VALU" */
-#define XC_WORD_E_SP 0x2045U	 /* "E " */
-#define XC_WORD_CRLF 0x0a0dU	 /* "\r\n" */
+#define XC_WORD_GET 0x20746567U	    /* "get " */
+#define XC_WORD_GETS 0x73746567U    /* "gets" */
+#define XC_WORD_VALU 0x554c4156U    /* "VALU" */
+#define XC_WORD_E_SP 0x2045U	    /* "E " */
+#define XC_WORD_CRLF 0x0a0dU	    /* "\r\n" */
 #define XC_WORD_CRLF_EN 0x4e450a0dU /* "\r\nEN" */
-#define XC_WORD_D_CR 0x0d44U	 /* "D\r" */
+#define XC_WORD_D_CR 0x0d44U	    /* "D\r" */
 
 #endif

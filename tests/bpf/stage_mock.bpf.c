@@ -9,11 +9,11 @@
 #include <bpf/bpf_helpers.h>
 
 enum {
-	MOCK_TAIL = 1,	    /* no growth at the end */
-	MOCK_HEAD = 2,	    /* no growth at the front */
-	MOCK_META = 4,	    /* driver without metadata */
-	MOCK_STORE = 8,	    /* value cannot be stored */
-	MOCK_CHANGE = 16,   /* skb cannot grow */
+	MOCK_TAIL = 1,	  /* no growth at the end */
+	MOCK_HEAD = 2,	  /* no growth at the front */
+	MOCK_META = 4,	  /* driver without metadata */
+	MOCK_STORE = 8,	  /* value cannot be stored */
+	MOCK_CHANGE = 16, /* skb cannot grow */
 };
 
 __u32 mock_refuse;

@@ -47,7 +47,8 @@ static void verifier_work_of_each_program_is_within_its_budget(void **state)
 
 	(void)state;
 	uname(&machine);
-	bpf_object__for_each_program(program, product->obj) {
+	bpf_object__for_each_program(program, product->obj)
+	{
 		const char *name = bpf_program__name(program);
 		struct bpf_prog_info info = { 0 };
 		uint32_t len = sizeof(info);
@@ -71,7 +72,8 @@ static void object_has_only_the_maps_it_names(void **state)
 	struct bpf_map *map;
 
 	(void)state;
-	bpf_object__for_each_map(map, product->obj) {
+	bpf_object__for_each_map(map, product->obj)
+	{
 		if (strncmp(bpf_map__name(map), "xc_", 3))
 			fail_msg("map %s", bpf_map__name(map));
 		assert_in_range(strlen(bpf_map__name(map)), 4, 15);

@@ -49,8 +49,8 @@ static uint8_t value_bytes[XC_VALUE_MAX];
 
 static struct span key_of(size_t i)
 {
-	static const char *const keys[VALUE_CNT] = { "none", "one", "thirty-two", "c", "cc", "d",
-						     "m", "mccc", "mcd" };
+	static const char *const keys[VALUE_CNT] = { "none", "one", "thirty-two", "c",	"cc",
+						     "d",    "m",   "mccc",	  "mcd" };
 
 	return span_str(keys[i]);
 }
@@ -66,7 +66,8 @@ static void server_mode(uint32_t flags)
 	bpf_xdp_detach(server_idx, XDP_FLAGS_DRV_MODE, NULL);
 	bpf_xdp_detach(server_idx, XDP_FLAGS_SKB_MODE, NULL);
 	assert_int_equal(bpf_xdp_attach(server_idx, bpf_program__fd(product->progs.xc_fastpath),
-					flags, NULL), 0);
+					flags, NULL),
+			 0);
 }
 
 static void attach_tc(void)
@@ -145,8 +146,8 @@ static void ask(struct pktgen_request request, size_t i, bool gets)
 	struct pktgen_packet out, in, want;
 	char text[64];
 
-	request.text = span_of(text, sprintf(text, "get%s %s\r\n", gets ? "s" : "",
-					     (const char *)value.key.ptr));
+	request.text = span_of(
+		text, sprintf(text, "get%s %s\r\n", gets ? "s" : "", (const char *)value.key.ptr));
 	pktgen_request(&request, &out);
 	pktgen_reply(&request, &value, &want);
 	assert_int_equal(send(client, out.bytes, out.len, 0), out.len);

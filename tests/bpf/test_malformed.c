@@ -49,7 +49,8 @@ static const struct pktgen_request seeds[] = {
 	{ .text = { (const uint8_t *)"get a\r\n", 7 } },
 	{ .text = { (const uint8_t *)"get seven77\r\n", 13 }, .ip6 = true },
 	{ .text = { (const uint8_t *)"gets eight888\r\n", 15 }, .tags = { 0x8100 } },
-	{ .text = { (const uint8_t *)"gets nine99999\r\n", 16 }, .ip6 = true,
+	{ .text = { (const uint8_t *)"gets nine99999\r\n", 16 },
+	  .ip6 = true,
 	  .tags = { 0x88a8, 0x8100 } },
 	{ .text = { (const uint8_t *)"get a-longer-key:of-32-bytes:01234567\r\n", 39 },
 	  .trailer = 6 },
@@ -218,8 +219,8 @@ static void mend_lengths(struct pktgen_packet *p)
 {
 	uint32_t l3 = 14;
 
-	while (l3 < 26 && (be16_at(p->bytes + l3 - 2) == 0x8100 ||
-			   be16_at(p->bytes + l3 - 2) == 0x88a8))
+	while (l3 < 26 &&
+	       (be16_at(p->bytes + l3 - 2) == 0x8100 || be16_at(p->bytes + l3 - 2) == 0x88a8))
 		l3 += 4;
 	if (be16_at(p->bytes + l3 - 2) == 0x0800 && p->len >= l3 + 28) {
 		p->bytes[l3 + 2] = (p->len - l3) >> 8;

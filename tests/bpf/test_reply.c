@@ -147,7 +147,8 @@ static void reply_each_key_length_is_right(void **state)
 		fill_key(key, len, &r);
 		for (int i = 0; i < 2 * WAY_CNT; i++) {
 			struct hit hit = {
-				.item = { .key = span_of(key, len), .value = span_str("12345"),
+				.item = { .key = span_of(key, len),
+					  .value = span_str("12345"),
 					  .cas = 77 },
 				.gets = i & 1,
 				.way = i / 2,
@@ -163,8 +164,8 @@ static void reply_each_key_length_is_right(void **state)
 
 static void reply_each_value_length_is_right(void **state)
 {
-	static const size_t lens[] = { 0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 63, 64, 65, 99, 100,
-				       999, 1000, 1300, VALUE_FILLS_MTU };
+	static const size_t lens[] = { 0,  1,  2,  7,  8,  9,	15,  16,   17,	 31,
+				       32, 63, 64, 65, 99, 100, 999, 1000, 1300, VALUE_FILLS_MTU };
 	uint8_t value[XC_VALUE_MAX];
 	struct rand r;
 
@@ -200,8 +201,10 @@ static void reply_longest_value_on_jumbo_link_is_right(void **state)
 	memset(value, '\n', sizeof(value));
 	for (enum way way = 0; way < WAY_CNT; way++) {
 		struct hit hit = {
-			.item = { .key = span_of(key, sizeof(key)), .flags = UINT32_MAX,
-				  .value = span_of(value, sizeof(value)), .cas = UINT64_MAX },
+			.item = { .key = span_of(key, sizeof(key)),
+				  .flags = UINT32_MAX,
+				  .value = span_of(value, sizeof(value)),
+				  .cas = UINT64_MAX },
 			.request = { .ip6 = true, .tags = { 0x88a8, 0x8100 } },
 			.gets = true,
 			.way = way,

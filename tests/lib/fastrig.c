@@ -213,8 +213,7 @@ void fastrig_hot(struct fastrig *rig, struct span key, uint32_t idx)
 	must(bpf_map_update_elem(rig->hot_fd, &digest, &idx, BPF_ANY));
 }
 
-void fastrig_entry(struct fastrig *rig, uint32_t idx, const struct rig_item *item,
-		   uint64_t key_loc)
+void fastrig_entry(struct fastrig *rig, uint32_t idx, const struct rig_item *item, uint64_t key_loc)
 {
 	struct xc_entry entry = {
 		.kind = XC_ENTRY_VALUE,

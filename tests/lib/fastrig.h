@@ -31,8 +31,8 @@ struct fastrig {
 	struct xc_entry *entries;
 	uint32_t *hits;
 	uint32_t entry_cnt;
-	uint32_t ifindex;  /* whose addresses fastrig_local writes; RIG_IFINDEX unless changed */
-	uint8_t *log[2];   /* extents 0 and RIG_FAR_EXTENT */
+	uint32_t ifindex; /* whose addresses fastrig_local writes; RIG_IFINDEX unless changed */
+	uint8_t *log[2];  /* extents 0 and RIG_FAR_EXTENT */
 	uint32_t entry_next;
 	uint64_t log_next; /* in extent 0 */
 	int cpu_cnt;

@@ -164,8 +164,12 @@ static struct layers layers_of(const struct pktgen_request *r)
 	struct layers l = {
 		.mac_from = from->mac,
 		.mac_to = r->mac_to ? r->mac_to : to->mac,
-		.ip_from = r->ip_from ? r->ip_from : r->ip6 ? from->ip6 : from->ip4,
-		.ip_to = r->ip_to ? r->ip_to : r->ip6 ? to->ip6 : to->ip4,
+		.ip_from = r->ip_from ? r->ip_from
+			   : r->ip6   ? from->ip6
+				      : from->ip4,
+		.ip_to = r->ip_to ? r->ip_to
+			 : r->ip6 ? to->ip6
+				  : to->ip4,
 		.tags = r->tags,
 		.ip6 = r->ip6,
 		.ether_type = r->ip6 ? 0x86dd : 0x0800,

@@ -52,7 +52,7 @@ struct pktgen_request {
 	uint8_t ip_first;    /* version and header length */
 	uint8_t ip4_options; /* bytes of options; ip_first follows */
 	uint16_t ip4_fragment;
-	int next; /* protocol; -1: 0, hop-by-hop options */
+	int next;	/* protocol; -1: 0, hop-by-hop options */
 	int ip_len_add; /* what the IP length lies by */
 	int udp_len_add;
 	int from_port; /* -1: port 0 */
@@ -61,8 +61,8 @@ struct pktgen_request {
 	uint16_t seq;
 	int total; /* -1: 0 */
 	uint16_t reserved;
-	struct span text;  /* what follows the frame header */
-	uint32_t trailer;  /* bytes of Ethernet padding, 0xa5 each */
+	struct span text; /* what follows the frame header */
+	uint32_t trailer; /* bytes of Ethernet padding, 0xa5 each */
 };
 
 /* What the reply has to say. */
