@@ -2,11 +2,11 @@
 /*
  * store - operations a second of the store alone: no network, no protocol.
  *
- * Loads --items items of 16-byte keys and --value bytes, all of which fit, then measures GET and SET
- * with one thread and with --threads, keys uniform and Zipf (0.99, as YCSB's; ranks spread over the
- * keys), for --ms each. Which keys is decided beforehand, so that drawing costs no time in the run.
- * A GET hashes the key, finds the item and reads the value's first and last byte; a thread is
- * quiescent every 16 operations, as a worker is once a turn.
+ * Loads --items items of 16-byte keys and --value bytes, all of which fit, then measures GET and
+ * SET with one thread and with --threads, keys uniform and Zipf (0.99, as YCSB's; ranks spread
+ * over the keys), for --ms each. Which keys is decided beforehand, so that drawing costs no time
+ * in the run. A GET hashes the key, finds the item and reads the value's first and last byte; a
+ * thread is quiescent every 16 operations, as a worker is once a turn.
  *
  * Prints a table, with --json one object; memory an item beside key and value as well.
  */
@@ -207,11 +207,12 @@ static int load(struct bench *bench)
 	struct store_thread *t;
 	int err = memory_map("bench-store", log_bytes, &options.log.base);
 
-	if (err || !value)
+	if (!err && value)
+		bench->store = store_new(&options, &err);
+	if (!bench->store) {
+		free(value);
 		return err ? err : -1;
-	bench->store = store_new(&options, &err);
-	if (!bench->store)
-		return err;
+	}
 	err = store_reclaim_start(bench->store);
 	t = store_thread_new(bench->store);
 	for (uint64_t n = 0; !err && n < bench->config.items; n++) {

@@ -34,7 +34,7 @@
 enum xc_entry_kind {
 	XC_ENTRY_VACANT = 0, /* nothing here: the request passes */
 	XC_ENTRY_VALUE = 1,  /* a small item */
-			     /* 2: a key known absent, answered END (negative caching) */
+	/* 2: a key known absent, answered END (negative caching) */
 };
 
 struct xc_entry {

@@ -55,7 +55,7 @@ enum xc_outcome {
 #define X(name, meaning) XC_##name,
 	XC_OUTCOMES(X)
 #undef X
-	XC_OUTCOME_CNT
+		XC_OUTCOME_CNT
 };
 
 /* Value of xc_stats, one per CPU: packets by outcome, and the bytes replies carried (UDP

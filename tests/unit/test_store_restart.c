@@ -4,10 +4,10 @@
  * its exact value (or, under pressure, finds it evicted), at most the one key whose write was under
  * way differs, and nothing overwritten, deleted or flushed comes back. Damaged bytes are never
  * served: the item goes, or, where the log's first page is unsure, everything.
- * Method: a forked child writes to a shared log. Either it is killed at a random moment, hundreds of
- * times over the same log; or it is stepped through one operation instruction by instruction, and
- * every state the log passes through is adopted. Values describe themselves. Damage: flipped bits
- * in copies of a log. Seeded.
+ * Method: a forked child writes to a shared log. Either it is killed at a random moment, hundreds
+ * of times over the same log; or it is stepped through one operation instruction by instruction,
+ * and every state the log passes through is adopted. Values describe themselves. Damage: flipped
+ * bits in copies of a log. Seeded.
  */
 #include <setjmp.h>
 #include <stdarg.h>
