@@ -12,8 +12,8 @@
 #include <cmocka.h>
 
 #include <pthread.h>
-#include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/rand.h"
 #include "lib/runopts.h"
 #include "store/index.h"
@@ -50,7 +50,7 @@ static uint64_t hash_of(void *ctx, uint64_t loc)
 
 static struct rig *rig_new(uint64_t bytes_max, uint64_t seed)
 {
-	struct rig *rig = calloc(1, sizeof(*rig));
+	struct rig *rig = alloc_aligned(64, sizeof(*rig));
 	struct rand r;
 
 	assert_non_null(rig);
@@ -64,7 +64,7 @@ static struct rig *rig_new(uint64_t bytes_max, uint64_t seed)
 static void rig_free(struct rig *rig)
 {
 	index_fini(&rig->index);
-	free(rig);
+	alloc_free(rig);
 }
 
 static int put(struct rig *rig, uint32_t n)

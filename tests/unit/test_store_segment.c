@@ -12,11 +12,11 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
 
 #include "abi/limits.h"
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/rand.h"
 #include "lib/runopts.h"
@@ -28,7 +28,7 @@
 
 static struct segment_pool *pool_new(uint32_t shift)
 {
-	struct segment_pool *pool = calloc(1, sizeof(*pool));
+	struct segment_pool *pool = alloc_aligned(64, sizeof(*pool));
 	uint64_t bytes = (uint64_t)CNT << shift;
 	void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -45,7 +45,7 @@ static void pool_free(struct segment_pool *pool)
 {
 	munmap(pool->base, pool->bytes);
 	segment_pool_fini(pool);
-	free(pool);
+	alloc_free(pool);
 }
 
 static void segment_take_until_empty_gives_each_once(void **state)

@@ -67,7 +67,8 @@ struct store {
 	_Atomic bool flush_pending; /* some flushed segments are not freed yet */
 	pthread_mutex_t flush_lock;
 
-	_Atomic uint64_t epoch;
+	/* Changed by the reclaimer: not on the line that every read reads. */
+	_Atomic uint64_t epoch __attribute__((aligned(64)));
 	_Atomic uint32_t seal_gen; /* raised: every thread seals what it has open, so that it can be
 				      reclaimed */
 	_Atomic uint32_t demand;   /* segments a large value waits for */

@@ -90,12 +90,11 @@ static uint32_t bucket_of(uint32_t bucket_cnt, uint64_t hash)
 
 static void lock_word(_Atomic uint32_t *word)
 {
-	for (int spins = 0;; spins++) {
-		if (!(atomic_load_explicit(word, memory_order_relaxed) & LOCK_TAKEN) &&
-		    !(atomic_fetch_or_explicit(word, LOCK_TAKEN, memory_order_acquire) &
-		      LOCK_TAKEN))
-			return;
-		if (spins >= SPINS_BEFORE_YIELD) {
+	/* Hardly ever taken: ask for the line once, as its owner, and only then look and wait. */
+	while (atomic_exchange_explicit(word, LOCK_TAKEN, memory_order_acquire)) {
+		for (int spins = 0; atomic_load_explicit(word, memory_order_relaxed); spins++) {
+			if (spins < SPINS_BEFORE_YIELD)
+				continue;
 			sched_yield();
 			spins = 0;
 		}
@@ -104,7 +103,7 @@ static void lock_word(_Atomic uint32_t *word)
 
 static void unlock_word(_Atomic uint32_t *word)
 {
-	atomic_fetch_and_explicit(word, ~LOCK_TAKEN, memory_order_release);
+	atomic_store_explicit(word, 0, memory_order_release);
 }
 
 struct index_lock index_lock(struct index *index, uint64_t hash)

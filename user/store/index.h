@@ -6,7 +6,7 @@
  *           request ever waits for a rehash.
  * Shape     bucket, 64 bytes: a lock word, ten 16-bit tags, ten 32-bit places.
  *
- *             lock   u32      bit 0 taken
+ *             lock   u32      1: taken
  *             meta   u16[10]  bits 0-9 tag (hash bits 54-63), 10-13 high bits of the place,
  *                             14-15 access count
  *             place  u32[10]  log offset / 4, low bits; 0: free (no item lies at a multiple of
@@ -47,7 +47,8 @@ struct index {
 	uint32_t bucket_max;
 	uint32_t overflow_max;
 	_Atomic uint32_t bucket_cnt; /* decides which bucket a hash belongs to */
-	_Atomic uint32_t overflow_lock;
+	/* Changed by writes: not on the line that every read reads. */
+	_Atomic uint32_t overflow_lock __attribute__((aligned(64)));
 	_Atomic uint32_t overflow_used; /* ever taken */
 	uint32_t overflow_free;		/* list head + 1, 0: empty */
 	uint32_t overflow_free_cnt;

@@ -99,11 +99,12 @@ struct segment_pool {
 	uint32_t shift;
 	uint32_t cnt; /* with segment 0 */
 	struct segment *segments;
-	pthread_mutex_t lock;
+	uint32_t reserve; /* the last free ones are the reclaimer's */
+	/* Changed by writes: not on the line that every read reads. */
+	pthread_mutex_t lock __attribute__((aligned(64)));
 	pthread_cond_t freed; /* some segment became free */
 	struct segment_list free;
 	struct segment_list queues[SEGMENT_QUEUES]; /* sealed, oldest first */
-	uint32_t reserve;			    /* the last free ones are the reclaimer's */
 	uint64_t seq;				    /* last handed out */
 	uint64_t released_cnt;			    /* ever */
 	uint64_t nudge_cnt;			    /* waiters look around when it rises */
