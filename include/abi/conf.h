@@ -95,9 +95,9 @@ struct xc_handover {
  * Context of xc_clock (SEC "syscall"), filled by one BPF_PROG_TEST_RUN with ctx_in = ctx_out.
  * jiffies is read before boot_ns, so boot_ns - jiffies * tick_ns is at or after the moment that
  * jiffies 0 would have had: the smallest of samples taken all through two ticks is that moment to
- * within a few microseconds. tick_ns itself is the slope between two such pairs, rounded to a
- * whole HZ: (1000000000 + HZ / 2) / HZ. clock_base_ns = that moment + tick_ns: one tick ahead, so
- * that between ticks the program's clock is never late and serves nothing past its end.
+ * within a few microseconds. tick_ns is the kernel's own, (1000000000 + HZ / 2) / HZ, which
+ * clock_getres(CLOCK_MONOTONIC_COARSE) tells. clock_base_ns = that moment + tick_ns: one tick
+ * ahead, so that between ticks the program's clock is never late and serves nothing past its end.
  */
 struct xc_clock_sample {
 	__u64 jiffies;

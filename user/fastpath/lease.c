@@ -12,8 +12,7 @@
 #include "base/log.h"
 #include "fastpath/impl.h"
 
-/* Far enough apart that the slope tells one HZ from the next. */
-#define EDGE_DISTANCE_NS 60000000L
+#define MEASURE_EDGES 3
 #define VERIFY_TRIES 5
 #define MEASURE_TRIES 3
 /* A tick is at most 10 ms; an edge that does not come in this time never will. */
@@ -24,6 +23,19 @@ static int sample(int prog_fd, struct xc_clock_sample *ret)
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = ret, .ctx_size_in = sizeof(*ret));
 
 	return bpf_prog_test_run_opts(prog_fd, &opts) ? -errno : 0;
+}
+
+/*
+ * What the kernel advances its clock by at each jiffy is, to the nanosecond, the resolution of its
+ * coarse clocks. A slope measured between two jiffies would be too rough: an error of one in 250
+ * is half a minute in two hours.
+ */
+static uint32_t kernel_tick_ns(void)
+{
+	struct timespec resolution;
+
+	clock_getres(CLOCK_MONOTONIC_COARSE, &resolution);
+	return (uint32_t)resolution.tv_nsec;
 }
 
 /* The first sample after jiffies has moved on. */
@@ -62,7 +74,7 @@ static bool is_right(const struct xc_conf *conf, int prog_fd)
 	int64_t tick_ns = conf->tick_ns, off_ns;
 	struct xc_clock_sample edge;
 
-	for (int i = 0; i < VERIFY_TRIES && tick_ns; i++) {
+	for (int i = 0; i < VERIFY_TRIES; i++) {
 		if (tick_edge(prog_fd, &edge))
 			return false;
 		off_ns = (int64_t)(conf->clock_base_ns + edge.jiffies * conf->tick_ns -
@@ -74,50 +86,44 @@ static bool is_right(const struct xc_conf *conf, int prog_fd)
 	return false;
 }
 
-/* Two ticks, some way apart: their distance is whole jiffies, and the earlier base the truer. */
-static int measure(struct xc_conf *conf, int prog_fd)
+/*
+ * Every edge is seen a little late, the least late one is the truest. Unsigned: jiffies begin just
+ * below a wrap of 32 bits, and the sum comes out right all the same.
+ */
+static int measure(struct xc_conf *conf, int prog_fd, uint32_t tick_ns)
 {
-	const struct timespec distance = { .tv_nsec = EDGE_DISTANCE_NS };
-	struct xc_clock_sample a, b;
-	uint64_t hz, base_a, base_b;
-	int err = tick_edge(prog_fd, &a);
+	struct xc_clock_sample edge;
+	uint64_t base = 0;
 
-	if (!err) {
-		nanosleep(&distance, NULL);
-		err = tick_edge(prog_fd, &b);
+	for (int i = 0; i < MEASURE_EDGES; i++) {
+		int err = tick_edge(prog_fd, &edge);
+		uint64_t one = edge.boot_ns - edge.jiffies * tick_ns;
+
+		if (err)
+			return err;
+		if (i == 0 || (int64_t)(one - base) < 0)
+			base = one;
 	}
-	if (err)
-		return err;
-	hz = (NSEC_PER_SEC * (b.jiffies - a.jiffies) + (b.boot_ns - a.boot_ns) / 2) /
-	     (b.boot_ns - a.boot_ns);
-	if (hz == 0 || hz > 10000)
-		return -ERANGE;
-	conf->tick_ns = (uint32_t)((NSEC_PER_SEC + hz / 2) / hz);
-	/*
-	 * Unsigned: jiffies begin just below a wrap of 32 bits, and the sum comes out right all the
-	 * same.
-	 */
-	base_a = a.boot_ns - a.jiffies * conf->tick_ns;
-	base_b = b.boot_ns - b.jiffies * conf->tick_ns;
+	conf->tick_ns = tick_ns;
 	/*
 	 * One tick ahead: between ticks the program is never late and serves nothing past its
 	 * end.
 	 */
-	__atomic_store_n(&conf->clock_base_ns,
-			 ((int64_t)(base_a - base_b) < 0 ? base_a : base_b) + conf->tick_ns,
-			 __ATOMIC_SEQ_CST);
+	__atomic_store_n(&conf->clock_base_ns, base + tick_ns, __ATOMIC_SEQ_CST);
 	return 0;
 }
 
 /* Maps do not outlive a boot, so what an earlier daemon measured is only looked at. */
 static int calibrate(struct lease *lease, int prog_fd)
 {
-	bool kept = is_right(lease->conf, prog_fd), right = kept;
+	uint32_t tick_ns = kernel_tick_ns();
+	bool kept = lease->conf->tick_ns == tick_ns && is_right(lease->conf, prog_fd);
+	bool right = kept;
 	int err = 0;
 
 	lease->suspended_ns = suspended_ns();
 	for (int i = 0; i < MEASURE_TRIES && !right; i++) {
-		err = measure(lease->conf, prog_fd);
+		err = measure(lease->conf, prog_fd, tick_ns);
 		right = !err && is_right(lease->conf, prog_fd);
 	}
 	if (!right) {
