@@ -31,10 +31,10 @@
 #include "abi/hash.h"
 #include "abi/limits.h"
 
+/* 2 is kept for a key known absent, answered END (negative caching). */
 enum xc_entry_kind {
 	XC_ENTRY_VACANT = 0, /* nothing here: the request passes */
 	XC_ENTRY_VALUE = 1,  /* a small item */
-	/* 2: a key known absent, answered END (negative caching) */
 };
 
 struct xc_entry {

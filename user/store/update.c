@@ -44,6 +44,7 @@ enum store_status store_arith(struct store_thread *t, struct span key, uint64_t 
 {
 	for (;;) {
 		char text[NUMBER_MAX + 1];
+		struct span first;
 		struct item_view old_item;
 		struct store_put put = { .key = key, .hash = hash };
 		uint64_t number, len;
@@ -55,7 +56,10 @@ enum store_status store_arith(struct store_thread *t, struct span key, uint64_t 
 			return STORE_NOT_FOUND;
 		if (cas && cas != old_item.cas)
 			return STORE_EXISTS;
-		if (!old_item.value || !number_parse(old_item.value, old_item.value_len, &number))
+		/* A number ends within a value's first part, however long what follows it is. */
+		first = old_item.value_len ? store_value_part(t->store, &old_item, 0)
+					   : span_of(NULL, 0);
+		if (!number_parse(first.ptr, first.len, &number))
 			return STORE_NOT_NUMBER;
 		if (decr)
 			number = delta > number ? 0 : number - delta;
