@@ -114,8 +114,9 @@ static void assert_clock_right(void)
 	print_message("tick %lld ns, ahead by at most %lld ns, %u of %u late\n", (long long)tick_ns,
 		      (long long)seen.ahead_max, seen.late_cnt, seen.cnt);
 	assert_true(seen.late_cnt * 2 <= seen.cnt);
-	assert_true(seen.ahead_max > tick_ns * 3 / 4);
-	assert_true(seen.ahead_max < tick_ns * 5 / 4);
+	/* one tick but for what was held up while it was measured */
+	assert_true(seen.ahead_max > tick_ns / 2);
+	assert_true(seen.ahead_max < tick_ns * 3 / 2);
 }
 
 static void lease_init_clock_is_at_most_a_tick_ahead(void **state)
