@@ -434,14 +434,12 @@ static void op_join(struct model *m, struct entry *e)
 	note_value(e, prepend ? data : own, prepend ? own : data);
 }
 
-/* As strtoull reads it, but nothing below zero; values in chains are never numbers. */
+/* As strtoull reads it, but nothing below zero, however long the value goes on behind it. */
 static bool number_of(const struct entry *e, uint64_t *ret)
 {
 	char text[64], *end;
 	uint32_t len = e->len < sizeof(text) ? e->len : sizeof(text) - 1;
 
-	if (e->len > SEGMENT / 2 - 32)
-		return false;
 	memcpy(text, e->value, len);
 	text[len] = '\0';
 	errno = 0;
