@@ -290,8 +290,8 @@ static void clock_calibrated_is_at_most_a_tick_ahead(void **state)
 {
 	struct xc_clock_sample first = clock_sample(), last, best;
 	struct timespec wait = { .tv_nsec = 500000000 };
-	uint64_t tick_ns, base_ns, hz, tick_cnt = 0, late_cnt = 0;
-	bool late = false;
+	uint64_t tick_ns, base_ns, hz, tick_cnt = 0;
+	int64_t ahead_max_ns = 0;
 
 	(void)state;
 	nanosleep(&wait, NULL);
@@ -306,24 +306,20 @@ static void clock_calibrated_is_at_most_a_tick_ahead(void **state)
 	best = clock_edge(tick_ns, 10 * tick_ns);
 	base_ns = best.boot_ns - best.jiffies * tick_ns + tick_ns;
 	/*
-	 * A tick is late where the machine held the timer interrupt up, which an emulated one does
-	 * for many samples at a time; a base that is a tick too low makes every tick late.
+	 * How late a tick comes is the machine's affair: an emulated one holds its timer up. The
+	 * punctual ones show where the base lies.
 	 */
 	for (last = best; tick_cnt < 40;) {
 		struct xc_clock_sample now = clock_sample();
 		int64_t ahead_ns = base_ns + now.jiffies * tick_ns - now.boot_ns;
 
-		/* Early by a tick at most, within what the calibration may have missed. */
-		assert_true(ahead_ns <= (int64_t)(tick_ns + tick_ns / 8));
-		if (now.jiffies != last.jiffies) {
-			tick_cnt++;
-			late_cnt += late;
-			late = false;
-		}
-		late |= ahead_ns < 0;
+		if (ahead_ns > ahead_max_ns)
+			ahead_max_ns = ahead_ns;
+		tick_cnt += now.jiffies != last.jiffies;
 		last = now;
 	}
-	assert_in_range(late_cnt, 0, tick_cnt / 2);
+	/* Early by a tick at most, within what the calibration may have missed. */
+	assert_in_range(ahead_max_ns, tick_ns - tick_ns / 8, tick_ns + tick_ns / 8);
 }
 
 static int open_object(void **state)
