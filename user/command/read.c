@@ -43,9 +43,8 @@ static void count_miss(struct command_worker *w)
 	}
 }
 
-static bool find(struct command_worker *w, struct span key, struct item_view *ret)
+static bool find(struct command_worker *w, struct span key, uint64_t hash, struct item_view *ret)
 {
-	uint64_t hash = store_hash(w->store, key);
 	bool found = store_find(w->thread, key, hash, ret);
 
 	command_count(&w->counts.cmd_get, 1);
@@ -58,11 +57,10 @@ static bool find(struct command_worker *w, struct span key, struct item_view *re
 }
 
 /* The view is of the item with its new expiry; its value is what it was. */
-static enum store_status touch(struct command_worker *w, struct span key, int64_t exptime,
-			       struct response *resp, struct item_view *ret)
+static enum store_status touch(struct command_worker *w, struct span key, uint64_t hash,
+			       int64_t exptime, struct response *resp, struct item_view *ret)
 {
 	uint64_t expire_ns = command_expire_ns(w, exptime);
-	uint64_t hash = store_hash(w->store, key);
 	enum store_status status;
 
 	for (uint32_t tries = 0;; tries++) {
@@ -76,25 +74,56 @@ static enum store_status touch(struct command_worker *w, struct span key, int64_
 	return status;
 }
 
-enum command_next command_read(struct command_worker *w, struct request *req, struct response *resp)
-{
-	bool touches = req->verb == REQUEST_GAT || req->verb == REQUEST_GATS;
+/* Keys of one request whose items are fetched from memory at the same time. */
+#define BATCH_MAX 16
 
-	for (;;) {
-		struct item_view view;
-		struct span key = request_word(&req->keys);
-		bool hit;
+struct batch {
+	struct span key[BATCH_MAX];
+	uint64_t hash[BATCH_MAX];
+	struct span rest[BATCH_MAX]; /* of the request's keys, behind each one */
+	uint32_t cnt;
+};
+
+static void batch_fill(const struct command_worker *w, struct span keys, struct batch *ret)
+{
+	for (ret->cnt = 0; ret->cnt < BATCH_MAX; ret->cnt++) {
+		struct span key = request_word(&keys);
 
 		if (key.len == 0)
 			break;
-		if (touches)
-			hit = touch(w, key, req->exptime, resp, &view) == STORE_OK;
-		else
-			hit = find(w, key, &view);
-		if (hit)
-			add_item(w, req, resp, &view);
-		if (response_full(resp))
-			return COMMAND_MORE;
+		ret->key[ret->cnt] = key;
+		ret->hash[ret->cnt] = store_hash(w->store, key);
+		ret->rest[ret->cnt] = keys;
+	}
+	if (ret->cnt < 2)
+		return;
+	for (uint32_t i = 0; i < ret->cnt; i++)
+		store_prefetch_slot(w->store, ret->hash[i]);
+	for (uint32_t i = 0; i < ret->cnt; i++)
+		store_prefetch_item(w->store, ret->hash[i]);
+}
+
+enum command_next command_read(struct command_worker *w, struct request *req, struct response *resp)
+{
+	bool touches = req->verb == REQUEST_GAT || req->verb == REQUEST_GATS;
+	struct batch batch;
+
+	for (batch_fill(w, req->keys, &batch); batch.cnt; batch_fill(w, req->keys, &batch)) {
+		for (uint32_t i = 0; i < batch.cnt; i++) {
+			struct item_view view;
+			bool hit;
+
+			req->keys = batch.rest[i];
+			if (touches)
+				hit = touch(w, batch.key[i], batch.hash[i], req->exptime, resp,
+					    &view) == STORE_OK;
+			else
+				hit = find(w, batch.key[i], batch.hash[i], &view);
+			if (hit)
+				add_item(w, req, resp, &view);
+			if (response_full(resp))
+				return COMMAND_MORE;
+		}
 	}
 	if (!req->more)
 		req->compose->end(resp, req);
@@ -105,7 +134,7 @@ void command_touch(struct command_worker *w, const struct request *req, struct r
 {
 	enum request_status status;
 
-	switch (touch(w, req->key, req->exptime, resp, NULL)) {
+	switch (touch(w, req->key, store_hash(w->store, req->key), req->exptime, resp, NULL)) {
 	case STORE_OK:
 		status = STATUS_TOUCHED;
 		break;

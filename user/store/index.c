@@ -134,6 +134,18 @@ void index_unlock(struct index_lock *lock)
 	unlock_word(&lock->head->lock);
 }
 
+static const struct index_bucket *bucket_at(const struct index *index, uint64_t hash)
+{
+	uint32_t cnt = atomic_load_explicit(&index->bucket_cnt, memory_order_relaxed);
+
+	return &index->buckets[bucket_of(cnt, hash)];
+}
+
+void index_prefetch(const struct index *index, uint64_t hash)
+{
+	__builtin_prefetch(bucket_at(index, hash), 1);
+}
+
 static bool is_link(const struct index_bucket *bucket, uint32_t idx)
 {
 	return idx == INDEX_SLOTS - 1 && bucket->meta[idx] == META_LINK;
@@ -196,6 +208,20 @@ static uint64_t loc_from(uint16_t meta, uint32_t place)
 	uint64_t high = (meta >> META_HIGH_SHIFT) & META_HIGH_MASK;
 
 	return (high << 32 | place) << PLACE_UNIT_SHIFT;
+}
+
+/* Races with writers on purpose: a wrong guess costs a useless prefetch and nothing else. */
+__attribute__((no_sanitize("thread"))) uint64_t index_guess(const struct index *index,
+							    uint64_t hash)
+{
+	const struct index_bucket *bucket = bucket_at(index, hash);
+	uint32_t tag = tag_of(hash);
+
+	for (uint32_t idx = 0; idx < INDEX_SLOTS; idx++) {
+		if ((bucket->meta[idx] & META_TAG_MASK) == tag && !is_link(bucket, idx))
+			return loc_from(bucket->meta[idx], bucket->place[idx]);
+	}
+	return 0;
 }
 
 static void slot_write(struct index_bucket *bucket, uint32_t idx, uint64_t loc, uint32_t tag,

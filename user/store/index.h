@@ -71,6 +71,12 @@ struct index_slot {
 int index_init(struct index *index, uint64_t bytes_max);
 void index_fini(struct index *index);
 
+/* Asks the memory for the hash's bucket, ahead of index_lock. */
+void index_prefetch(const struct index *index, uint64_t hash);
+/* The place of the first slot in the hash's bucket whose tag fits, 0: none there. A guess, for a
+ * prefetch: no lock is held. */
+uint64_t index_guess(const struct index *index, uint64_t hash);
+
 struct index_lock index_lock(struct index *index, uint64_t hash);
 void index_unlock(struct index_lock *lock);
 

@@ -338,6 +338,21 @@ bool store_peek(struct store_thread *t, struct span key, uint64_t hash, struct i
 	return look_up(t, key, hash, false, ret);
 }
 
+void store_prefetch_slot(const struct store *store, uint64_t hash)
+{
+	index_prefetch(&store->index, hash);
+}
+
+void store_prefetch_item(const struct store *store, uint64_t hash)
+{
+	const uint8_t *item = store->pool.base + index_guess(&store->index, hash);
+
+	/* Header, key and the value's beginning; the rest follows in order, which the processor
+	 * sees by itself. */
+	__builtin_prefetch(item);
+	__builtin_prefetch(item + 64);
+}
+
 void store_note_hits(struct store_thread *t, struct span key, uint64_t hash, uint32_t hits)
 {
 	struct index_lock lock = index_lock(&t->store->index, hash);

@@ -144,6 +144,13 @@ enum store_miss {
 enum store_miss store_miss(const struct store_thread *t);
 /* The same without counting as an access: for listings. */
 bool store_peek(struct store_thread *t, struct span key, uint64_t hash, struct item_view *ret);
+/*
+ * For a batch of keys: asks the memory for what store_find and the writes will touch, so that the
+ * waits of many keys overlap. First every key's step 1, then every key's step 2, then the calls
+ * themselves. Changes nothing; worth it from two keys on.
+ */
+void store_prefetch_slot(const struct store *store, uint64_t hash); /* step 1 */
+void store_prefetch_item(const struct store *store, uint64_t hash); /* step 2 */
 /* The part of a value that holds byte `offset` (< value_len), up to the part's end. */
 struct span store_value_part(const struct store *store, const struct item_view *view,
 			     uint64_t offset);
