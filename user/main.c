@@ -163,6 +163,10 @@ static int setup_log(struct daemon *d, struct store_log *ret)
 					   .grace = grace };
 		return 0;
 	}
+	/* The kernel may still answer for a dead daemon: not once this one takes writes. */
+	err = fastpath_retire(d->config.pin_root, d->config.instance, d->config.lease_ms);
+	if (err)
+		return err;
 	err = memory_map("xdpcache-log", d->log_bytes, &d->plain_log);
 	if (err)
 		log_line(LOG_ERROR, "main",

@@ -207,7 +207,8 @@ class Rig:
 class Daemon:
     """xdpcached on the server's host."""
 
-    def __init__(self, rig, *flags, memory=64, mode=None, command=None, control=None):
+    def __init__(self, rig, *flags, memory=64, mode=None, command=None, control=None,
+                 wrapper=()):
         self.rig = rig
         self.control = ["--control", control or f"{rig.folder}/c.sock"]
         self.place = ["--pin-root", rig.pin_root, "--instance", "e2e"]
@@ -220,9 +221,9 @@ class Daemon:
         if command:
             words, self.control, self.place = command, [], []
         self.log = tempfile.TemporaryFile()
-        # nsenter becomes the program: the process id is the daemon's
-        self.process = subprocess.Popen(["nsenter", f"--net=/run/netns/{rig.server_ns}", *words],
-                                        stdout=self.log, stderr=self.log)
+        # nsenter (and the wrapper) becomes the program: the process id is the daemon's
+        self.process = subprocess.Popen(["nsenter", f"--net=/run/netns/{rig.server_ns}", *wrapper,
+                                         *words], stdout=self.log, stderr=self.log)
         rig.daemons.append(self)
         try:
             wait_until(lambda: self.process.poll() is not None or self.answers(), 30, "a daemon")

@@ -226,5 +226,18 @@ warden_rights() {
 }
 check warden_keeps_four_capabilities_and_ends_with_the_daemon warden_rights
 
+forced_on_nobody() {
+	local lock
+	serve -u nobody || return 1
+	lock=/run/xdpcache/$(echo "$pin_root" | tr / _).default.lock
+	[ -e "$lock" ] || { echo "no $lock"; return 1; }
+	xdpcache unload --force || return 1
+	# nobody may not remove it
+	[ ! -e "$lock" ] || { echo "$lock stays"; return 1; }
+	wait "$daemon"
+	daemon=
+}
+check unload_forced_leaves_no_lock_of_a_daemon_without_rights forced_on_nobody
+
 xdpcache unload >/dev/null
 finish_tests

@@ -5,11 +5,15 @@
 Method: one client sets keys in turn, each time another version, until the daemon is killed under
 it; after the restart every key must have the version that was acknowledged last, or the one that
 was under way; the kernel's answer, the daemon's over UDP and over TCP must be the same; and
-resident keys that were taken over follow new writes and deletes. Six kills on one log.
+resident keys that were taken over follow new writes and deletes. Six kills on one log. A daemon
+that serves without the fast path within a dead one's lease is asked over UDP for what it has just
+overwritten, and a delayed flush is promised by daemons that do not live to see it.
 """
 
+import os
 import sys
 import threading
+import time
 
 import lib_e2e as e2e
 
@@ -117,7 +121,149 @@ def taken_over_keys_follow_writes():
         daemon.stop()
 
 
+def udp_answer(rig, key):
+    """What a GET over UDP is answered, or None: nobody need."""
+    with rig.udp() as s:
+        s.settimeout(0.02)
+        try:
+            s.send(e2e.frame(1, b"get %s\r\n" % key))
+            return s.recv(4096)[8:]
+        except (ConnectionRefusedError, TimeoutError):
+            return None
+
+
+def successor_without_fast_path(rig, *flags, **how):
+    """A daemon that serves alone takes over from one that was killed within its lease."""
+    first = e2e.Daemon(rig, "--allow", "10.78.0.0/24", "--lease-ms", "60000")
+    for key in RESIDENT:
+        first.set(key, b"old")
+    first.pin(*RESIDENT)
+    first.kill()
+    assert udp_answer(rig, RESIDENT[0]) == e2e.value_reply(RESIDENT[0], b"old"), "not resident"
+    second = e2e.Daemon(rig, "--allow", "10.78.0.0/24", *flags, **how)
+    for key in RESIDENT:
+        second.set(key, b"new")
+    for _ in range(20):
+        for key in RESIDENT:
+            got = udp_answer(rig, key)
+            assert got in (None, e2e.value_reply(key, b"new")), (flags, how, key, got)
+    second.kill()
+    # What the kernel held is older than what was acknowledged since: nobody takes it over.
+    third = e2e.Daemon(rig, "--allow", "10.78.0.0/24")
+    for key in RESIDENT:
+        assert third.ask(b"get %s\r\n" % key) == b"END\r\n", (flags, how, key)
+        assert udp_get(rig, key) == b"END\r\n", (flags, how, key)
+    third.set(RESIDENT[0], b"newer")
+    third.pin(RESIDENT[0])
+    assert udp_get(rig, RESIDENT[0]) == e2e.value_reply(RESIDENT[0], b"newer")
+    third.stop()
+    return second
+
+
+def daemon_without_fast_path_ends_a_dead_ones_lease():
+    with e2e.Rig("veth") as rig:
+        successor_without_fast_path(rig, "--no-fastpath")
+        successor_without_fast_path(rig, mode="off")
+
+
+def fast_path_that_cannot_start_ends_a_dead_ones_lease():
+    with e2e.Rig("veth") as rig:
+        # Maps can be opened without these, programs cannot be loaded or looked at.
+        rights = "-bpf,-perfmon,-sys_admin,-net_admin"
+        second = successor_without_fast_path(
+            rig, mode="auto", wrapper=["setpriv", f"--bounding-set={rights}", "--"])
+        assert "the fast path is off" in second.output(), second.output()
+
+
+def daemon_that_may_not_end_a_lease_waits_for_its_end():
+    with e2e.Rig("veth") as rig:
+        first = e2e.Daemon(rig, "--allow", "10.78.0.0/24", "--lease-ms", "2000")
+        first.set(b"crash", b"old")
+        first.pin(b"crash")
+        first.kill()
+        os.chmod(rig.folder, 0o777)
+        second = e2e.Daemon(rig, "--no-fastpath", "--allow", "10.78.0.0/24", "--lease-ms", "2000",
+                            wrapper=["setpriv", "--reuid=65534", "--clear-groups", "--"])
+        second.set(b"crash", b"new")
+        for _ in range(100):
+            assert udp_get(rig, b"crash") == e2e.value_reply(b"crash", b"new")
+        assert "until the kernel answers nothing" in second.output(), second.output()
+        second.stop()
+
+
+def promise_to_flush(rig, sec):
+    """A killed daemon's `flush_all SEC` over resident keys; when it is due at the latest."""
+    daemon = e2e.Daemon(rig, "--allow", "10.78.0.0/24", "--lease-ms", "60000")
+    for key in RESIDENT:
+        daemon.set(key, b"doomed")
+    daemon.pin(*RESIDENT)
+    assert daemon.ask(b"flush_all %d\r\n" % sec, b"\r\n") == b"OK\r\n"
+    due = time.monotonic() + sec
+    daemon.kill()
+    assert time.monotonic() < due - 1, "too slow a machine to say anything"
+    for key in RESIDENT:
+        assert udp_answer(rig, key) == e2e.value_reply(key, b"doomed"), "flushed early"
+    return due
+
+
+def wait_for(moment):
+    time.sleep(max(0, moment + 0.1 - time.monotonic()))
+
+
+def check_flushed(rig, daemon):
+    for key in RESIDENT:
+        assert daemon.ask(b"get %s\r\n" % key) == b"END\r\n", key
+        assert udp_get(rig, key) == b"END\r\n", key
+    daemon.set(RESIDENT[0], b"after")
+    assert udp_get(rig, RESIDENT[0]) == e2e.value_reply(RESIDENT[0], b"after")
+
+
+def delayed_flush_is_kept_by_kernel_and_daemon_after_a_kill():
+    with e2e.Rig("veth") as rig:
+        due = promise_to_flush(rig, 5)
+        daemon = e2e.Daemon(rig, "--allow", "10.78.0.0/24")
+        for key in RESIDENT:
+            want = e2e.value_reply(key, b"doomed")
+            assert daemon.ask(b"get %s\r\n" % key) == want, key
+            assert udp_get(rig, key) == want, key
+        assert time.monotonic() < due, "too slow a machine to say anything"
+        wait_for(due)
+        check_flushed(rig, daemon)
+        daemon.stop()
+
+
+def delayed_flush_that_fell_due_without_a_daemon_is_kept():
+    with e2e.Rig("veth") as rig:
+        due = promise_to_flush(rig, 3)
+        wait_for(due)
+        for key in RESIDENT:
+            assert udp_answer(rig, key) is None, key
+        daemon = e2e.Daemon(rig, "--allow", "10.78.0.0/24")
+        check_flushed(rig, daemon)
+        daemon.stop()
+
+
+def daemon_without_fast_path_leaves_a_living_one_alone():
+    with e2e.Rig("veth") as rig:
+        first = e2e.Daemon(rig, "--allow", "10.78.0.0/24")
+        first.set(b"living", b"value")
+        first.pin(b"living")
+        beside = e2e.Daemon(rig, "--no-fastpath", "-p", "11311", "-U", "0",
+                            control=f"{rig.folder}/beside.sock")
+        before = first.stats()
+        assert udp_get(rig, b"living") == e2e.value_reply(b"living", b"value")
+        assert e2e.difference(first.stats(), before)["fastpath.hits"] == 1
+        beside.stop()
+        first.stop()
+
+
 sys.exit(e2e.main([
     daemon_killed_among_writes_keeps_every_acknowledged_one,
     taken_over_keys_follow_writes,
+    daemon_without_fast_path_ends_a_dead_ones_lease,
+    fast_path_that_cannot_start_ends_a_dead_ones_lease,
+    daemon_that_may_not_end_a_lease_waits_for_its_end,
+    daemon_without_fast_path_leaves_a_living_one_alone,
+    delayed_flush_is_kept_by_kernel_and_daemon_after_a_kill,
+    delayed_flush_that_fell_due_without_a_daemon_is_kept,
 ]))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * impl - what loader.c, attach.c, tchook.c and warden.c share.
+ * impl - what loader.c, unload.c, attach.c, tchook.c and warden.c share.
  *
  * Does      the struct behind the loader's face, and the attach half of it.
  * Threads   main.
@@ -34,6 +34,12 @@ struct fastpath {
 	struct fastpath_interface interfaces[FASTPATH_INTERFACE_MAX];
 	uint32_t interface_cnt;
 };
+
+/* libbpf speaks through our log, one level lower. */
+int loader_log_libbpf(enum libbpf_print_level level, const char *fmt, va_list args);
+/* A mmapable map's values, shared with the kernel; NULL: errno says why. */
+void *loader_map(int fd, uint64_t bytes);
+void loader_unmap(void *ptr, uint64_t bytes); /* NULL-safe */
 
 uint32_t map_id_of(int map_fd);
 /* True if the program uses the map with this id: it is one of this instance's. */

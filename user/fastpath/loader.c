@@ -25,8 +25,7 @@
 #define PAGE 4096UL
 #define INDEX_SHARE 25 /* 1/25 of -m is what the index is expected to take */
 
-/* libbpf speaks through our log, one level lower. */
-static int log_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
+int loader_log_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
 {
 	enum log_level ours = level == LIBBPF_WARN ? LOG_INFO : LOG_DEBUG;
 
@@ -243,14 +242,14 @@ static int load_object(struct fastpath *fp)
 	return err;
 }
 
-static void *map_shared(int fd, uint64_t bytes)
+void *loader_map(int fd, uint64_t bytes)
 {
 	void *ptr = mmap(NULL, page_round(bytes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 	return ptr == MAP_FAILED ? NULL : ptr;
 }
 
-static void unmap(void *ptr, uint64_t bytes)
+void loader_unmap(void *ptr, uint64_t bytes)
 {
 	if (ptr)
 		munmap(ptr, page_round(bytes));
@@ -271,9 +270,9 @@ static int open_maps(struct fastpath *fp)
 	maps->entry_cnt = bpf_map__max_entries(fp->skel->maps.xc_entry);
 	fp->entries_bytes = (uint64_t)maps->entry_cnt * sizeof(struct xc_entry);
 	fp->hits_bytes = (uint64_t)maps->entry_cnt * sizeof(uint32_t);
-	maps->conf = map_shared(maps->conf_fd, sizeof(struct xc_conf));
-	maps->entries = map_shared(maps->entry_fd, fp->entries_bytes);
-	maps->hits = map_shared(maps->hits_fd, fp->hits_bytes);
+	maps->conf = loader_map(maps->conf_fd, sizeof(struct xc_conf));
+	maps->entries = loader_map(maps->entry_fd, fp->entries_bytes);
+	maps->hits = loader_map(maps->hits_fd, fp->hits_bytes);
 	if (!maps->conf || !maps->entries || !maps->hits) {
 		log_line(LOG_ERROR, "fastpath", "cannot map the shared arrays: %s",
 			 strerror(errno));
@@ -439,7 +438,7 @@ int fastpath_open(const struct fastpath_options *options, struct fastpath **ret)
 
 	if (!fp)
 		return -ENOMEM;
-	libbpf_set_print(log_libbpf);
+	libbpf_set_print(loader_log_libbpf);
 	pthread_mutex_init(&fp->interfaces_lock, NULL);
 	fp->options = *options;
 	fp->lock_fd = fp->xdp_fd = fp->tc_fd = fp->clock_fd = -1;
@@ -485,66 +484,14 @@ void fastpath_close(struct fastpath *fp)
 {
 	if (!fp)
 		return;
-	unmap(fp->maps.log_base, fp->maps.log_bytes);
-	unmap(fp->maps.conf, sizeof(struct xc_conf));
-	unmap(fp->maps.entries, fp->entries_bytes);
-	unmap(fp->maps.hits, fp->hits_bytes);
+	loader_unmap(fp->maps.log_base, fp->maps.log_bytes);
+	loader_unmap(fp->maps.conf, sizeof(struct xc_conf));
+	loader_unmap(fp->maps.entries, fp->entries_bytes);
+	loader_unmap(fp->maps.hits, fp->hits_bytes);
 	close_progs(fp);
 	fastpath_bpf__destroy(fp->skel);
 	/* Where nothing is pinned the lock has nothing to protect. */
 	pins_unlock(&fp->pins, fp->lock_fd, pins_gone(&fp->pins));
 	pthread_mutex_destroy(&fp->interfaces_lock);
 	alloc_free(fp);
-}
-
-/* Ends the lease, so that no packet is answered from here on; the id tells our programs. */
-static uint32_t end_lease(const struct pins *pins)
-{
-	struct xc_conf *conf;
-	char path[PATH_MAX];
-	uint32_t id;
-	int fd;
-
-	pins_path(pins, path, XC_MAP_CONF, NULL, NULL);
-	fd = bpf_obj_get(path);
-	if (fd < 0)
-		return 0;
-	conf = map_shared(fd, sizeof(*conf));
-	if (conf) {
-		/* A daemon that lives (force) sees the epoch and stops renewing. */
-		__atomic_add_fetch(&conf->owner_epoch, 1, __ATOMIC_SEQ_CST);
-		__atomic_store_n(&conf->serve_until_ns, 0, __ATOMIC_SEQ_CST);
-		unmap(conf, sizeof(*conf));
-	}
-	id = map_id_of(fd);
-	close(fd);
-	return id;
-}
-
-int fastpath_unload(const char *pin_root, const char *instance, bool force)
-{
-	struct pins pins;
-	pid_t owner = 0;
-	int lock_fd, err;
-
-	libbpf_set_print(log_libbpf);
-	err = pins_init(&pins, pin_root, instance);
-	if (err)
-		return err;
-	lock_fd = pins_lock(&pins, &owner);
-	if (lock_fd == -EBUSY && !force) {
-		log_line(LOG_ERROR, "fastpath",
-			 "daemon %d is using %s; stop it first, or add --force", owner, pins.dir);
-		return -EBUSY;
-	}
-	if (lock_fd < 0 && lock_fd != -EBUSY) {
-		log_line(LOG_ERROR, "fastpath", "cannot lock %s: %s; run it as root", pins.lock,
-			 strerror(-lock_fd));
-		return lock_fd;
-	}
-	err = attach_remove_all(&pins, end_lease(&pins));
-	if (!err)
-		err = pins_remove(&pins);
-	pins_unlock(&pins, lock_fd, err == 0);
-	return err;
 }

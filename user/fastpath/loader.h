@@ -94,6 +94,13 @@ int fastpath_attach(struct fastpath *fp);
  * stops at its next renewal.
  */
 int fastpath_unload(const char *pin_root, const char *instance, bool force);
+/*
+ * For a daemon that serves without a fast path: from the return on the kernel answers nothing that
+ * a dead daemon of the instance left, and no later daemon takes its contents over: they would be
+ * older than what this one acknowledges. Where the maps cannot be written it sleeps until the lease
+ * is over (lease_ms if not even that can be read). A living daemon's instance is left alone.
+ */
+int fastpath_retire(const char *pin_root, const char *instance, uint32_t lease_ms);
 
 /* What is attached where; also for `xdpcache status` without a daemon. */
 struct fastpath_interface {
