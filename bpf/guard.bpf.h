@@ -23,6 +23,9 @@
 #define VERDICT_TAGGED (1ULL << 48)
 #define VERDICT_IP6 (1ULL << 49)
 
+/* Bit of a MAC's first byte, which is the lowest in memory order. */
+#define MAC_GROUP 1
+
 /* ::1, and the first byte of 127.0.0.0/8, of multicast, of broadcast, in memory order. */
 #define IP6_LOOPBACK_LO (1ULL << 56)
 #define IP4_FIRST(addr) ((__u8)((addr)[1] >> 32))
@@ -88,6 +91,9 @@ static __always_inline enum xc_outcome guard_source(const struct xc_ctx *c, __u3
 {
 	bool wire = !(local_flags & XC_LOCAL_ANY_MAC);
 
+	/* "Land": our own address, from outside. */
+	if (wire && c->src[0] == c->dst[0] && c->src[1] == c->dst[1])
+		return XC_pass_source;
 	if (!c->ip6) {
 		if (IP4_FIRST(c->src) == 0 || (IP4_FIRST(c->src) & 0xf0) == 0xe0 ||
 		    IP4_WORD(c->src) == 0xffffffffU || (wire && IP4_FIRST(c->src) == 127))
@@ -127,9 +133,18 @@ static __always_inline enum xc_outcome guard_lease(const struct xc_ctx *c)
 	return c->now_ns < read_once(c->conf->serve_until_ns) ? XC_NEXT : XC_pass_no_lease;
 }
 
-static __always_inline enum xc_outcome guard_source_port(const struct xc_ctx *c)
+/*
+ * What no verdict covers: port 0 cannot be answered, a request from our own service's port is
+ * another server's (the two would answer each other for ever), a group's MAC is nobody's, and a
+ * reply to it would reach everybody. The destination port is known to be ours.
+ */
+static __always_inline enum xc_outcome guard_sender(const struct xc_ctx *c)
 {
-	return (__u16)c->ports ? XC_NEXT : XC_pass_source;
+	__u16 port = c->ports;
+
+	if (!port || port == c->ports >> 16 || (c->mac_src & MAC_GROUP))
+		return XC_pass_source;
+	return XC_NEXT;
 }
 
 static __always_inline struct xc_verdict *guard_verdict(const struct xc_ctx *c)
@@ -174,7 +189,7 @@ static __always_inline enum xc_outcome guard_look(struct xc_ctx *c, __u32 ifinde
 	if (outcome == XC_NEXT)
 		outcome = guard_source(c, local->flags);
 	if (outcome == XC_NEXT)
-		outcome = guard_source_port(c);
+		outcome = guard_sender(c);
 	if (outcome == XC_NEXT)
 		outcome = guard_lease(c);
 	if (outcome == XC_NEXT)
@@ -196,7 +211,7 @@ static __always_inline enum xc_outcome guard(struct xc_ctx *c)
 		verdict = guard_verdict(c);
 	if (verdict && guard_verdict_holds(c, verdict, path, ifindex, guard_gen)) {
 		c->mtu = verdict->mtu;
-		outcome = guard_source_port(c);
+		outcome = guard_sender(c);
 		return outcome == XC_NEXT ? guard_lease(c) : outcome;
 	}
 	outcome = guard_look(c, ifindex);

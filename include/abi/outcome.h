@@ -32,7 +32,7 @@
 	X(pass_not_udp, "not UDP")                                                                 \
 	X(pass_length, "IP or UDP length disagrees with the frame")                                \
 	X(pass_not_port, "another UDP port")                                                       \
-	X(pass_source, "source address or port that no honest client has")                         \
+	X(pass_source, "source MAC, address or port that no honest client has")                    \
 	X(pass_unconfigured, "no daemon has configured these maps yet")                            \
 	X(pass_no_lease, "the daemon's lease has run out")                                         \
 	X(pass_frame, "UDP frame header: several datagrams, or reserved bits set")                 \

@@ -313,6 +313,19 @@ static void tweak_loopback_allowed(struct fastrig *rig)
 	fastrig_allow(rig, span_of(loopback6, 16), true);
 }
 
+/* Its own address asks the server: a forger's packet, though the address be allowed. */
+static void tweak_server_allowed(struct fastrig *rig)
+{
+	fastrig_allow(rig, span_of(pktgen_server.ip4, 4), true);
+	fastrig_allow(rig, span_of(pktgen_server.ip6, 16), true);
+}
+
+static void tweak_server_on_lo(struct fastrig *rig)
+{
+	set_local_flags(rig, XC_LOCAL_ANY_MAC);
+	tweak_server_allowed(rig);
+}
+
 static void tweak_client_refused(struct fastrig *rig)
 {
 	fastrig_allow(rig, span_of(pktgen_client.ip4, 4), false);
@@ -329,6 +342,7 @@ static void tweak_tc_option(struct fastrig *rig)
 }
 
 static const uint8_t mac_broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+static const uint8_t mac_group[6] = { 0x01, 0x00, 0x5e, 0x00, 0x00, 0x01 };
 static const uint8_t mac_near[6] = { 0x02, 0x5e, 0x43, 0xe4, 0x90, 0x03 };
 static const uint8_t ip4_near[4] = { 192, 0, 2, 201 };
 static const uint8_t ip4_multicast[4] = { 239, 1, 2, 3 };
@@ -377,6 +391,11 @@ static const struct row rows[] = {
 	{ HIT("any MAC"), .request = { .text = GET, .mac_to = mac_near }, .tweak = tweak_any_mac },
 	{ HIT("needs a tag, has one"), .request = { .text = GET, .tags = { 0x8100 } },
 	  .tweak = tweak_needs_tag },
+	{ HIT("to itself on lo"), .request = { .text = GET, .ip_from = pktgen_server.ip4 },
+	  .tweak = tweak_server_on_lo },
+	{ HIT("to itself on lo ip6"),
+	  .request = { .text = GET, .ip_from = pktgen_server.ip6, .ip6 = true },
+	  .tweak = tweak_server_on_lo },
 	{ HIT("loopback on lo"), .request = { .text = GET, .ip_from = loopback4 },
 	  .tweak = tweak_loopback_on_lo },
 	{ HIT("loopback on lo ip6"), .request = { .text = GET, .ip_from = loopback6, .ip6 = true },
@@ -514,6 +533,21 @@ static const struct row rows[] = {
 	{ PASS(source, "allowed ip4 in an ip6 header"),
 	  .request = { .text = GET, .ip_from = ip6_mapped_client, .ip6 = true } },
 	{ PASS(source, "port 0"), .request = { .text = GET, .from_port = -1 } },
+	{ PASS(source, "the service's own port"),
+	  .request = { .text = GET, .from_port = PKTGEN_SERVER_PORT } },
+	{ PASS(source, "the service's own port ip6 gets"),
+	  .request = { .text = GETS, .from_port = PKTGEN_SERVER_PORT, .ip6 = true } },
+	{ PASS(source, "from its own address"),
+	  .request = { .text = GET, .ip_from = pktgen_server.ip4 }, .tweak = tweak_server_allowed },
+	{ PASS(source, "from its own address ip6"),
+	  .request = { .text = GET, .ip_from = pktgen_server.ip6, .ip6 = true },
+	  .tweak = tweak_server_allowed },
+	{ PASS(source, "broadcast MAC as the sender's"),
+	  .request = { .text = GET, .mac_from = mac_broadcast } },
+	{ PASS(source, "group MAC as the sender's"),
+	  .request = { .text = GET, .mac_from = mac_group } },
+	{ PASS(source, "group MAC on lo"), .request = { .text = GET, .mac_from = mac_group },
+	  .tweak = tweak_any_mac },
 	{ PASS(unconfigured, "no daemon yet"), .request = { .text = GET },
 	  .tweak = tweak_unconfigured },
 	{ PASS(unconfigured, "another version"), .request = { .text = GET },

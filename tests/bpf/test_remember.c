@@ -150,15 +150,21 @@ static void verdict_of_a_tagged_frame_is_not_an_untagged_ones(void **state)
 	assert_outcome(&request, XC_pass_not_local);
 }
 
-static void verdict_does_not_cover_lease_nor_ports(void **state)
+static void verdict_does_not_cover_lease_ports_nor_group(void **state)
 {
+	static const uint8_t group_mac[6] = { 0x33, 0x33, 0, 0, 0, 1 };
 	struct pktgen_request r = request;
 
 	(void)state;
 	assert_outcome(&request, XC_hit_head);
 	r.from_port = -1;
 	assert_outcome(&r, XC_pass_source);
+	r.from_port = PKTGEN_SERVER_PORT;
+	assert_outcome(&r, XC_pass_source);
 	r.from_port = 0;
+	r.mac_from = group_mac;
+	assert_outcome(&r, XC_pass_source);
+	r.mac_from = NULL;
 	r.to_port = 11212;
 	assert_outcome(&r, XC_pass_not_port);
 	rig.conf->serve_until_ns = RIG_NOW_NS;
@@ -345,7 +351,7 @@ int main(void)
 		cmocka_unit_test_setup(verdict_covers_one_way_only, fresh_rig),
 		cmocka_unit_test_setup(verdict_of_a_tagged_frame_is_not_an_untagged_ones,
 				       fresh_rig),
-		cmocka_unit_test_setup(verdict_does_not_cover_lease_nor_ports, fresh_rig),
+		cmocka_unit_test_setup(verdict_does_not_cover_lease_ports_nor_group, fresh_rig),
 		cmocka_unit_test_setup(lease_ends_to_the_nanosecond, fresh_rig),
 		cmocka_unit_test_setup(hint_to_an_emptied_entry_finds_the_new_one, fresh_rig),
 		cmocka_unit_test_setup(hint_to_an_entry_of_another_key_is_a_miss, fresh_rig),

@@ -162,7 +162,7 @@ static struct layers layers_of(const struct pktgen_request *r)
 	const struct pktgen_host *from = r->from ? r->from : &pktgen_client;
 	const struct pktgen_host *to = r->to ? r->to : &pktgen_server;
 	struct layers l = {
-		.mac_from = from->mac,
+		.mac_from = r->mac_from ? r->mac_from : from->mac,
 		.mac_to = r->mac_to ? r->mac_to : to->mac,
 		.ip_from = r->ip_from ? r->ip_from
 			   : r->ip6   ? from->ip6

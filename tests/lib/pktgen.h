@@ -43,6 +43,7 @@ struct pktgen_packet {
 struct pktgen_request {
 	const struct pktgen_host *from; /* pktgen_client */
 	const struct pktgen_host *to;	/* pktgen_server */
+	const uint8_t *mac_from;	/* instead of from's */
 	const uint8_t *mac_to;		/* instead of to's */
 	const uint8_t *ip_from;		/* instead of from's, 4 or 16 bytes */
 	const uint8_t *ip_to;

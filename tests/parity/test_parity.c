@@ -22,9 +22,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -419,6 +422,38 @@ static void parity_key_appears_and_goes(void **state)
 	daemon_unpin(&server, span_str("here"));
 }
 
+/* What seems to come from a server's port: neither says a word, and the kernel counts it. */
+static void parity_server_port_is_answered_by_neither(void **state)
+{
+	const struct sockaddr_in from = {
+		.sin_family = AF_INET,
+		.sin_port = htons(DAEMON_PORT),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1),
+	};
+	const struct sockaddr_in to = {
+		.sin_family = AF_INET,
+		.sin_port = htons(DAEMON_PORT),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	static const char request[] = "\x12\x34\0\0\0\1\0\0get here\r\n";
+	struct xc_stats before, after;
+	struct pollfd wait = { .fd = socket(AF_INET, SOCK_DGRAM, 0), .events = POLLIN };
+
+	(void)state;
+	client_tcp(&client, span_str("set here 7 0 5\r\nhello\r\n"));
+	daemon_pin(&server, span_str("here"));
+	assert_int_equal(bind(wait.fd, (const struct sockaddr *)&from, sizeof(from)), 0);
+	daemon_stats(&server, &before);
+	assert_int_equal(sendto(wait.fd, request, sizeof(request) - 1, 0,
+				(const struct sockaddr *)&to, sizeof(to)),
+			 sizeof(request) - 1);
+	assert_int_equal(poll(&wait, 1, 200), 0);
+	daemon_stats(&server, &after);
+	assert_int_equal(after.pass_source, before.pass_source + 1);
+	close(wait.fd);
+	daemon_unpin(&server, span_str("here"));
+}
+
 static int start(void **state)
 {
 	static const char *const more[] = { "--hot-threshold", "1", NULL };
@@ -443,6 +478,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(parity_key_appears_and_goes),
+		cmocka_unit_test(parity_server_port_is_answered_by_neither),
 		cmocka_unit_test(parity_random_commands_one_answer),
 	};
 
