@@ -34,8 +34,9 @@ struct config {
 	int32_t tcp_port; /* -p, 0: off */
 	/* -U, 0: off. When not given: tcp_port with an interface, else off. Never -1 once loaded */
 	int32_t udp_port;
-	const char *unix_path; /* -s */
-	uint32_t unix_mode;    /* -a, octal */
+	uint64_t udp_reply_max; /* --udp-reply-max, with k and m suffixes */
+	const char *unix_path;	/* -s */
+	uint32_t unix_mode;	/* -a, octal */
 	/*
 	 * -l, repeatable and comma separated; each item is "host", "host:port", "[v6]",
 	 * "[v6]:port" or "*". Empty: all addresses.

@@ -12,6 +12,7 @@
 
 #include "abi/limits.h"
 #include "base/cidr.h"
+#include "protocol/udp_frame.h"
 
 #define FIELD(member) offsetof(struct config, member)
 #define MIB_MAX ((int64_t)XC_EXTENT_MAX * (XC_EXTENT_SIZE >> 20))
@@ -107,6 +108,9 @@ const struct config_option config_options[] = {
 	  NULL, "TCP port; 0: none" },
 	{ "network", "udp_port", "udp-port", 'U', OPT_INT32, FIELD(udp_port), "-1", "<num>", 0,
 	  65535, NULL, "UDP port; 0: none. When not given: off, or -p's with --interface" },
+	{ "network", "udp_reply_max", "udp-reply-max", 0, OPT_SIZE, FIELD(udp_reply_max), "64k",
+	  "<bytes>", UDP_REPLY_MIN, UDP_REPLY_MAX, NULL,
+	  "largest reply over UDP to another host; k and m are understood" },
 	{ "network", "listen", "listen", 'l', OPT_LIST, FIELD(listen), NULL, "<addr>", 0, 0,
 	  check_listen,
 	  "address, address:port or [IPv6]:port to listen on; repeatable, comma separated" },

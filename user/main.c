@@ -337,6 +337,7 @@ static int setup_net(struct daemon *d)
 			.memory_bytes = c->memory_bytes, .item_max = c->item_max,
 			.conn_max = c->conn_max, .thread_cnt = c->thread_cnt,
 			.tcp_port = c->tcp_port, .udp_port = c->udp_port,
+			.udp_reply_max = c->udp_reply_max,
 			.listen = c->listen.cnt ? c->listen.items[0] : NULL,
 			.unix_path = c->unix_path, .unix_mode = c->unix_mode,
 			.backlog = c->backlog, .requests_per_event = c->requests_per_event,

@@ -180,6 +180,28 @@ static void cidr_addr_of_families_are_mapped_or_refused(void **state)
 	assert_false(cidr_addr_of(&local, got));
 }
 
+static void cidr_is_loopback_knows_both_families(void **state)
+{
+	static const struct {
+		const char *text;
+		bool loopback;
+	} rows[] = {
+		{ "127.0.0.0", true },	  { "127.255.255.255", true },
+		{ "::1", true },	  { "126.255.255.255", false },
+		{ "128.0.0.0", false },	  { "::2", false },
+		{ "::", false },	  { "::127.0.0.1", false },
+		{ "2001:db8::1", false },
+	};
+	uint8_t addr[16];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		addr_of(rows[i].text, addr);
+		if (cidr_is_loopback(addr) != rows[i].loopback)
+			fail_msg("%s", rows[i].text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -188,6 +210,7 @@ int main(void)
 		cmocka_unit_test(cidr_contains_random_equals_bitwise),
 		cmocka_unit_test(cidr_contains_ipv6_prefix_holds_no_ipv4),
 		cmocka_unit_test(cidr_addr_of_families_are_mapped_or_refused),
+		cmocka_unit_test(cidr_is_loopback_knows_both_families),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

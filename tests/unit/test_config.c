@@ -142,6 +142,7 @@ static void config_load_no_flags_gives_defaults(void **state)
 	assert_int_equal(o.config.conn_max, 1024);
 	assert_int_equal(o.config.thread_cnt, cpus > 128 ? 128 : cpus);
 	assert_int_equal(o.config.item_max, 1 << 20);
+	assert_int_equal(o.config.udp_reply_max, 64 << 10);
 	assert_int_equal(o.config.backlog, 1024);
 	assert_int_equal(o.config.requests_per_event, 20);
 	assert_int_equal(o.config.idle_timeout_sec, 0);

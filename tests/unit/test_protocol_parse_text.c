@@ -419,6 +419,62 @@ static void parse_text_random_bytes_stay_in_bounds(void **state)
 	}
 }
 
+static bool is_command(const char *s)
+{
+	return parse_text_is_command(guard_page_put(&guard, s, strlen(s)));
+}
+
+/* Every word that a reply can begin with, ours or memcached's, is no command's name. */
+static void parse_text_is_command_no_reply_is_one(void **state)
+{
+	static const char *const replies[] = {
+		"VALUE a 0 5\r\nget b\r\nEND\r\n",
+		"END\r\n",
+		"STORED\r\n",
+		"NOT_STORED\r\n",
+		"EXISTS\r\n",
+		"NOT_FOUND\r\n",
+		"DELETED\r\n",
+		"TOUCHED\r\n",
+		"OK\r\n",
+		"RESET\r\n",
+		"VERSION 1.6.18\r\n",
+		"STAT pid 1\r\n",
+		"ERROR\r\n",
+		"CLIENT_ERROR bad\r\n",
+		"SERVER_ERROR out of memory\r\n",
+		"17\r\n",
+		"HD\r\n",
+		"EN\r\n",
+		"NS\r\n",
+		"NF\r\n",
+		"EX\r\n",
+		"VA 2\r\nok\r\n",
+		"MN\r\n",
+		"ME a exp=1\r\n",
+		"BUSY\r\n",
+		"",
+		"\r\n",
+		" ",
+		"\r\nget a\r\n",
+		"Get a\r\n",
+		"getx a\r\n",
+	};
+	static const char *const commands[] = {
+		"get a\r\n",	   "  get a\r\n", "gets a b",  "version\r\n",
+		"version\n",	   "quit",	  "flush_all", "cache_memlimit 1\r\n",
+		"set a 0 0 5\r\n", "bget a\r\n",  "get\r\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++)
+		if (is_command(replies[i]))
+			fail_msg("%s", replies[i]);
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (!is_command(commands[i]))
+			fail_msg("%s", commands[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -430,6 +486,7 @@ int main(void)
 		cmocka_unit_test(parse_text_endless_line_is_too_long),
 		cmocka_unit_test(parse_text_long_retrieval_in_pieces_gives_every_key),
 		cmocka_unit_test(parse_text_long_key_in_long_line_is_refused),
+		cmocka_unit_test(parse_text_is_command_no_reply_is_one),
 		cmocka_unit_test(parse_text_random_bytes_stay_in_bounds),
 	};
 

@@ -78,6 +78,14 @@ bool cidr_contains(const struct cidr *cidr, const uint8_t addr[16])
 	return bits_equal(cidr->addr, addr, cidr->prefix_len);
 }
 
+bool cidr_is_loopback(const uint8_t addr[16])
+{
+	static const struct cidr v4 = { .addr = { [10] = 0xff, 0xff, 127 }, .prefix_len = 96 + 8 };
+	static const struct cidr v6 = { .addr = { [15] = 1 }, .prefix_len = 128 };
+
+	return cidr_contains(&v4, addr) || cidr_contains(&v6, addr);
+}
+
 bool cidr_addr_of(const struct sockaddr *sa, uint8_t ret_addr[16])
 {
 	if (sa->sa_family == AF_INET) {

@@ -25,6 +25,8 @@ int cidr_parse(const char *text, struct cidr *ret);
 bool cidr_contains(const struct cidr *cidr, const uint8_t addr[16]);
 /* The address of an AF_INET or AF_INET6 socket address; false for another family. */
 bool cidr_addr_of(const struct sockaddr *sa, uint8_t ret_addr[16]);
+/* 127.0.0.0/8 or ::1: the kernel lets nobody outside send from there. */
+bool cidr_is_loopback(const uint8_t addr[16]);
 /* Maps four bytes of IPv4. */
 void cidr_map_v4(const void *addr4, uint8_t ret_addr[16]);
 

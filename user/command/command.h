@@ -63,6 +63,7 @@
 	X(udp_requests)                                                                            \
 	X(udp_refused)	    /* source not in the allowlist, or no client's port */                 \
 	X(udp_malformed)    /* no frame header, or no whole command in it */                       \
+	X(udp_unknown)	    /* no command's name: perhaps another server's reply */                \
 	X(udp_multi_packet) /* part of a request of several datagrams */                           \
 	X(udp_send_dropped) /* the socket took no more */
 
@@ -102,7 +103,8 @@ struct command_settings {
 	uint32_t thread_cnt;
 	int32_t tcp_port;
 	int32_t udp_port;
-	const char *listen; /* NULL: all addresses */
+	uint64_t udp_reply_max; /* bytes of text, to other hosts */
+	const char *listen;	/* NULL: all addresses */
 	const char *unix_path;
 	uint32_t unix_mode;
 	uint32_t backlog;

@@ -177,6 +177,7 @@ static void print_server(const struct printer *p, struct command *command,
 	stat_u64(p, "udp_requests", c->udp_requests);
 	stat_u64(p, "udp_refused", c->udp_refused);
 	stat_u64(p, "udp_malformed", c->udp_malformed);
+	stat_u64(p, "udp_unknown", c->udp_unknown);
 	stat_u64(p, "udp_multi_packet", c->udp_multi_packet);
 	stat_u64(p, "udp_send_dropped", c->udp_send_dropped);
 }
@@ -237,6 +238,7 @@ static void print_settings(const struct printer *p, struct command *command)
 	stat_u64(p, "maxconns", s->conn_max);
 	stat(p, "tcpport", "%d", s->tcp_port);
 	stat(p, "udpport", "%d", s->udp_port);
+	stat_u64(p, "udp_reply_max", s->udp_reply_max);
 	stat(p, "inter", "%s", s->listen ? s->listen : "NULL");
 	stat_u64(p, "verbosity", atomic_load(&command->verbosity));
 	stat(p, "evictions", "%s", s->no_evict ? "off" : "on");

@@ -35,6 +35,7 @@
 	(UDP_FRAME_LEN + XC_HEAD_LEN + XC_KEY_MAX + XC_SUFFIX_MAX + 1 + DECIMAL_MAX + 2 +          \
 	 XC_VALUE_MAX + XC_TAIL_LEN)
 
+_Static_assert(SINGLE_MAX <= UDP_REPLY_MIN, "no limit refuses what is one datagram");
 _Static_assert(SINGLE_MAX <= SLOT_MAX && UDP_SPLIT_MAX <= SLOT_MAX, "a datagram fits its slot");
 
 union control {
@@ -290,8 +291,17 @@ static bool take_value(struct span *body, struct request *req)
 static bool serve_one(struct worker *w, struct span *body, struct request *req, uint32_t done_cnt)
 {
 	struct response *resp = &w->udp->resp;
-	ssize_t len = parse_text(*body, 0, req);
+	ssize_t len;
 
+	/*
+	 * Perhaps another server's reply, which an answer would keep going for ever: not a word,
+	 * and what follows may be a value's bytes.
+	 */
+	if (!parse_text_is_command(*body)) {
+		command_count(&w->counts->udp_unknown, 1);
+		return false;
+	}
+	len = parse_text(*body, 0, req);
 	if (len < 0) {
 		/* Half a command behind whole ones: those were answered, so the client will see. */
 		if (done_cnt == 0)
@@ -330,6 +340,17 @@ static bool serve_one(struct worker *w, struct span *body, struct request *req, 
 	}
 }
 
+/* What a forged request can fetch goes to another host; this one may have all that there is. */
+static uint64_t reply_max(const struct worker *w, const struct origin *from)
+{
+	uint8_t addr[16];
+
+	if (cidr_addr_of((const struct sockaddr *)&from->packet->peer, addr) &&
+	    cidr_is_loopback(addr))
+		return UDP_REPLY_MAX;
+	return w->shared->settings->udp_reply_max;
+}
+
 static void serve(struct worker *w, int fd, const struct origin *from, struct span datagram)
 {
 	struct response *resp = &w->udp->resp;
@@ -346,14 +367,14 @@ static void serve(struct worker *w, int fd, const struct origin *from, struct sp
 	if (error) {
 		/* One answer for a request of several datagrams, not one for each. */
 		command_count(&w->counts->udp_multi_packet, 1);
-		if (frame.seq == 0)
+		if (frame.seq == 0 && parse_text_is_command(body))
 			req.compose->status(resp, &req, STATUS_UDP_MULTI_PACKET);
 	} else {
 		command_count(&w->counts->udp_requests, 1);
 		for (uint32_t cnt = 0; body.len > 0 && serve_one(w, &body, &req, cnt); cnt++)
 			;
 	}
-	if (resp->bytes > UDP_REPLY_MAX || resp->failed) {
+	if (resp->bytes > reply_max(w, from) || resp->failed) {
 		response_reset(resp);
 		req.noreply = false;
 		req.compose->status(resp, &req, STATUS_UDP_TOO_LARGE);

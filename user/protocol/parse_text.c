@@ -313,6 +313,16 @@ static ssize_t read_open_line(struct span in, struct span piece, struct request 
 	return (ssize_t)piece.len;
 }
 
+bool parse_text_is_command(struct span in)
+{
+	struct span word = request_word(&in);
+	size_t len = 0;
+
+	while (len < word.len && word.ptr[len] > ' ')
+		len++;
+	return find_verb(span_of(word.ptr, len)) != NULL;
+}
+
 ssize_t parse_text(struct span in, size_t scanned, struct request *ret)
 {
 	struct request req = { .compose = &compose_text };

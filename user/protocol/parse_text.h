@@ -27,6 +27,11 @@
 
 ssize_t parse_text(struct span in, size_t scanned, struct request *ret);
 /*
+ * The first word is a command's name. No reply begins with one, so that over UDP, where what comes
+ * in may be another server's reply, only what begins so is answered.
+ */
+bool parse_text_is_command(struct span in);
+/*
  * The next piece of a retrieval's line, `in` starting where the last one ended (or at the first key
  * not yet answered). *req is the request so far; its keys and more are set anew. A key that is too
  * long makes it REQUEST_INVALID; if more is still set then, the rest of the line is to be skipped.

@@ -20,8 +20,13 @@
 #define UDP_FRAME_LEN sizeof(struct xc_udp_frame)
 /* A reply that does not fit one datagram of the path goes out in datagrams of this size. */
 #define UDP_SPLIT_MAX 1400
-/* Text of the largest reply: CVE-2018-1000115 taught what happens without a bound. */
+/*
+ * Text of the largest reply that can be allowed, and what loopback gets: CVE-2018-1000115 taught
+ * what happens without a bound.
+ */
 #define UDP_REPLY_MAX (1U << 20)
+/* The least that can be asked for: a reply of one datagram is never refused. */
+#define UDP_REPLY_MIN 2048
 
 struct udp_frame {
 	uint16_t request_id;
