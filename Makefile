@@ -146,10 +146,11 @@ $(ROOT_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_SRC:%.c=$(B)/obj/%.o) $(
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $^ $(LIBS) -lcmocka -lm -o $@
 
-# What several threads share, under the thread sanitizer: the store with its threads test.
+# What several threads share, under the thread sanitizer: the store, with its tests that have some.
 TSAN_OBJ := $(patsubst %.c,$(B)/tsan/%.o,$(wildcard user/store/*.c) \
 	$(addprefix user/base/,alloc.c clock.c log.c rand.c) \
-	$(addprefix tests/lib/,fake_clock.c runopts.c store_rig.c) tests/unit/test_store_threads.c)
+	$(addprefix tests/lib/,fake_clock.c runopts.c store_rig.c))
+TSAN_BIN := $(addprefix $(B)/tsan/test_store_,threads limit)
 
 $(B)/tsan/%.o: %.c Makefile
 	$(call msg,CC-TSAN,$@)
@@ -157,14 +158,14 @@ $(B)/tsan/%.o: %.c Makefile
 	$(Q)$(CC) $(CPPFLAGS) -Itests -std=gnu17 -O1 -g $(WARN) -Wno-tsan -fno-strict-aliasing \
 		-fsanitize=thread $(DEPFLAGS) -c $< -o $@
 
-$(B)/tsan/test_store_threads: $(TSAN_OBJ)
+$(TSAN_BIN): $(B)/tsan/%: $(B)/tsan/tests/unit/%.o $(TSAN_OBJ)
 	$(call msg,LINK,$@)
 	$(Q)$(CC) -fsanitize=thread $^ -lxxhash -lcmocka -lpthread -o $@
 
-## check-tsan: the store's threads test under the thread sanitizer; no root
+## check-tsan: the store's tests with threads under the thread sanitizer; no root
 .PHONY: check-tsan
-check-tsan: $(B)/tsan/test_store_threads
-	$(Q)TSAN_OPTIONS=halt_on_error=1 $<
+check-tsan: $(TSAN_BIN)
+	$(Q)for test in $^; do TSAN_OPTIONS=halt_on_error=1 $$test || exit; done
 
 $(B)/obj/tests/%.o: CPPFLAGS += -Itests
 .PHONY: test-programs

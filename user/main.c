@@ -23,6 +23,7 @@
 #include "base/loop.h"
 #include "base/memory.h"
 #include "base/sock.h"
+#include "budget.h"
 #include "config.h"
 #include "control/server.h"
 #include "fastpath/allow.h"
@@ -55,6 +56,7 @@ struct daemon {
 	uint64_t start_ns;
 	struct fastpath *fp; /* NULL: no fast path */
 	struct warden *warden;
+	struct budget budget;
 	uint8_t *plain_log; /* the log when there is no fast path */
 	uint64_t log_bytes;
 	struct store *store;
@@ -78,12 +80,19 @@ static void grace(void *ctx)
 
 /* --- memory --- */
 
-static uint64_t index_bytes_for(uint64_t memory_bytes, uint64_t log_bytes)
-{
-	uint64_t floor = memory_bytes / 16;
-	uint64_t rest = memory_bytes > log_bytes ? memory_bytes - log_bytes : 0;
+/* The index of the smallest items takes about a third; the log gives way as it grows. */
+#define INDEX_SHARE_MAX 2
 
-	return rest > floor ? rest : floor;
+static void trim_extents(void *ctx, uint64_t end)
+{
+	fastpath_trim_log(((struct daemon *)ctx)->fp, end);
+}
+
+static void trim_pages(void *ctx, uint64_t end)
+{
+	struct daemon *d = ctx;
+
+	memory_drop(d->plain_log + end, d->log_bytes - end);
 }
 
 static uint32_t entry_cnt_for(const struct config *config)
@@ -146,6 +155,12 @@ static int setup_log(struct daemon *d, struct store_log *ret)
 {
 	int err;
 
+	err = budget_open(&d->budget, d->config.memory_bytes);
+	if (err) {
+		log_line(LOG_ERROR, "main", "cannot measure memory: %s; is /proc mounted?",
+			 strerror(-err));
+		return err;
+	}
 	d->log_bytes = fastpath_log_bytes(d->config.memory_bytes);
 	if (d->config.fastpath && d->config.xdp_mode != XDP_MODE_OFF) {
 		err = open_fastpath(d);
@@ -160,19 +175,25 @@ static int setup_log(struct daemon *d, struct store_log *ret)
 		*ret = (struct store_log){ .base = maps->log_base,
 					   .bytes = maps->log_bytes,
 					   .adopted = maps->adopted,
-					   .grace = grace };
+					   .grace = grace,
+					   .trim = trim_extents,
+					   .ctx = d };
+		budget_use_maps(&d->budget, fastpath_map_bytes(d->fp), XC_EXTENT_SIZE);
 		return 0;
 	}
 	/* The kernel may still answer for a dead daemon: not once this one takes writes. */
 	err = fastpath_retire(d->config.pin_root, d->config.instance, d->config.lease_ms);
 	if (err)
 		return err;
+	d->log_bytes = d->config.memory_bytes;
 	err = memory_map("xdpcache-log", d->log_bytes, &d->plain_log);
 	if (err)
 		log_line(LOG_ERROR, "main",
 			 "cannot map %llu MiB for the log: %s; give a smaller -m",
 			 (unsigned long long)(d->log_bytes >> 20), strerror(-err));
-	*ret = (struct store_log){ .base = d->plain_log, .bytes = d->log_bytes };
+	*ret = (struct store_log){
+		.base = d->plain_log, .bytes = d->log_bytes, .trim = trim_pages, .ctx = d
+	};
 	return err;
 }
 
@@ -181,7 +202,7 @@ static int setup_log(struct daemon *d, struct store_log *ret)
 static int setup_store(struct daemon *d)
 {
 	struct store_options options = {
-		.index_bytes_max = index_bytes_for(d->config.memory_bytes, d->log_bytes),
+		.index_bytes_max = d->config.memory_bytes / INDEX_SHARE_MAX,
 		.item_max = d->config.item_max,
 		.thread_max = d->config.thread_cnt + OTHER_THREADS,
 		.no_evict = d->config.no_evict,
@@ -201,6 +222,8 @@ static int setup_store(struct daemon *d)
 	if (!d->store)
 		log_line(LOG_ERROR, "main", "cannot set the store up: %s%s", strerror(-err),
 			 err == -EINVAL ? "; see --eviction, -m and -I" : "");
+	else
+		store_set_limit(d->store, budget_log_bytes(&d->budget));
 	return err;
 }
 
@@ -323,6 +346,29 @@ static void kernel_flush_at(void *ctx, uint64_t at_ns)
 	__atomic_store_n(&fastpath_maps(d->fp)->conf->flush_at_ns, at_ns, __ATOMIC_SEQ_CST);
 }
 
+static void memory_parts(void *ctx, struct command_memory *ret)
+{
+	const struct daemon *d = ctx;
+	struct budget_parts parts;
+	struct store_counts store;
+
+	budget_parts(&d->budget, &parts);
+	store_counts(d->store, &store);
+	*ret = (struct command_memory){
+		.limit = parts.limit_bytes,
+		.log = store.log_bytes,
+		.log_free = store.log_free_bytes,
+		.index = store.index_bytes,
+		.heap = parts.process_bytes > store.index_bytes
+				? parts.process_bytes - store.index_bytes
+				: 0,
+		.program = parts.program_bytes,
+		.kernel = parts.map_bytes,
+		.total = store.log_bytes + parts.process_bytes + parts.program_bytes +
+			 parts.map_bytes,
+	};
+}
+
 static void on_shutdown(void *ctx, bool graceful)
 {
 	(void)ctx;
@@ -348,7 +394,7 @@ static int setup_net(struct daemon *d)
 		.listen = c->listen.items, .listen_cnt = c->listen.cnt,
 		.allow = c->allow.items, .allow_cnt = c->allow.cnt,
 		.store = d->store, .tracker = d->tracker, .clock = d->clock,
-		.hooks = { .ctx = d, .shutdown = on_shutdown },
+		.hooks = { .ctx = d, .memory = memory_parts, .shutdown = on_shutdown },
 	};
 
 	if (d->fp) {
@@ -443,6 +489,7 @@ static int setup_control(struct daemon *d)
 		.sources = {
 			.ctx = d, .store = source_store, .command = source_command,
 			.fastpath = d->fp ? source_fastpath : NULL,
+			.memory = memory_parts,
 			.samples_dropped = source_samples_dropped, .config = source_config,
 			.clock = d->clock, .start_ns = d->start_ns,
 			.limit_bytes = d->config.memory_bytes, .thread_cnt = d->config.thread_cnt,
@@ -480,6 +527,7 @@ static void on_timer(struct loop_source *source, uint32_t events)
 	if (read(source->fd, &ticks, sizeof(ticks)) != sizeof(ticks))
 		return;
 	sd_notify(0, "WATCHDOG=1");
+	store_set_limit(d->store, budget_log_bytes(&d->budget));
 	if (d->fp && lease_renew(&d->lease, clock_now_ns(d->clock))) {
 		log_line(LOG_ERROR, "main", "another daemon owns this instance now: stopping");
 		d->stopping = true;
@@ -577,6 +625,7 @@ static void teardown(struct daemon *d)
 	warden_stop(d->warden);
 	fastpath_close(d->fp);
 	memory_unmap(d->plain_log, d->log_bytes);
+	budget_close(&d->budget);
 	loop_fini(&d->loop);
 	process_remove_pid(d->config.pid_file);
 	config_fini(&d->config);

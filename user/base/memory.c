@@ -31,6 +31,11 @@ out:
 	return err;
 }
 
+void memory_drop(uint8_t *base, uint64_t bytes)
+{
+	madvise(base, bytes, MADV_REMOVE);
+}
+
 void memory_unmap(uint8_t *base, uint64_t bytes)
 {
 	if (base)

@@ -14,5 +14,7 @@
 
 int memory_map(const char *name, uint64_t bytes, uint8_t **ret_base);
 void memory_unmap(uint8_t *base, uint64_t bytes); /* NULL-safe */
+/* Gives the pages of a range back; it reads as zeroes from now on. */
+void memory_drop(uint8_t *base, uint64_t bytes);
 
 #endif

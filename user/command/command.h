@@ -79,6 +79,23 @@ struct command_kernel_counts {
 	uint64_t reply_bytes;
 };
 
+/* Where the memory of -m goes; bytes. X(part) */
+#define COMMAND_MEMORY(X)                                                                          \
+	X(limit)    /* -m */                                                                       \
+	X(log)	    /* items: what is left by the others */                                        \
+	X(log_free) /* of the log: segments without items, ready for writes */                     \
+	X(index)                                                                                   \
+	X(heap)	   /* connections, buffers, hot-key tracking, stacks */                            \
+	X(program) /* resident pages of the program's own files */                                 \
+	X(kernel)  /* the fast path's maps, without the log */                                     \
+	X(total)
+
+struct command_memory {
+#define X(part) uint64_t part;
+	COMMAND_MEMORY(X)
+#undef X
+};
+
 /* Set by whoever connects the rooms; each function may be NULL. Called from any worker. */
 struct command_hooks {
 	void *ctx;
@@ -90,6 +107,7 @@ struct command_hooks {
 	void (*flush_at)(void *ctx, uint64_t at_ns);
 	/* A flush that an earlier process promised and did not live to carry out; 0: none. */
 	uint64_t flush_due_ns;
+	void (*memory)(void *ctx, struct command_memory *ret);
 	/* cache_memlimit; negative errno when it cannot be done. */
 	int (*set_memory)(void *ctx, uint64_t bytes);
 	void (*shutdown)(void *ctx, bool graceful);

@@ -315,6 +315,16 @@ static void print_slabs(const struct printer *p, struct command *command)
 	stat_u64(p, "total_malloced", s.log_bytes);
 }
 
+static void print_memory(struct printer *p, const struct command_hooks *hooks)
+{
+	struct command_memory memory;
+
+	hooks->memory(hooks->ctx, &memory);
+#define X(part) stat_u64(p, #part "_bytes", memory.part);
+	COMMAND_MEMORY(X)
+#undef X
+}
+
 static void print_conn(void *ctx, const struct command_conn *conn)
 {
 	const struct printer *p = ctx;
@@ -347,6 +357,8 @@ static bool print_kind(struct printer *p, struct command *command, struct span k
 		print_slabs(p, command);
 	else if (span_equal(kind, span_str("sizes")))
 		stat(p, "sizes_status", "disabled");
+	else if (span_equal(kind, span_str("memory")) && command->options.hooks.memory)
+		print_memory(p, &command->options.hooks);
 	else if (span_equal(kind, span_str("conns")) && conns->walk)
 		conns->walk(conns->ctx, print_conn, p);
 	else

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * stats: {fastpath, daemon, store, hot}. `daemon` counts what this process answered itself since
+ * stats: {fastpath, daemon, store, memory, hot}. `daemon` counts what this process answered itself since
  * its start; `fastpath` what the kernel did since the maps were made, which may be longer: they
  * outlive daemons. The GETs of a daemon and its fast path together are fastpath.hits +
  * daemon.get_hits (found) and daemon.get_misses (absent); fastpath.misses went on to the daemon
@@ -78,6 +78,18 @@ static json_t *store_json(json_t *daemon, const struct control_sources *sources)
 	return store;
 }
 
+static json_t *memory_json(const struct control_sources *sources)
+{
+	struct command_memory memory;
+	json_t *object = json_object();
+
+	sources->memory(sources->ctx, &memory);
+#define X(part) set_number(object, #part "_bytes", memory.part);
+	COMMAND_MEMORY(X)
+#undef X
+	return object;
+}
+
 static json_t *hot_json(const struct control_sources *sources)
 {
 	struct promoter_row *rows = alloc_zero(CONTROL_HOT_MAX, sizeof(*rows));
@@ -132,6 +144,8 @@ json_t *answer_stats(const struct control_sources *sources, const json_t *reques
 	add_commands(daemon, sources);
 	if (sources->store)
 		json_object_set_new(root, "store", store_json(daemon, sources));
+	if (sources->memory)
+		json_object_set_new(root, "memory", memory_json(sources));
 	if (sources->promoter)
 		json_object_set_new(root, "hot", hot_json(sources));
 	return root;

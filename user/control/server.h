@@ -34,6 +34,7 @@
 #define CONTROL_CLIENT_MAX 64
 
 struct command_counts;
+struct command_memory;
 struct promoter;
 struct store_counts;
 
@@ -54,6 +55,7 @@ struct control_sources {
 	void (*store)(void *ctx, struct store_counts *ret);
 	void (*command)(void *ctx, struct command_counts *ret); /* command_own_counts */
 	int (*fastpath)(void *ctx, struct control_fastpath *ret);
+	void (*memory)(void *ctx, struct command_memory *ret);
 	uint64_t (*samples_dropped)(void *ctx);
 	void (*config)(void *ctx, FILE *out); /* JSON */
 	struct promoter *promoter;	      /* NULL: no hot keys */

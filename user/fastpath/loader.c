@@ -23,7 +23,6 @@
 #include "fastpath/impl.h"
 
 #define PAGE 4096UL
-#define INDEX_SHARE 25 /* 1/25 of -m is what the index is expected to take */
 
 int loader_log_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
 {
@@ -299,8 +298,7 @@ static int check_abi(struct fastpath *fp)
 
 uint64_t fastpath_log_bytes(uint64_t memory_bytes)
 {
-	uint64_t wanted = memory_bytes - memory_bytes / INDEX_SHARE;
-	uint64_t extents = (wanted + XC_EXTENT_SIZE / 2) / XC_EXTENT_SIZE;
+	uint64_t extents = memory_bytes / XC_EXTENT_SIZE;
 
 	return (extents > 0 ? extents : 1) * XC_EXTENT_SIZE;
 }

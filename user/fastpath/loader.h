@@ -72,8 +72,13 @@ struct fastpath_maps {
 
 struct fastpath;
 
-/* The log's share of -m, to the nearest whole extent: the index takes about the rest. */
+/* The extents that fit into -m; the log gives some back as other things need memory. */
 uint64_t fastpath_log_bytes(uint64_t memory_bytes);
+/* Gives the extents that lie at or above `end` back to the kernel; the programs must have stopped
+ * reading them. Any one thread. */
+void fastpath_trim_log(struct fastpath *fp, uint64_t end);
+/* Kernel memory of the instance's maps without the log's extents. */
+uint64_t fastpath_map_bytes(const struct fastpath *fp);
 
 /* Opens or makes the instance: takes the lock, adopts or creates and pins every map, makes and maps
  * the log. */

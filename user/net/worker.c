@@ -164,23 +164,20 @@ static void close_overdue(struct worker *w)
 static int wait_ms(const struct worker *w)
 {
 	uint64_t flush_ns = command_flush_at_ns(w->command);
-	uint64_t wait = UINT64_MAX;
+	/* Also without deadlines: the reclaimer may want what this thread's segments hold. */
+	uint64_t wait = IDLE_CHECK_NS;
 
 	if (w->ready_first)
 		return 0;
-	if (has_deadlines(w))
-		wait = IDLE_CHECK_NS;
 	if (flush_ns) {
 		uint64_t now_ns = command_now_ns(w->command);
 		uint64_t left = flush_ns > now_ns ? flush_ns - now_ns : 0;
 
 		if (left < wait)
 			wait = left;
-		if (wait > 60 * NSEC_PER_SEC)
-			wait = 60 * NSEC_PER_SEC;
 	}
 	/* Rounded up: waking before the time would only spin until it comes. */
-	return wait == UINT64_MAX ? -1 : (int)((wait + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
+	return (int)((wait + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
 }
 
 static void run_turn(struct worker *w, int timeout_ms)

@@ -57,7 +57,7 @@ struct store {
 	struct evict evict;
 	uint64_t hash_secret[24];  /* 192 bytes of XXH3 secret */
 	uint64_t value_inline_max; /* larger values are chained */
-	uint32_t open_max;	   /* segments that one thread may hold open */
+	_Atomic uint32_t open_max; /* segments that one thread may hold open */
 
 	struct store_watcher watchers[STORE_WATCHER_MAX];
 	uint32_t watcher_cnt;
@@ -90,6 +90,8 @@ struct store {
 	uint64_t judged_bytes;
 	uint64_t kept_bytes;
 	_Atomic uint64_t reclaimed_segment_cnt;
+	uint32_t
+		trimmed; /* the log's owner knows that nothing lies from this segment on; reclaimer */
 	uint64_t recovered_cnt;
 	uint64_t dropped_cnt;
 };
@@ -123,6 +125,8 @@ void store_tally_born(struct store_thread *t, uint64_t loc);
  * 0: no room.
  */
 uint64_t store_copy_item(struct store_thread *t, uint64_t loc, uint32_t expire_ds, uint8_t queue);
+/* Writes the check over options, key and stored value. */
+void store_seal_item(struct item_header *item);
 /* Gives a copy up that was not put into the index. */
 void store_drop_copy(struct store_thread *t, uint64_t loc);
 /* Points the slot at the copy and tells the watchers. */
@@ -151,13 +155,21 @@ void store_wake_reclaimer(struct store *store);
 /* --- chains (large.c) --- */
 
 uint64_t chain_rest_len(const struct store *store, uint64_t value_len, uint32_t *ret_segment_cnt);
-bool chain_take(struct store_thread *t, uint32_t segment_cnt, uint32_t *ret_first);
+bool chain_take(struct store_thread *t, uint32_t segment_cnt, uint64_t hash, uint32_t *ret_first);
+/* Replaces a segment of some item's chain by a copy of it; false: no item's, or no room. The old
+ * one is free when no reader is left. Reclaimer. */
+bool chain_move_segment(struct store_thread *t, uint32_t idx);
 void chain_release(struct store *store, uint32_t first);
 struct item_chain item_chain_of(struct item_header *item);
 /* Of the value's bytes in the chain's segments. */
 uint64_t chain_check(const struct store *store, const struct item_chain *chain);
 /* Notes the check in an item that is not committed yet. */
 void chain_seal(const struct store *store, struct item_header *item);
+
+/* --- the limit (limit.c) --- */
+
+/* Tells the log's owner of a tail that is free of items now. Reclaimer. */
+void store_trim(struct store *store);
 
 /* --- restart (restart.c) --- */
 

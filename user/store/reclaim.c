@@ -28,6 +28,7 @@ enum reason {
 	REASON_FLUSHED,
 	REASON_EXPIRED,
 	REASON_DEAD,
+	REASON_LIMIT, /* lies above the limit */
 	REASON_EVICT,
 };
 
@@ -232,7 +233,10 @@ struct round {
 	uint32_t cnt;
 	uint32_t chains; /* buried chains, linked by segment.next */
 	uint32_t chain_segments;
-	bool flush_left; /* some flushed segment is still open or being written */
+	uint32_t pieces[BATCH_MAX]; /* of chains, replaced by copies */
+	uint32_t piece_cnt;
+	uint32_t above_cnt; /* of the emptied ones: above the limit, so not free afterwards */
+	bool flush_left;    /* some flushed segment is still open or being written */
 };
 
 static bool take(struct store_thread *t, struct round *round, uint32_t idx, enum reason reason)
@@ -244,6 +248,38 @@ static bool take(struct store_thread *t, struct round *round, uint32_t idx, enum
 	}
 	round->emptied[round->cnt++] = idx;
 	return true;
+}
+
+/* All that is left lies in open segments: ask for them. */
+static void ask_to_seal(struct store_thread *t)
+{
+	atomic_fetch_add(&t->store->seal_gen, 1);
+	store_seal_open(t, true);
+	segment_nudge(&t->store->pool);
+}
+
+/* Segments above the limit: what is in them moves below. */
+static void take_above(struct store_thread *t, struct round *round)
+{
+	struct segment_pool *pool = &t->store->pool;
+	bool open_left = false;
+
+	for (uint32_t i = pool->cnt - 1; i >= atomic_load(&pool->limit); i--) {
+		enum segment_state state = segment_state(&pool->segments[i]);
+
+		open_left |= state == SEGMENT_OPEN;
+		if (state != SEGMENT_CHAIN && !may_take(&pool->segments[i]))
+			continue;
+		if (round->cnt == BATCH_MAX || round->piece_cnt == BATCH_MAX ||
+		    segment_free_cnt(pool) < COPY_ROOM)
+			break;
+		if (state != SEGMENT_CHAIN)
+			round->above_cnt += take(t, round, i, REASON_LIMIT);
+		else if (chain_move_segment(t, i))
+			round->pieces[round->piece_cnt++] = i;
+	}
+	if (open_left)
+		ask_to_seal(t);
 }
 
 /* Segments that nobody needs any more, whether or not memory is short. */
@@ -284,18 +320,10 @@ static uint32_t lacking(struct store *store, const struct round *round)
 	uint32_t coming;
 
 	pthread_mutex_lock(&store->pool.lock);
-	coming = store->pool.free.cnt + store->dead_chain_segments + round->cnt +
+	coming = store->pool.free.cnt + store->dead_chain_segments + round->cnt - round->above_cnt +
 		 round->chain_segments;
 	pthread_mutex_unlock(&store->pool.lock);
 	return coming < target ? target - coming : 0;
-}
-
-/* All that is left lies in open segments: ask for them. */
-static void ask_to_seal(struct store_thread *t)
-{
-	atomic_fetch_add(&t->store->seal_gen, 1);
-	store_seal_open(t, true);
-	segment_nudge(&t->store->pool);
 }
 
 static void take_needed(struct store_thread *t, struct round *round)
@@ -354,6 +382,8 @@ static void release_round(struct store *store, struct round *round)
 {
 	for (uint32_t i = 0; i < round->cnt; i++)
 		segment_release(&store->pool, round->emptied[i]);
+	for (uint32_t i = 0; i < round->piece_cnt; i++)
+		segment_release(&store->pool, round->pieces[i]);
 	while (round->chains != SEGMENT_NONE) {
 		uint32_t next = store->pool.segments[round->chains].next;
 
@@ -414,6 +444,7 @@ static bool run_round(struct store_thread *t)
 	struct store *store = t->store;
 	struct round round = { .chains = SEGMENT_NONE };
 
+	store_trim(store); /* of what the round before released, or the limit parked */
 	store_seal_open(t, false);
 	take_finished(t, &round);
 	if (!round.flush_left && atomic_load(&store->flush_pending)) {
@@ -423,9 +454,10 @@ static bool run_round(struct store_thread *t)
 			atomic_store(&store->flush_pending, false);
 		pthread_mutex_unlock(&store->flush_lock);
 	}
+	take_above(t, &round);
 	take_needed(t, &round);
 	collect_chains(store, &round);
-	if (round.cnt == 0 && round.chains == SEGMENT_NONE)
+	if (round.cnt == 0 && round.piece_cnt == 0 && round.chains == SEGMENT_NONE)
 		return false;
 
 	store_offline(t);
@@ -435,7 +467,7 @@ static bool run_round(struct store_thread *t)
 		return false;
 	}
 	if (store->options.log.grace)
-		store->options.log.grace(store->options.log.grace_ctx);
+		store->options.log.grace(store->options.log.ctx);
 	store_online(t);
 	release_round(store, &round);
 	if (lacking(store, &(struct round){ 0 }) == 0)

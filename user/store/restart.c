@@ -112,7 +112,7 @@ static bool chain_is_proven(const struct store *store, struct item_header *item)
 		header = segment_header(&store->pool, idx);
 		if (header->magic != SEGMENT_MAGIC || header->state != SEGMENT_CHAIN)
 			return false;
-		idx = header->chain_next;
+		idx = segment_chain_next(&store->pool, idx);
 	}
 	return chain.check == chain_check(store, &chain);
 }
@@ -135,8 +135,8 @@ static bool item_is_proven(const struct store *store, uint64_t loc, uint64_t end
 /* --- adoption --- */
 
 /* Takes the chain's segments, or gives them back; false if some other item has one of them. */
-static bool chain_mark(struct store *store, struct item_header *item, enum segment_state from,
-		       enum segment_state to)
+static bool chain_mark(struct store *store, struct item_header *item, uint64_t hash,
+		       enum segment_state from, enum segment_state to)
 {
 	struct item_chain chain = item_chain_of(item);
 	uint32_t idx = chain.first_segment;
@@ -144,12 +144,13 @@ static bool chain_mark(struct store *store, struct item_header *item, enum segme
 	for (uint32_t n = 0; n < chain.segment_cnt; n++) {
 		if (segment_state(&store->pool.segments[idx]) != from)
 			return false;
-		idx = segment_header(&store->pool, idx)->chain_next;
+		idx = segment_chain_next(&store->pool, idx);
 	}
 	idx = chain.first_segment;
 	for (uint32_t n = 0; n < chain.segment_cnt; n++) {
 		atomic_store(&store->pool.segments[idx].state, (uint8_t)to);
-		idx = segment_header(&store->pool, idx)->chain_next;
+		segment_header(&store->pool, idx)->chain_hash = hash;
+		idx = segment_chain_next(&store->pool, idx);
 	}
 	return true;
 }
@@ -163,7 +164,7 @@ static bool is_chained(struct item_header *item)
  * A second live copy: the process ended while it moved the item, and they are the same version.
  * They share the chain then.
  */
-static bool adopt_copy(struct store_thread *t, struct index_slot *slot, uint64_t loc)
+static bool adopt_copy(struct store_thread *t, struct index_slot *slot, uint64_t hash, uint64_t loc)
 {
 	struct store *store = t->store;
 	struct item_header *item = item_at(store->pool.base, loc);
@@ -175,7 +176,8 @@ static bool adopt_copy(struct store_thread *t, struct index_slot *slot, uint64_t
 	if (segment_seq(&store->pool.segments[segment_of(&store->pool, other_loc)]) >
 	    segment_seq(&store->pool.segments[segment_of(&store->pool, loc)]))
 		return false;
-	if (is_chained(item) && !shared && !chain_mark(store, item, SEGMENT_FREE, SEGMENT_CHAIN))
+	if (is_chained(item) && !shared &&
+	    !chain_mark(store, item, hash, SEGMENT_FREE, SEGMENT_CHAIN))
 		return false;
 	atomic_fetch_or(&other->word0, ITEM_DEAD);
 	index_slot_replace(slot, loc);
@@ -188,12 +190,12 @@ static bool adopt_new(struct store *store, const struct index_lock *lock, uint64
 {
 	struct item_header *item = item_at(store->pool.base, loc);
 
-	if (is_chained(item) && !chain_mark(store, item, SEGMENT_FREE, SEGMENT_CHAIN))
+	if (is_chained(item) && !chain_mark(store, item, lock->hash, SEGMENT_FREE, SEGMENT_CHAIN))
 		return false;
 	if (index_insert(&store->index, lock, loc, 0) == 0)
 		return true;
 	if (is_chained(item))
-		chain_mark(store, item, SEGMENT_CHAIN, SEGMENT_FREE);
+		chain_mark(store, item, lock->hash, SEGMENT_CHAIN, SEGMENT_FREE);
 	return false;
 }
 
@@ -207,7 +209,7 @@ static bool adopt_item(struct store_thread *t, uint64_t loc)
 	bool ok;
 
 	if (store_find_slot(store, &lock, key, &slot))
-		ok = adopt_copy(t, &slot, loc);
+		ok = adopt_copy(t, &slot, lock.hash, loc);
 	else
 		ok = adopt_new(store, &lock, loc);
 	if (ok) {

@@ -91,7 +91,8 @@ static uint32_t *open_choose(struct store_thread *t, uint8_t queue, uint32_t cla
 	uint32_t *best = &t->open[queue][class];
 	uint32_t best_distance = UINT32_MAX;
 
-	if (*best != SEGMENT_NONE || t->open_cnt < t->store->open_max)
+	if (*best != SEGMENT_NONE ||
+	    t->open_cnt < atomic_load_explicit(&t->store->open_max, memory_order_relaxed))
 		return best;
 	for (uint32_t q = 0; q < SEGMENT_QUEUES; q++) {
 		for (uint32_t c = 0; c < TTL_CLASS_CNT; c++) {
@@ -116,7 +117,8 @@ static uint64_t append_open(struct store_thread *t, uint32_t *open, uint32_t byt
 
 	if (*open == SEGMENT_NONE)
 		return 0;
-	if (!segment_is_flushed(t->store, seg) && seg->chain_cnt <= pool->cnt / CHAIN_SHARE)
+	if (!segment_is_flushed(t->store, seg) &&
+	    seg->chain_cnt <= atomic_load(&pool->limit) / CHAIN_SHARE)
 		loc = segment_append(pool, *open, bytes);
 	if (!loc)
 		seal(t, open, false);

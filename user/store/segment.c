@@ -55,6 +55,7 @@ int segment_pool_init(struct segment_pool *pool, uint8_t *base, uint64_t bytes, 
 	pool->bytes = bytes;
 	pool->shift = shift;
 	pool->cnt = (uint32_t)(bytes >> shift);
+	atomic_init(&pool->limit, pool->cnt);
 	pool->segments = alloc_zero(pool->cnt, sizeof(*pool->segments));
 	if (!pool->segments)
 		return -ENOMEM;
@@ -112,7 +113,7 @@ uint32_t segment_take(struct segment_pool *pool, enum segment_state state, bool 
 	header->seq = segment_seq(seg);
 	header->seq_inverse = ~header->seq;
 	header->queue = 0;
-	header->chain_next = SEGMENT_NONE;
+	segment_chain_link(pool, idx, SEGMENT_NONE);
 	__atomic_store_n(&header->state, (uint32_t)state, __ATOMIC_RELEASE);
 	return idx;
 }
@@ -178,12 +179,47 @@ void segment_release(struct segment_pool *pool, uint32_t idx)
 	__atomic_store_n(&segment_header(pool, idx)->state, (uint32_t)SEGMENT_FREE,
 			 __ATOMIC_RELEASE);
 	pthread_mutex_lock(&pool->lock);
-	atomic_store_explicit(&seg->state, SEGMENT_FREE, memory_order_release);
-	list_push(pool, &pool->free, idx);
+	if (idx < pool->limit) {
+		atomic_store_explicit(&seg->state, SEGMENT_FREE, memory_order_release);
+		list_push(pool, &pool->free, idx);
+	} else {
+		atomic_store_explicit(&seg->state, SEGMENT_PARKED, memory_order_release);
+	}
 	pool->released_cnt++;
 	if (pool->free.cnt > pool->reserve)
 		pthread_cond_broadcast(&pool->freed);
 	pthread_mutex_unlock(&pool->lock);
+}
+
+void segment_limit(struct segment_pool *pool, uint32_t limit)
+{
+	pthread_mutex_lock(&pool->lock);
+	for (uint32_t i = limit; i < pool->limit; i++) {
+		if (segment_state(&pool->segments[i]) != SEGMENT_FREE)
+			continue;
+		list_remove(pool, &pool->free, i);
+		atomic_store_explicit(&pool->segments[i].state, SEGMENT_PARKED,
+				      memory_order_release);
+	}
+	for (uint32_t i = pool->limit; i < limit; i++) {
+		if (segment_state(&pool->segments[i]) != SEGMENT_PARKED)
+			continue;
+		atomic_store_explicit(&pool->segments[i].state, SEGMENT_FREE, memory_order_release);
+		list_push(pool, &pool->free, i);
+	}
+	atomic_store(&pool->limit, limit);
+	if (pool->free.cnt > pool->reserve)
+		pthread_cond_broadcast(&pool->freed);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+uint32_t segment_end(struct segment_pool *pool)
+{
+	uint32_t end = pool->cnt;
+
+	while (end > 1 && segment_state(&pool->segments[end - 1]) == SEGMENT_PARKED)
+		end--;
+	return end;
 }
 
 uint32_t segment_free_cnt(struct segment_pool *pool)

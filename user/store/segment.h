@@ -36,8 +36,9 @@ enum segment_state {
 	SEGMENT_FREE,
 	SEGMENT_OPEN,
 	SEGMENT_SEALED,
-	SEGMENT_CHAIN, /* a piece of one large value */
-	SEGMENT_LIMBO, /* emptied, waiting for a grace period */
+	SEGMENT_CHAIN,	/* a piece of one large value */
+	SEGMENT_LIMBO,	/* emptied, waiting for a grace period */
+	SEGMENT_PARKED, /* free, but above the limit; in memory only: the log says FREE */
 };
 
 /* In the log, at the start of each segment. */
@@ -48,8 +49,11 @@ struct segment_header {
 	uint64_t seq_inverse;  /* ~seq: a damaged one is noticed */
 	_Atomic uint32_t used; /* bytes from the segment's start that hold reserved items */
 	uint32_t queue;
-	uint32_t chain_next;  /* SEGMENT_CHAIN: next piece; SEGMENT_NONE: last */
-	uint32_t reserved[7]; /* 0 */
+	uint32_t
+		chain_next; /* SEGMENT_CHAIN: next piece; SEGMENT_NONE: last; see segment_chain_next */
+	/* SEGMENT_CHAIN: hash of the key whose value this is, under this process's secret */
+	_Atomic uint64_t chain_hash;
+	uint32_t reserved[4]; /* 0 */
 };
 
 _Static_assert(sizeof(struct segment_header) == 64, "a segment header is one cache line");
@@ -99,7 +103,9 @@ struct segment_pool {
 	uint32_t shift;
 	uint32_t cnt; /* with segment 0 */
 	struct segment *segments;
-	uint32_t reserve; /* the last free ones are the reclaimer's */
+	/* Segments from this one on are not to be used: memory is needed elsewhere. */
+	_Atomic uint32_t limit;
+	_Atomic uint32_t reserve; /* the last free ones are the reclaimer's */
 	/* Changed by writes: not on the line that every read reads. */
 	pthread_mutex_t lock __attribute__((aligned(64)));
 	pthread_cond_t freed; /* some segment became free */
@@ -150,6 +156,17 @@ static inline uint32_t segment_payload(const struct segment_pool *pool)
 	return segment_bytes(pool) - (uint32_t)sizeof(struct segment_header);
 }
 
+/* A piece may be replaced by a copy of itself while readers walk the chain. */
+static inline uint32_t segment_chain_next(const struct segment_pool *pool, uint32_t idx)
+{
+	return __atomic_load_n(&segment_header(pool, idx)->chain_next, __ATOMIC_ACQUIRE);
+}
+
+static inline void segment_chain_link(const struct segment_pool *pool, uint32_t idx, uint32_t next)
+{
+	__atomic_store_n(&segment_header(pool, idx)->chain_next, next, __ATOMIC_RELEASE);
+}
+
 /* Largest item a segment takes: one that starts right behind the header. */
 uint32_t segment_item_max(const struct segment_pool *pool);
 
@@ -164,8 +181,13 @@ void segment_seal(struct segment_pool *pool, uint32_t idx);
 void segment_detach(struct segment_pool *pool, uint32_t idx);
 /* Limbo -> sealed, back at the old end of its queue. */
 void segment_attach(struct segment_pool *pool, uint32_t idx);
-/* Limbo or chain -> free. */
+/* Limbo or chain -> free, or parked if it lies above the limit. */
 void segment_release(struct segment_pool *pool, uint32_t idx);
+/* New limit, at most cnt: parks free segments above it and frees parked ones below. Those in use
+ * are for the reclaimer to empty. */
+void segment_limit(struct segment_pool *pool, uint32_t limit);
+/* Behind the last segment that is not parked. */
+uint32_t segment_end(struct segment_pool *pool);
 uint32_t segment_free_cnt(struct segment_pool *pool);
 uint64_t segment_released_cnt(struct segment_pool *pool);
 

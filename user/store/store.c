@@ -24,9 +24,6 @@
  * worth of 256. */
 #define GHOST_ITEM_BYTES 256
 
-/* Open segments cannot be reclaimed: all threads together hold at most about 1/8 of a log so. */
-#define OPEN_SHARE 8
-
 static uint32_t choose_shift(uint64_t log_bytes)
 {
 	uint32_t shift = SEGMENT_SHIFT_MIN;
@@ -53,10 +50,8 @@ static int store_init(struct store *store, const struct store_options *options)
 		err = rand_secret(store->hash_secret, sizeof(store->hash_secret));
 	if (err)
 		return err;
-	store->pool.reserve = store->pool.cnt / 64 < 4 ? 4 : store->pool.cnt / 64;
-	store->open_max = store->pool.cnt / OPEN_SHARE / (options->thread_max + 1);
-	if (store->open_max < SEGMENT_QUEUES)
-		store->open_max = SEGMENT_QUEUES;
+	store->trimmed = store->pool.cnt;
+	store_set_limit(store, options->log.bytes);
 	store->value_inline_max = segment_payload(&store->pool) / 2;
 	store->threads = alloc_aligned(64, (options->thread_max + 1) * sizeof(*store->threads));
 	if (!store->threads)
@@ -410,7 +405,7 @@ void store_counts(struct store *store, struct store_counts *ret)
 		.item_cnt = items > 0 ? (uint64_t)items : 0,
 		.item_bytes = bytes > 0 ? (uint64_t)bytes : 0,
 		.key_value_bytes = key_value > 0 ? (uint64_t)key_value : 0,
-		.log_bytes = store->pool.bytes,
+		.log_bytes = (uint64_t)atomic_load(&store->pool.limit) << store->pool.shift,
 		.log_free_bytes = (uint64_t)segment_free_cnt(&store->pool) << store->pool.shift,
 		.index_bytes = index_bytes(&store->index),
 		.total_items = (uint64_t)total,
@@ -421,7 +416,7 @@ void store_counts(struct store *store, struct store_counts *ret)
 		.recovered_cnt = store->recovered_cnt,
 		.dropped_cnt = store->dropped_cnt,
 		.segment_bytes = segment_bytes(&store->pool),
-		.segment_cnt = store->pool.cnt,
+		.segment_cnt = atomic_load(&store->pool.limit),
 		.eviction = store->evict.policy->name,
 	};
 }

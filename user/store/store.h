@@ -46,7 +46,10 @@ struct store_log {
 	 * period); NULL when no kernel program reads this log. Reclaim thread only.
 	 */
 	void (*grace)(void *ctx);
-	void *grace_ctx;
+	/* No item lies at or behind `end` any more: that memory may go back, unless the limit rises
+	 * again (store_set_limit). NULL: it stays. Reclaim thread only. */
+	void (*trim)(void *ctx, uint64_t end);
+	void *ctx;
 };
 
 struct store_options {
@@ -115,6 +118,12 @@ bool store_log_holds_items(const struct store_log *log);
 
 struct store *store_new(const struct store_options *options, int *ret_error);
 void store_free(struct store *store);
+/*
+ * How many of the log's bytes may be used from now on; rounded down to whole segments, at least 64
+ * of them, at most all. Takes effect in the background: what no longer fits is evicted. Any thread,
+ * one at a time.
+ */
+void store_set_limit(struct store *store, uint64_t log_bytes);
 int store_reclaim_start(struct store *store);
 void store_reclaim_stop(struct store *store);
 
@@ -243,7 +252,7 @@ struct store_counts {
 	uint64_t item_cnt;
 	uint64_t item_bytes;	  /* live items: header, key and value */
 	uint64_t key_value_bytes; /* of those, what the clients gave us */
-	uint64_t log_bytes;	  /* all segments */
+	uint64_t log_bytes;	  /* segments that may be used */
 	uint64_t log_free_bytes;
 	uint64_t index_bytes;
 	uint64_t total_items; /* ever stored */

@@ -116,7 +116,7 @@ void store_switch(struct store_thread *t, struct index_slot *slot, uint64_t hash
 		tally_add(&t->tally.moved_cnt, 1);
 }
 
-static void seal_check_word(struct item_header *item)
+void store_seal_item(struct item_header *item)
 {
 	item->word1 = (item->word1 & 0xff) | item_check(item) << 8;
 }
@@ -172,9 +172,9 @@ enum store_status store_reserve(struct store_thread *t, const struct store_put *
 		shape.value_len =
 			(uint32_t)(chain_rest_len(store, put->value_len, &chain.segment_cnt) +
 				   sizeof(chain));
-		if (chain.segment_cnt >= store->pool.cnt / 2)
+		if (chain.segment_cnt >= atomic_load(&store->pool.limit) / 2)
 			return STORE_TOO_LARGE;
-		if (!chain_take(t, chain.segment_cnt, &chain.first_segment))
+		if (!chain_take(t, chain.segment_cnt, put->hash, &chain.first_segment))
 			return no_room(t, chain.segment_cnt + 1);
 	}
 	loc = store_append_item(t, &shape, store->evict.policy->place(&store->evict, put->hash),
@@ -227,8 +227,7 @@ void store_fill(struct store_thread *t, struct store_pending *pending, struct sp
 		bytes.len -= room;
 		pending->filled += room;
 		if (pending->chain_at != SEGMENT_NONE && pending->filled % payload == 0)
-			pending->chain_at =
-				segment_header(&store->pool, pending->chain_at)->chain_next;
+			pending->chain_at = segment_chain_next(&store->pool, pending->chain_at);
 	}
 }
 
@@ -354,7 +353,7 @@ enum store_status store_commit_over(struct store_thread *t, struct store_pending
 
 	if (item_word0(item) & ITEM_CHAINED)
 		chain_seal(store, item);
-	seal_check_word(item);
+	store_seal_item(item);
 	for (;;) {
 		raced = false;
 		lock = index_lock(&store->index, pending->put.hash);
@@ -431,7 +430,7 @@ uint64_t store_copy_item(struct store_thread *t, uint64_t loc, uint32_t expire_d
 	if (shape.bits & ITEM_CHAINED)
 		store->pool.segments[segment_of(&store->pool, new_loc)].chain_cnt +=
 			item_chain_of(item).segment_cnt;
-	seal_check_word(item);
+	store_seal_item(item);
 	return new_loc;
 }
 
