@@ -217,8 +217,8 @@ static void limit_waits_for_readers_above_it(void **state)
 	for (uint32_t n = 0; n < rig->cnt; n++) {
 		struct span span = key_of(key, n);
 
-		assert_true(store_find(reader, span, store_hash(rig->store.store, span),
-				       &views[n]));
+		assert_true(
+			store_find(reader, span, store_hash(rig->store.store, span), &views[n]));
 	}
 	store_set_limit(rig->store.store, 9 * MIB);
 	store_quiesce(rig->store.t);

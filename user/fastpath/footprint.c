@@ -47,7 +47,6 @@ uint64_t fastpath_map_bytes(const struct fastpath *fp)
 	uint64_t bytes = 0;
 	struct bpf_map *map;
 
-	bpf_object__for_each_map(map, fp->skel->obj)
-		bytes += map_footprint(bpf_map__fd(map));
+	bpf_object__for_each_map(map, fp->skel->obj) bytes += map_footprint(bpf_map__fd(map));
 	return bytes;
 }

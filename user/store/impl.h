@@ -90,8 +90,8 @@ struct store {
 	uint64_t judged_bytes;
 	uint64_t kept_bytes;
 	_Atomic uint64_t reclaimed_segment_cnt;
-	uint32_t
-		trimmed; /* the log's owner knows that nothing lies from this segment on; reclaimer */
+	/* The log's owner knows that nothing lies from this segment on; the reclaimer's. */
+	uint32_t trimmed;
 	uint64_t recovered_cnt;
 	uint64_t dropped_cnt;
 };

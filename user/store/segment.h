@@ -49,8 +49,7 @@ struct segment_header {
 	uint64_t seq_inverse;  /* ~seq: a damaged one is noticed */
 	_Atomic uint32_t used; /* bytes from the segment's start that hold reserved items */
 	uint32_t queue;
-	uint32_t
-		chain_next; /* SEGMENT_CHAIN: next piece; SEGMENT_NONE: last; see segment_chain_next */
+	uint32_t chain_next; /* SEGMENT_CHAIN: next piece, SEGMENT_NONE: last */
 	/* SEGMENT_CHAIN: hash of the key whose value this is, under this process's secret */
 	_Atomic uint64_t chain_hash;
 	uint32_t reserved[4]; /* 0 */
