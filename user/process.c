@@ -47,8 +47,14 @@ int process_write_pid(const char *path)
 
 void process_remove_pid(const char *path)
 {
-	if (path)
+	FILE *file = path ? fopen(path, "re") : NULL;
+	int pid = 0;
+
+	if (!file)
+		return;
+	if (fscanf(file, "%d", &pid) == 1 && pid == getpid())
 		unlink(path);
+	fclose(file);
 }
 
 void process_raise_files(uint32_t conn_max)

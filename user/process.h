@@ -16,6 +16,7 @@
 int process_daemonize(void);
 /* NULL path: nothing. */
 int process_write_pid(const char *path);
+/* Only a file that holds our own number: a successor may have written its into it. */
 void process_remove_pid(const char *path);
 /* Room for that many connections and a few files more; warns when the limit stays lower. */
 void process_raise_files(uint32_t conn_max);

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/rand.h"
 #include "fastpath.skel.h"
@@ -390,6 +391,34 @@ static void kmap_one_hash_many_keys_are_told_apart(void **state)
 	assert_false(kmap_find(kmap, key_text(buf, 1), 8, &found));
 }
 
+/* The map is gone under it: the place goes its way all the same. */
+static void kmap_remove_delete_fails_goes_on(void **state)
+{
+	struct kmap *other = NULL;
+	struct kmap_options options = { .hot_fd = dup(rig.hot_fd),
+					.entries = rig.entries,
+					.hits = rig.hits,
+					.conf = rig.conf,
+					.entry_cnt = PLACES,
+					.log_base = rig.log[0],
+					.log_bytes = XC_EXTENT_SIZE };
+	char buf[XC_KEY_MAX];
+	uint32_t idx;
+
+	(void)state;
+	assert_int_equal(kmap_new(&options, &other), 0);
+	assert_int_equal(kmap_insert(other, key_text(buf, 1), KEY_HASH(1), &idx), 0);
+	close(options.hot_fd);
+	alarm(20); /* it must not try for ever */
+	kmap_unlink(other, idx);
+	kmap_remove(other, idx);
+	alarm(0);
+	assert_int_equal(kmap_removed_cnt(other), 1);
+	assert_int_equal(kmap_release(other, 1), 1);
+	assert_int_equal(ask_number(1, NULL), XC_pass_vacant);
+	kmap_free(other);
+}
+
 /* --- adoption --- */
 
 /* Key numbers of what an earlier process left. */
@@ -398,6 +427,9 @@ enum leftover {
 	LEFT_LOST,    /* entry whole, its element missing */
 	LEFT_TORN,    /* its writer died half way */
 	LEFT_OUTSIDE, /* names bytes beyond the log */
+	LEFT_WRAPPED, /* so far beyond that the end wraps round to the log's beginning */
+	LEFT_LAST,    /* the key is in the log, the value goes beyond it */
+	LEFT_LARGE,   /* more than any reply holds */
 	LEFT_UNKNOWN, /* whole, but keep() does not know it */
 	LEFT_VACANT,
 	LEFT_MISLED, /* whole, its element names another place */
@@ -454,6 +486,10 @@ static void leave_behind(struct kmap_item items[LEFT_CNT], uint32_t idx[LEFT_CNT
 	}
 	rig.entries[idx[LEFT_TORN]].seq++;
 	rig.entries[idx[LEFT_OUTSIDE]].key_loc = XC_EXTENT_SIZE - 3;
+	rig.entries[idx[LEFT_WRAPPED]].key_loc = UINT64_MAX - 2;
+	rig.entries[idx[LEFT_LAST]].key_loc =
+		XC_EXTENT_SIZE - rig.entries[idx[LEFT_LAST]].key_len - 1;
+	rig.entries[idx[LEFT_LARGE]].value_len = XC_VALUE_MAX + 1;
 	hot_take(idx[LEFT_LOST], &digest);
 	assert_int_equal(bpf_map_delete_elem(rig.hot_fd, &digest), 0);
 	hot_take(idx[LEFT_MISLED], &digest);
@@ -705,6 +741,7 @@ int main(void)
 		KMAP_TEST(kmap_full_table_waits_for_release),
 		KMAP_TEST(kmap_insert_twice_is_refused_and_leaves_nothing),
 		KMAP_TEST(kmap_one_hash_many_keys_are_told_apart),
+		KMAP_TEST(kmap_remove_delete_fails_goes_on),
 		KMAP_TEST(kmap_adopt_keeps_what_is_known_and_nothing_else),
 		KMAP_TEST(kmap_adopt_then_switch_serves_new_version),
 		KMAP_TEST(kmap_random_steps_equal_the_model),

@@ -140,25 +140,52 @@ static void listen_unix_replaces_only_what_nobody_uses(void **state)
 	(void)state;
 	assert_non_null(mkdtemp(folder));
 	snprintf(path, sizeof(path), "%s/s", folder);
-	fd = sock_listen_unix(path, 0640, 8);
+	fd = sock_listen_unix(path, 0640, 8, NULL);
 	assert_true(fd >= 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0640);
-	assert_int_equal(sock_listen_unix(path, 0640, 8), -EADDRINUSE);
+	assert_int_equal(sock_listen_unix(path, 0640, 8, NULL), -EADDRINUSE);
 	close(fd);
 	/* stale: the file is there, the server is not */
-	fd = sock_listen_unix(path, 0600, 8);
+	fd = sock_listen_unix(path, 0600, 8, NULL);
 	assert_true(fd >= 0);
 	close(fd);
 	unlink(path);
 	file = fopen(path, "w");
 	assert_non_null(file);
 	fclose(file);
-	assert_int_equal(sock_listen_unix(path, 0600, 8), -EEXIST);
+	assert_int_equal(sock_listen_unix(path, 0600, 8, NULL), -EEXIST);
 	assert_int_equal(unlink(path), 0);
 	memset(too_long, 'x', sizeof(too_long) - 1);
 	too_long[sizeof(too_long) - 1] = '\0';
-	assert_int_equal(sock_listen_unix(too_long, 0600, 8), -ENAMETOOLONG);
+	assert_int_equal(sock_listen_unix(too_long, 0600, 8, NULL), -ENAMETOOLONG);
+	rmdir(folder);
+}
+
+static void remove_unix_removes_only_its_own_file(void **state)
+{
+	char folder[] = "/tmp/xc_sock_XXXXXX", path[64];
+	struct sock_file first = { 0 }, second = { 0 };
+	const struct sock_file none = { 0 };
+	struct stat st;
+	int old, young;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/s", folder);
+	old = sock_listen_unix(path, 0600, 8, &first);
+	assert_int_equal(sock_remove_unix(path, &none), 0);
+	assert_int_equal(stat(path, &st), 0);
+	/* somebody cleans up, another server starts, and only then the first one ends */
+	assert_int_equal(unlink(path), 0);
+	young = sock_listen_unix(path, 0600, 8, &second);
+	assert_int_equal(sock_remove_unix(path, &first), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(sock_remove_unix(path, &second), 0);
+	assert_int_not_equal(stat(path, &st), 0);
+	assert_int_equal(sock_remove_unix(path, &second), 0);
+	close(old);
+	close(young);
 	rmdir(folder);
 }
 
@@ -172,6 +199,7 @@ int main(void)
 		cmocka_unit_test(bind_udp_is_shared_by_one_server_and_seen_by_another),
 		cmocka_unit_test(port_is_set_in_both_families),
 		cmocka_unit_test(listen_unix_replaces_only_what_nobody_uses),
+		cmocka_unit_test(remove_unix_removes_only_its_own_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,11 +39,15 @@ err_close_wake:
 	close(loop->wake.fd);
 err_close_epoll:
 	close(loop->epoll_fd);
+	loop->wake.ready = NULL;
 	return error;
 }
 
 void loop_fini(struct loop *loop)
 {
+	if (!loop->wake.ready)
+		return;
+	loop->wake.ready = NULL;
 	close(loop->wake.fd);
 	close(loop->epoll_fd);
 }

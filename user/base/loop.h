@@ -39,7 +39,7 @@ struct loop {
 };
 
 int loop_init(struct loop *loop);
-void loop_fini(struct loop *loop);
+void loop_fini(struct loop *loop); /* all zero: nothing to do */
 
 int loop_insert(struct loop *loop, struct loop_source *source, uint32_t events);
 int loop_replace(struct loop *loop, struct loop_source *source, uint32_t events);

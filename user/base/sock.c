@@ -273,7 +273,27 @@ static int unix_clear(const struct sockaddr_un *name)
 	return error;
 }
 
-int sock_listen_unix(const char *path, uint32_t mode, uint32_t backlog)
+static int file_of(const char *path, struct sock_file *ret)
+{
+	struct stat st;
+
+	if (lstat(path, &st))
+		return -errno;
+	*ret = (struct sock_file){ .dev = st.st_dev, .ino = st.st_ino };
+	return 0;
+}
+
+int sock_remove_unix(const char *path, const struct sock_file *file)
+{
+	struct sock_file there;
+
+	if (file->ino == 0 || file_of(path, &there) || there.dev != file->dev ||
+	    there.ino != file->ino)
+		return 0;
+	return unlink(path) ? -errno : 0;
+}
+
+int sock_listen_unix(const char *path, uint32_t mode, uint32_t backlog, struct sock_file *ret_file)
 {
 	struct sockaddr_un name = { .sun_family = AF_UNIX };
 	mode_t mask;
@@ -296,6 +316,8 @@ int sock_listen_unix(const char *path, uint32_t mode, uint32_t backlog)
 	umask(mask);
 	if (!error && listen(fd, (int)backlog) < 0)
 		error = -errno;
+	if (!error && ret_file)
+		error = file_of(path, ret_file);
 	if (error) {
 		close(fd);
 		return error;

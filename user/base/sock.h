@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #define SOCK_TEXT_MAX 160 /* a unix path or "[v6%scope]:port" */
 
@@ -39,8 +40,22 @@ int sock_local(int fd, struct sock_addr *ret);
 /* With SO_REUSEPORT several sockets, one a thread, share the address. Returns the descriptor. */
 int sock_listen_tcp(const struct sock_addr *addr, uint32_t backlog);
 int sock_bind_udp(const struct sock_addr *addr);
-/* Replaces a stale socket file, refuses to replace anything else or a live server's. */
-int sock_listen_unix(const char *path, uint32_t mode, uint32_t backlog);
+/* The file of a unix socket; all zero: none. */
+struct sock_file {
+	dev_t dev;
+	ino_t ino;
+};
+
+/*
+ * Replaces a stale socket file, refuses to replace anything else or a live server's. ret_file (may
+ * be NULL) is for sock_remove_unix.
+ */
+int sock_listen_unix(const char *path, uint32_t mode, uint32_t backlog, struct sock_file *ret_file);
+/*
+ * Removes the file if it is still that one. Call while the socket listens: a server that starts
+ * meanwhile then refuses to replace it, so nobody else's file is removed.
+ */
+int sock_remove_unix(const char *path, const struct sock_file *file);
 /*
  * -EADDRINUSE when another process has the address: SO_REUSEPORT alone would let two servers share
  * a port in silence.

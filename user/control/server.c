@@ -48,8 +48,7 @@ struct control {
 	pthread_t thread;
 	bool running;
 	atomic_bool stop;
-	dev_t dev; /* of the socket file, so that only our own is removed */
-	ino_t ino;
+	struct sock_file file;
 	char path[108];
 	struct client clients[]; /* options.client_max of them */
 };
@@ -263,7 +262,6 @@ static int make_directory(const char *path)
 
 static int open_socket(struct control *control)
 {
-	struct stat st;
 	int rc = make_directory(control->path);
 
 	if (rc) {
@@ -273,7 +271,7 @@ static int open_socket(struct control *control)
 			 control->path, strerror(-rc));
 		return rc;
 	}
-	rc = sock_listen_unix(control->path, 0660, 16);
+	rc = sock_listen_unix(control->path, 0660, 16, &control->file);
 	if (rc == -EADDRINUSE)
 		log_line(LOG_ERROR, "control",
 			 "another daemon answers on %s: stop it, or give this one its "
@@ -286,10 +284,6 @@ static int open_socket(struct control *control)
 	if (rc < 0)
 		return rc;
 	control->listener = (struct loop_source){ .fd = rc, .ready = listener_ready };
-	if (lstat(control->path, &st) == 0) {
-		control->dev = st.st_dev;
-		control->ino = st.st_ino;
-	}
 	return 0;
 }
 
@@ -327,8 +321,8 @@ int control_open(const struct control_options *options, struct control **ret)
 err_loop:
 	loop_fini(&control->loop);
 err_close:
+	sock_remove_unix(control->path, &control->file);
 	close(control->listener.fd);
-	unlink(control->path);
 err_free:
 	alloc_free(control);
 	return rc;
@@ -352,7 +346,7 @@ int control_start(struct control *control)
 
 void control_stop(struct control *control)
 {
-	struct stat st;
+	int rc;
 
 	if (!control)
 		return;
@@ -365,11 +359,11 @@ void control_stop(struct control *control)
 		if (control->clients[i].source.fd >= 0)
 			client_close(&control->clients[i]);
 	}
+	/* A daemon that took over meanwhile has its own file there. */
+	rc = sock_remove_unix(control->path, &control->file);
+	if (rc)
+		log_line(LOG_DEBUG, "control", "%s stays: %s", control->path, strerror(-rc));
 	close(control->listener.fd);
 	loop_fini(&control->loop);
-	/* A daemon that took over meanwhile has its own file there. */
-	if (lstat(control->path, &st) == 0 && st.st_dev == control->dev &&
-	    st.st_ino == control->ino && unlink(control->path) < 0)
-		log_line(LOG_DEBUG, "control", "%s stays: %s", control->path, strerror(errno));
 	alloc_free(control);
 }

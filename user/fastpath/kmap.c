@@ -19,9 +19,11 @@
 
 #include "base/alloc.h"
 #include "base/csum.h"
+#include "base/log.h"
 
 #define SHARDS 64
 #define NO_PLACE UINT32_MAX
+#define DELETE_TRIES 10000 /* of an element in a bucket that is busy */
 
 enum place_state {
 	PLACE_FREE,
@@ -48,6 +50,7 @@ struct kmap {
 	uint32_t removed_head, removed_tail;
 	uint32_t removed_cnt;  /* ever */
 	uint32_t released_cnt; /* ever */
+	bool delete_failed; /* said once */
 	_Atomic uint32_t used_cnt;
 	_Atomic uint32_t vacant_cnt; /* linked, and nothing to serve */
 };
@@ -294,11 +297,29 @@ void kmap_flush(struct kmap *kmap, uint32_t flush_gen)
 
 /* --- places --- */
 
-/* A held descriptor's delete fails for a missing element, or for a moment (bucket busy). */
+/*
+ * A held descriptor's delete fails for a missing element, or for a moment (bucket busy). Whatever
+ * else: an element that stays names a place whose entry is vacant or another key's, which the
+ * program compares; only its key cannot become resident again.
+ */
 static void hot_delete(struct kmap *kmap, const struct xc_digest *digest)
 {
-	while (bpf_map_delete_elem(kmap->options.hot_fd, digest) && errno != ENOENT)
+	int err = 0;
+
+	for (int i = 0; i < DELETE_TRIES; i++) {
+		if (bpf_map_delete_elem(kmap->options.hot_fd, digest) == 0 || errno == ENOENT)
+			return;
+		err = errno;
+		if (err != EBUSY && err != EAGAIN && err != EINTR)
+			break;
 		sched_yield();
+	}
+	if (!kmap->delete_failed)
+		log_line(LOG_ERROR, "kmap",
+			 "cannot take a key out of xc_hot: %s; it stays out of the kernel until the "
+			 "next start",
+			 strerror(err));
+	kmap->delete_failed = true;
 }
 
 int kmap_insert(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret_idx)
@@ -375,9 +396,14 @@ uint32_t kmap_release(struct kmap *kmap, uint32_t removed_before)
 /* The key an entry names, if the entry can be believed. */
 static bool entry_key(const struct kmap *kmap, const struct xc_entry *entry, struct span *ret)
 {
+	uint64_t item_len = (uint64_t)entry->key_len + entry->value_len;
+
 	if ((entry->seq & 1) || entry->kind != XC_ENTRY_VALUE || entry->key_len == 0 ||
-	    entry->key_len > XC_KEY_MAX || entry->value_len > XC_VALUE_MAX ||
-	    entry->key_loc + entry->key_len + entry->value_len > kmap->options.log_bytes)
+	    entry->key_len > XC_KEY_MAX || entry->value_len > XC_VALUE_MAX)
+		return false;
+	/* key_loc is any number: a sum with it may wrap. */
+	if (entry->key_loc > kmap->options.log_bytes ||
+	    item_len > kmap->options.log_bytes - entry->key_loc)
 		return false;
 	*ret = span_of(kmap->options.log_base + entry->key_loc, entry->key_len);
 	return true;

@@ -21,7 +21,7 @@ struct net {
 	struct cidr *allow;
 	uint16_t tcp_port;
 	uint16_t udp_port;
-	bool unix_bound;
+	struct sock_file unix_file;
 	uint32_t worker_cnt; /* initialised */
 	struct worker workers[];
 };
@@ -164,7 +164,7 @@ static int bind_unix(struct net *net)
 
 	if (!s->unix_path)
 		return 0;
-	fd = sock_listen_unix(s->unix_path, s->unix_mode, s->backlog);
+	fd = sock_listen_unix(s->unix_path, s->unix_mode, s->backlog, &net->unix_file);
 	if (fd < 0) {
 		log_line(LOG_ERROR, "net", "unix socket %s: %s", s->unix_path,
 			 fd == -EADDRINUSE ? "another server answers there"
@@ -172,7 +172,6 @@ static int bind_unix(struct net *net)
 					   : strerror(-fd));
 		return fd;
 	}
-	net->unix_bound = true;
 	sock_local(fd, &addr);
 	for (uint32_t i = 0; i < net->worker_cnt; i++) {
 		int own = i + 1 < net->worker_cnt ? dup(fd) : fd;
@@ -270,10 +269,10 @@ void net_close(struct net *net)
 {
 	if (!net)
 		return;
+	if (net->options.settings.unix_path)
+		sock_remove_unix(net->options.settings.unix_path, &net->unix_file);
 	for (uint32_t i = 0; i < net->worker_cnt; i++)
 		worker_fini(&net->workers[i]);
-	if (net->unix_bound)
-		unlink(net->options.settings.unix_path);
 	command_free(net->command);
 	alloc_free(net->allow);
 	alloc_free(net);
