@@ -528,6 +528,8 @@ static void on_timer(struct loop_source *source, uint32_t events)
 		return;
 	sd_notify(0, "WATCHDOG=1");
 	store_set_limit(d->store, budget_log_bytes(&d->budget));
+	if (warden_is_behind(d->warden) && warden_refresh(d->warden, d->fp) > 0)
+		locals_sync(d->locals);
 	if (d->fp && lease_renew(&d->lease, clock_now_ns(d->clock))) {
 		log_line(LOG_ERROR, "main", "another daemon owns this instance now: stopping");
 		d->stopping = true;

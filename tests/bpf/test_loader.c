@@ -326,6 +326,45 @@ static pid_t only_child(void)
 	return found;
 }
 
+/*
+ * A child that hangs costs one wait. Once it goes on each answer is that of its own request, and
+ * one that hangs at the end is not waited for.
+ */
+static void warden_that_hangs_is_waited_for_once(void **state)
+{
+	struct fastpath_interface iface = { .name = "kept" };
+	uint64_t begin_ns;
+	struct warden *warden;
+	pid_t child;
+	int fd;
+
+	(void)state;
+	need_root();
+	assert_int_equal(warden_start(fp, &warden), 0);
+	child = only_child();
+	assert_int_equal(kill(child, SIGSTOP), 0);
+	assert_false(warden_is_behind(warden));
+	alarm(60);
+	assert_int_equal(warden_attach(warden, "lo", &iface), -ETIMEDOUT);
+	assert_string_equal(iface.name, "kept");
+	assert_true(warden_is_behind(warden));
+	begin_ns = clock_mono_ns();
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(warden_extent(warden, 0, &fd), -ETIMEDOUT);
+	assert_int_equal(warden_refresh(warden, fp), 0);
+	assert_true(clock_mono_ns() - begin_ns < NSEC_PER_SEC);
+	assert_int_equal(kill(child, SIGCONT), 0);
+	while (warden_extent(warden, 0, &fd) == -ETIMEDOUT)
+		usleep(1000);
+	assert_false(warden_is_behind(warden));
+	assert_int_equal(warden_extent(warden, 0, &fd), -EINVAL);
+	assert_int_equal(warden_detach(warden, "lo"), 0);
+	assert_int_equal(kill(child, SIGSTOP), 0);
+	warden_stop(warden);
+	alarm(0);
+	assert_int_equal(waitpid(child, NULL, 0), -1);
+}
+
 static void warden_gone_is_told(void **state)
 {
 	struct fastpath_interface iface;
@@ -413,6 +452,7 @@ int main(void)
 		cmocka_unit_test(warden_attach_and_detach_optioned_interface),
 		cmocka_unit_test(warden_other_interface_is_refused),
 		cmocka_unit_test(warden_extent_is_the_next_one_only),
+		cmocka_unit_test(warden_that_hangs_is_waited_for_once),
 		cmocka_unit_test(warden_gone_is_told),
 		cmocka_unit_test(powerless_process_reads_and_writes_held_maps_only),
 	};

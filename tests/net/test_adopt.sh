@@ -142,6 +142,17 @@ anew() {
 }
 check warden_interface_made_anew_is_attached_again anew
 
+hung() {
+	local warden
+	warden=$(pgrep -P "$daemon" -x xdpcache-warden) || { echo "no warden"; return 1; }
+	kill -STOP "$warden"
+	on_server ip link del "$server_if" && make_wire && make_receiver || return 1
+	sleep 4 # it is given five seconds
+	eventually grep -q "it hangs" "$dir/daemon.log" && kill -CONT "$warden" || return 1
+	eventually kernel_answers
+}
+check warden_that_hung_attaches_when_it_goes_on hung
+
 listened() {
 	stop_daemon TERM && serve -l 10.78.0.1 && make_hot && kernel_answers || return 1
 	bpftool map dump pinned "$pins/xc_local" | grep -c '"addr"' | grep -qx 1

@@ -50,7 +50,7 @@ struct kmap {
 	uint32_t removed_head, removed_tail;
 	uint32_t removed_cnt;  /* ever */
 	uint32_t released_cnt; /* ever */
-	bool delete_failed; /* said once */
+	bool delete_failed;    /* said once */
 	_Atomic uint32_t used_cnt;
 	_Atomic uint32_t vacant_cnt; /* linked, and nothing to serve */
 };
@@ -315,10 +315,11 @@ static void hot_delete(struct kmap *kmap, const struct xc_digest *digest)
 		sched_yield();
 	}
 	if (!kmap->delete_failed)
-		log_line(LOG_ERROR, "kmap",
-			 "cannot take a key out of xc_hot: %s; it stays out of the kernel until the "
-			 "next start",
-			 strerror(err));
+		log_line(
+			LOG_ERROR, "kmap",
+			"cannot take a key out of xc_hot: %s; it stays out of the kernel until the "
+			"next start",
+			strerror(err));
 	kmap->delete_failed = true;
 }
 

@@ -221,7 +221,7 @@ static int write_map(struct locals *locals)
 	return err;
 }
 
-static int sync_all(struct locals *locals)
+int locals_sync(struct locals *locals)
 {
 	const struct ifinfomsg links = { .ifi_family = AF_UNSPEC };
 	const struct ifaddrmsg addrs = { .ifa_family = AF_UNSPEC };
@@ -259,7 +259,7 @@ int locals_open(const struct fastpath *fp, const uint8_t (*only)[16], uint32_t o
 		locals_close(locals);
 		return err;
 	}
-	err = sync_all(locals);
+	err = locals_sync(locals);
 	if (err) {
 		locals_close(locals);
 		return err;
@@ -290,5 +290,5 @@ int locals_drain(struct locals *locals)
 	/* An overrun (-ENOBUFS) is a change like any other: the picture is read whole. */
 	while (mnl_socket_recvfrom(locals->nl, buf, sizeof(buf)) >= 0 || errno == ENOBUFS)
 		any = true;
-	return any ? sync_all(locals) : 0;
+	return any ? locals_sync(locals) : 0;
 }

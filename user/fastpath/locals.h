@@ -29,5 +29,7 @@ void locals_close(struct locals *locals); /* NULL-safe; the map stays */
 int locals_fd(const struct locals *locals);
 /* Takes the notifications and writes the map anew if there were any. */
 int locals_drain(struct locals *locals);
+/* Writes the map anew: also when other interfaces are attached to than before. */
+int locals_sync(struct locals *locals);
 
 #endif

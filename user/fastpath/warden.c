@@ -5,6 +5,7 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <net/if.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -20,6 +22,10 @@
 
 /* As ps shows it; 15 characters are what the kernel keeps. */
 #define WARDEN_NAME "xdpcache-warden"
+/* Slow drivers take two seconds to make room for a program. */
+#define ANSWER_MS 5000
+#define STOP_MS 2000
+#define STOP_STEP_MS 2
 
 enum operation {
 	OP_ATTACH,
@@ -42,6 +48,7 @@ struct reply {
 struct warden {
 	pid_t pid;
 	int fd;
+	bool is_behind; /* an answer was not waited for any longer, and has not come yet */
 };
 
 /* --- the child --- */
@@ -215,18 +222,43 @@ err_free:
 	return err;
 }
 
+static void sleep_ms(uint32_t ms)
+{
+	const struct timespec pause = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+
+	nanosleep(&pause, NULL);
+}
+
+/* False: it still runs. */
+static bool await_end(pid_t pid, uint32_t ms)
+{
+	for (uint32_t waited = 0; waited < ms; waited += STOP_STEP_MS) {
+		pid_t ended = waitpid(pid, NULL, WNOHANG);
+
+		if (ended == pid || (ended < 0 && errno != EINTR))
+			return true;
+		sleep_ms(STOP_STEP_MS);
+	}
+	return false;
+}
+
 void warden_stop(struct warden *warden)
 {
 	if (!warden)
 		return;
 	close(warden->fd);
-	while (waitpid(warden->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	if (!await_end(warden->pid, STOP_MS)) {
+		log_line(LOG_WARN, "warden", "pid %d does not end by itself", warden->pid);
+		if (kill(warden->pid, SIGKILL) || !await_end(warden->pid, STOP_MS))
+			log_line(LOG_ERROR, "warden",
+				 "pid %d hangs and is left behind; it ends when it goes on",
+				 warden->pid);
+	}
 	alloc_free(warden);
 }
 
-/* *ret_fd (may be NULL): the descriptor that came along, or -1. */
-static int ask(struct warden *warden, const struct request *request, struct reply *ret, int *ret_fd)
+/* Waits so long for an answer. *ret_fd (may be NULL): the descriptor that came along, or -1. */
+static int receive(struct warden *warden, int timeout_ms, struct reply *ret, int *ret_fd)
 {
 	union {
 		char bytes[CMSG_SPACE(sizeof(int))];
@@ -237,20 +269,61 @@ static int ask(struct warden *warden, const struct request *request, struct repl
 			      .msg_iovlen = 1,
 			      .msg_control = control.bytes,
 			      .msg_controllen = sizeof(control.bytes) };
+	struct pollfd ready = { .fd = warden->fd, .events = POLLIN };
 	struct cmsghdr *cmsg;
-	ssize_t len;
+	int cnt;
 
-	if (send(warden->fd, request, sizeof(*request), MSG_NOSIGNAL) != sizeof(*request))
-		return -EPIPE;
 	do {
-		len = recvmsg(warden->fd, &msg, MSG_CMSG_CLOEXEC);
-	} while (len < 0 && errno == EINTR);
-	if (len != sizeof(*ret))
+		cnt = poll(&ready, 1, timeout_ms);
+	} while (cnt < 0 && errno == EINTR); /* signals come as a descriptor: this is rare */
+	if (cnt == 0)
+		return -ETIMEDOUT;
+	if (recvmsg(warden->fd, &msg, MSG_CMSG_CLOEXEC) != sizeof(*ret))
 		return -EPIPE;
 	cmsg = CMSG_FIRSTHDR(&msg);
 	if (ret_fd && cmsg && cmsg->cmsg_type == SCM_RIGHTS)
 		memcpy(ret_fd, CMSG_DATA(cmsg), sizeof(*ret_fd));
-	return ret->err;
+	return 0;
+}
+
+/* Takes the answer that was given up on, so that it is not mistaken for another request's. */
+static int catch_up(struct warden *warden)
+{
+	struct reply late;
+	int fd = -1, err = warden->is_behind ? receive(warden, 0, &late, &fd) : 0;
+
+	if (fd >= 0)
+		close(fd);
+	if (err == -ETIMEDOUT)
+		return err;
+	if (warden->is_behind && !err)
+		log_line(LOG_INFO, "warden", "answers again");
+	warden->is_behind = false;
+	return err;
+}
+
+static int ask(struct warden *warden, const struct request *request, struct reply *ret, int *ret_fd)
+{
+	int err = catch_up(warden);
+
+	if (err)
+		return err;
+	if (send(warden->fd, request, sizeof(*request), MSG_NOSIGNAL) != sizeof(*request))
+		return -EPIPE;
+	err = receive(warden, ANSWER_MS, ret, ret_fd);
+	if (err == -ETIMEDOUT) {
+		warden->is_behind = true;
+		log_line(LOG_ERROR, "warden",
+			 "pid %d has not answered for %d s: it hangs; interfaces are attached to "
+			 "when it goes on",
+			 warden->pid, ANSWER_MS / 1000);
+	}
+	return err ? err : ret->err;
+}
+
+bool warden_is_behind(const struct warden *warden)
+{
+	return warden && warden->is_behind;
 }
 
 int warden_attach(struct warden *warden, const char *ifname, struct fastpath_interface *ret)
@@ -261,7 +334,7 @@ int warden_attach(struct warden *warden, const char *ifname, struct fastpath_int
 
 	snprintf(request.ifname, sizeof(request.ifname), "%s", ifname);
 	err = ask(warden, &request, &reply, NULL);
-	if (err != -EPIPE)
+	if (err != -EPIPE && err != -ETIMEDOUT)
 		*ret = reply.interface;
 	return err;
 }
@@ -292,7 +365,9 @@ static bool attach_again(struct warden *warden, struct fastpath_interface *iface
 {
 	int err = warden_attach(warden, iface->name, iface);
 
-	if (err == -EPIPE)
+	if (err == -ETIMEDOUT)
+		iface->ifindex = 0; /* not attached to, as far as we know: tried again */
+	else if (err == -EPIPE)
 		log_line(LOG_ERROR, "warden",
 			 "%s was made anew and the warden is gone: restart to attach to it",
 			 iface->name);
@@ -308,6 +383,8 @@ int warden_refresh(struct warden *warden, struct fastpath *fp)
 	int cnt = fastpath_interfaces(fp, all, FASTPATH_INTERFACE_MAX), attached = 0;
 	bool changed = false;
 
+	if (catch_up(warden) == -ETIMEDOUT)
+		return 0;
 	for (int i = 0; i < cnt; i++) {
 		struct fastpath_interface *iface = &all[i];
 		uint32_t ifindex = if_nametoindex(iface->name);

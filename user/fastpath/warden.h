@@ -7,7 +7,8 @@
  * Shape     fixed-size requests and replies over a socket pair; an extent comes as a descriptor.
  *           The daemon stays the parent, so that signals, pid files and supervisors meet the
  *           process that serves; the child ends when the daemon does, however it ends.
- * Errors    negative errno of what was asked; -EPIPE: the warden is gone.
+ * Errors    negative errno of what was asked; -EPIPE: the warden is gone; -ETIMEDOUT: it
+ *           has not answered for seconds. After that nothing waits for it again until it does.
  * Owner     the child touches only the interfaces of the options, whatever it is asked.
  * Threads   main. warden_start before any other thread exists: it forks.
  * Source    docs/decisions/0006.
@@ -15,6 +16,7 @@
 #ifndef XC_FASTPATH_WARDEN_H
 #define XC_FASTPATH_WARDEN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fastpath/loader.h"
@@ -22,7 +24,9 @@
 struct warden;
 
 int warden_start(struct fastpath *fp, struct warden **ret);
-void warden_stop(struct warden *warden); /* waits for the child; NULL-safe */
+void warden_stop(struct warden *warden); /* waits for the child, not for ever; NULL-safe */
+/* A request ran out of time: call warden_refresh now and then. NULL-safe. */
+bool warden_is_behind(const struct warden *warden);
 
 /*
  * Looks at every interface of the options and attaches where one was made anew. Call when
