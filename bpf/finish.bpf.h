@@ -4,7 +4,8 @@
  *
  * Does      counts each packet once, samples hits for the daemon's eviction, picks the action.
  * Rule      at tc only requests that XDP handed over arrive: those that cannot be answered there
- *           either had no room, whatever stopped them; everything else counts nothing.
+ *           either had no room, whatever stopped them; everything else counts nothing. What is not
+ *           for our port there is no request, but a reply that lo brings back with its mark.
  * Threads   xc_stats is per CPU and programs of one CPU do not interrupt each other: plain adds.
  */
 #ifndef XC_BPF_FINISH_H
@@ -74,6 +75,8 @@ static __always_inline int finish_xdp(struct xc_ctx *c, enum xc_outcome outcome)
 /* TC_ACT_UNSPEC: the next filter on the hook has its say, as if we were not there. */
 static __always_inline int finish_tc(struct xc_ctx *c, enum xc_outcome outcome)
 {
+	if (outcome == XC_pass_not_local || outcome == XC_pass_not_port)
+		return TC_ACT_UNSPEC;
 	if (outcome != XC_hit_tc && outcome != XC_drop_broken)
 		outcome = XC_pass_no_room;
 	finish_count(c, outcome);

@@ -26,13 +26,14 @@
 /* Up to here words are stored one by one; a helper call costs as much as 30 of them. */
 #define REPLY_INLINE_MAX 128
 
-/* Copies a value of 1 to XC_VALUE_MAX bytes; 0 for done. */
-static __always_inline long reply_copy(struct xc_ctx *c, __u64 offset, const void *from, __u64 len)
+/* Copies 1 to max bytes, max a constant; 0 for done. */
+static __always_inline long reply_copy(struct xc_ctx *c, __u64 offset, const void *from, __u64 len,
+				       __u64 max)
 {
 	/* len - 1 < max is a bound every verifier learns from; len != 0 is not (6.1). */
 	len -= 1;
 	opaque(len);
-	if (len >= XC_VALUE_MAX)
+	if (len >= max)
 		return -1;
 	len += 1;
 	if (c->tc)
@@ -50,12 +51,22 @@ _Static_assert(CTX_L2_MAX + IP6_LEN + UDP_LEN + FRAME_LEN + XC_HEAD_LEN + XC_KEY
 		       FRAME_LEN_MASK,
 	       "the mask takes nothing away");
 
+/*
+ * The headers may be put together on the stack, where the verifier wants every word at its own
+ * alignment: words of 4 bytes are, in each of them.
+ */
+static __always_inline void reply_put64(void *to, __u64 x)
+{
+	store32(to, x);
+	store32(to + 4, x >> 32);
+}
+
 /* Ethernet and tags. What follows the tags in these 22 bytes is written over by the IP header. */
 static __always_inline void reply_ether(const struct xc_ctx *c, void *data)
 {
-	store64(data, c->mac_src | c->mac_dst << 48);
+	reply_put64(data, c->mac_src | c->mac_dst << 48);
 	store32(data + 8, c->mac_dst >> 16);
-	store64(data + 12, c->l2_rest);
+	reply_put64(data + 12, c->l2_rest);
 	store16(data + 20, c->l2_rest2);
 }
 
@@ -74,10 +85,10 @@ static __always_inline void reply_ip6(const struct xc_ctx *c, void *ip, __u16 ud
 {
 	store32(ip, 0x60); /* class 0, flow label 0 */
 	store32(ip + 4, udp_len_be | IPPROTO_UDP << 16 | REPLY_TTL << 24);
-	store64(ip + 8, c->dst[0]);
-	store64(ip + 16, c->dst[1]);
-	store64(ip + 24, c->src[0]);
-	store64(ip + 32, c->src[1]);
+	reply_put64(ip + 8, c->dst[0]);
+	reply_put64(ip + 16, c->dst[1]);
+	reply_put64(ip + 24, c->src[0]);
+	reply_put64(ip + 32, c->src[1]);
 }
 
 /* UDP header, frame header, "VALUE ". */
@@ -85,7 +96,7 @@ static __always_inline void reply_udp(const struct xc_ctx *c, void *udp, __u16 u
 {
 	store32(udp, c->ports >> 16 | c->ports << 16);
 	store32(udp + 4, udp_len_be | (__u32)csum_udp(c, udp_len_be) << 16);
-	store64(udp + UDP_LEN, c->request_id | 0x0100ULL << 32);
+	reply_put64(udp + UDP_LEN, c->request_id | 0x0100ULL << 32);
 	store32(udp + UDP_LEN + FRAME_LEN, XC_WORD_VALU);
 	store16(udp + UDP_LEN + FRAME_LEN + 4, XC_WORD_E_SP);
 }
@@ -200,12 +211,56 @@ static __always_inline enum xc_outcome reply_value(struct xc_ctx *c, __u64 offse
 
 	if (small && reply_log(c, offset, value, c->entry.value_len, REPLY_INLINE_MAX) != XC_NEXT)
 		return XC_drop_broken;
-	/* The helper last: at tc it ends the life of our pointers into the packet. */
 	if (reply_tail(c) != XC_NEXT)
 		return XC_drop_broken;
-	if (!small && reply_copy(c, offset, value, c->entry.value_len))
+	if (!small && reply_copy(c, offset, value, c->entry.value_len, XC_VALUE_MAX))
 		return XC_drop_broken;
 	return XC_NEXT;
+}
+
+/* UDP header, frame header, "VALUE ": what reply_udp writes. */
+#define REPLY_UDP_LEN (UDP_LEN + FRAME_LEN + XC_HEAD_LEN)
+
+/* All headers at tc, from pieces on the stack. 0 for done. */
+static __always_inline long reply_headers_tc(const struct xc_ctx *c)
+{
+	__u32 ether[(CTX_L2_MAX + 3) / 4], ip[(IP6_LEN + REPLY_UDP_LEN + 3) / 4];
+	__u16 udp_len_be = __builtin_bswap16(UDP_LEN + c->reply_len);
+
+	reply_ether(c, ether);
+	if (bpf_skb_store_bytes(c->skb, 0, ether, CTX_L2_MAX, 0))
+		return -1;
+	if (c->ip6) {
+		reply_ip6(c, ip, udp_len_be);
+		reply_udp(c, (void *)ip + IP6_LEN, udp_len_be);
+		return bpf_skb_store_bytes(c->skb, c->l3_off, ip, IP6_LEN + REPLY_UDP_LEN, 0);
+	}
+	reply_ip4(c, ip);
+	reply_udp(c, (void *)ip + IP4_LEN, udp_len_be);
+	return bpf_skb_store_bytes(c->skb, c->l3_off, ip, IP4_LEN + REPLY_UDP_LEN, 0);
+}
+
+/* Through the helper alone: bpf/handover.bpf.h says why. */
+static __always_inline enum xc_outcome reply_tc(struct xc_ctx *c, __u64 suffix_off)
+{
+	const __u64 suffix[2] = { load64(c->entry.suffix), load64(c->entry.suffix + 8) };
+	const __u64 cas[3] = { c->cas[0], c->cas[1], c->cas[2] };
+	const __u32 tail[2] = { XC_WORD_CRLF_EN, XC_WORD_D_CR | '\n' << 16 };
+	const __u16 crlf = XC_WORD_CRLF;
+	__u64 at = suffix_off + c->entry.suffix_len;
+
+	if (reply_headers_tc(c) ||
+	    reply_copy(c, suffix_off - c->key_len, c->log_key, c->key_len, XC_KEY_MAX) ||
+	    reply_copy(c, suffix_off, suffix, c->entry.suffix_len, sizeof(suffix)) ||
+	    (c->gets && reply_copy(c, at, cas, c->cas_len, sizeof(cas))))
+		return XC_drop_broken;
+	at += c->cas_len;
+	if (bpf_skb_store_bytes(c->skb, at, &crlf, sizeof(crlf), 0) ||
+	    (c->entry.value_len && reply_copy(c, at + sizeof(crlf), c->log_key + c->key_len,
+					      c->entry.value_len, XC_VALUE_MAX)) ||
+	    bpf_skb_store_bytes(c->skb, c->frame_len - XC_TAIL_LEN, tail, XC_TAIL_LEN, 0))
+		return XC_drop_broken;
+	return c->hit;
 }
 
 static __always_inline enum xc_outcome reply(struct xc_ctx *c)
@@ -214,6 +269,8 @@ static __always_inline enum xc_outcome reply(struct xc_ctx *c)
 	__u64 suffix_off = key_off + c->key_len;
 	__u64 value_off = suffix_off + c->entry.suffix_len + c->cas_len + 2;
 
+	if (c->tc)
+		return reply_tc(c, suffix_off);
 	ctx_reload(c);
 	if (reply_log(c, key_off, c->log_key, c->key_len, XC_KEY_MAX) != XC_NEXT ||
 	    reply_headers(c) != XC_NEXT || reply_text(c, suffix_off) != XC_NEXT ||

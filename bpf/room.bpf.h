@@ -52,6 +52,7 @@ static __always_inline enum xc_outcome room_hand_over(struct xc_ctx *c)
 		return XC_pass_no_room;
 	mark->magic = XC_HANDOVER_MAGIC;
 	mark->entry_idx = c->entry_idx;
+	mark->ifindex = ctx_ifindex(c);
 	c->handed_over = true;
 	return XC_pass_no_room;
 }

@@ -79,11 +79,14 @@ struct xc_allow_key {
 	__u8 addr[16];
 };
 
-/* XDP metadata in front of a packet that had no room: "answer this one at tc". Anything else there
- * is not ours. */
+/*
+ * XDP metadata in front of a packet that had no room: "answer this one at tc", at the ingress of
+ * this interface and of none above it. Anything else there is not ours.
+ */
 struct xc_handover {
 	__u32 magic; /* XC_HANDOVER_MAGIC */
 	__u32 entry_idx;
+	__u32 ifindex;
 };
 
 #define XC_HANDOVER_MAGIC 0x58435443U

@@ -12,7 +12,7 @@ enum {
 	MOCK_TAIL = 1,	  /* no growth at the end */
 	MOCK_HEAD = 2,	  /* no growth at the front */
 	MOCK_META = 4,	  /* driver without metadata */
-	MOCK_STORE = 8,	  /* value cannot be stored */
+	MOCK_STORE = 8,	  /* bytes cannot be stored */
 	MOCK_CHANGE = 16, /* skb cannot grow */
 };
 
@@ -43,6 +43,12 @@ static __always_inline long mock_xdp_store(struct xdp_md *xdp, __u32 offset, voi
 	return mock_refuses(MOCK_STORE) ? -1 : bpf_xdp_store_bytes(xdp, offset, from, len);
 }
 
+static __always_inline long mock_skb_store(struct __sk_buff *skb, __u32 offset, const void *from,
+					   __u32 len, __u64 flags)
+{
+	return mock_refuses(MOCK_STORE) ? -1 : bpf_skb_store_bytes(skb, offset, from, len, flags);
+}
+
 static __always_inline long mock_change_tail(struct __sk_buff *skb, __u32 len, __u64 flags)
 {
 	return mock_refuses(MOCK_CHANGE) ? -1 : bpf_skb_change_tail(skb, len, flags);
@@ -52,6 +58,7 @@ static __always_inline long mock_change_tail(struct __sk_buff *skb, __u32 len, _
 #define bpf_xdp_adjust_head mock_adjust_head
 #define bpf_xdp_adjust_meta mock_adjust_meta
 #define bpf_xdp_store_bytes mock_xdp_store
+#define bpf_skb_store_bytes mock_skb_store
 #define bpf_skb_change_tail mock_change_tail
 
 #include "fastpath.bpf.c"

@@ -453,6 +453,12 @@ static const struct row rows[] = {
 	  .refuse = REFUSE_STORE,
 	  .tweak = tweak_long_value },
 
+	{ .name = "headers refused at tc",
+	  .outcome = XC_drop_broken,
+	  .request = { .text = GET },
+	  .hook = HOOK_TC,
+	  .refuse = REFUSE_STORE },
+
 	/* not ours */
 	{ PASS(not_local, "other MAC"), .request = { .text = GET, .mac_to = mac_near } },
 	{ PASS(not_local, "broadcast MAC"), .request = { .text = GET, .mac_to = mac_broadcast } },
@@ -796,6 +802,7 @@ static void fastpath_without_room_marks_for_tc(void **state)
 	memcpy(&mark, got.out.bytes, sizeof(mark));
 	assert_int_equal(mark.magic, XC_HANDOVER_MAGIC);
 	assert_int_equal(mark.entry_idx, 9);
+	assert_int_equal(mark.ifindex, RIG_IFINDEX);
 	assert_memory_equal(got.out.bytes + sizeof(mark), in.bytes, in.len);
 }
 
@@ -819,6 +826,32 @@ static void tc_without_mark_is_silent(void **state)
 	assert_int_equal(got.out.len, in.len);
 	assert_memory_equal(got.out.bytes, in.bytes, in.len);
 	assert_memory_equal(&before, &after, sizeof(before));
+}
+
+/* On lo a reply comes back, with what is left of its request's mark: it is no request. */
+static void tc_marked_for_another_port_or_host_is_silent(void **state)
+{
+	const struct pktgen_request requests[] = {
+		{ .text = GET, .to_port = PKTGEN_CLIENT_PORT },
+		{ .text = GET, .to = &pktgen_client },
+	};
+	struct xc_stats before, after;
+	struct pktgen_packet in;
+	struct rig_run got;
+
+	(void)state;
+	fastrig_configure(&mock_rig);
+	fastrig_clear(&mock_rig);
+	fastrig_insert(&mock_rig, &hot_item);
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		pktgen_request(&requests[i], &in);
+		fastrig_stats(&mock_rig, &before);
+		assert_int_equal(fastrig_tc(mock->progs.xc_tc_marked, &in, 0, &got), 0);
+		fastrig_stats(&mock_rig, &after);
+		assert_int_equal(got.action, TC_ACT_UNSPEC);
+		assert_memory_equal(got.out.bytes, in.bytes, in.len);
+		assert_memory_equal(&before, &after, sizeof(before));
+	}
 }
 
 static void every_outcome_was_produced(void **state)
@@ -855,6 +888,7 @@ int main(void)
 		cmocka_unit_test(fastpath_each_row_has_its_outcome),
 		cmocka_unit_test(fastpath_without_room_marks_for_tc),
 		cmocka_unit_test(tc_without_mark_is_silent),
+		cmocka_unit_test(tc_marked_for_another_port_or_host_is_silent),
 		cmocka_unit_test(every_outcome_was_produced),
 	};
 

@@ -36,6 +36,7 @@
 /* mock_refuse bits of stage_mock.bpf.c */
 #define REFUSE_TAIL 1
 #define REFUSE_HEAD 2
+#define REFUSE_CHANGE 16
 
 static struct stage_mock_bpf *product; /* as built, but that growing can be made to fail */
 static struct fastrig rig;
@@ -70,9 +71,9 @@ static void server_mode(uint32_t flags)
 			 0);
 }
 
-static void attach_tc(void)
+static void attach_tc(uint32_t ifindex)
 {
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = server_idx, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1,
 		    .prog_fd = bpf_program__fd(product->progs.xc_tc));
 
@@ -226,17 +227,14 @@ static void generic_link_gets_right_replies(void **state)
 	ask_all(&by_tc);
 }
 
-/* Without the tc hook what has no room passes and is counted by that name. */
-static void native_link_without_tc_passes_what_has_no_room(void **state)
+/* Passes, and is counted once as that. */
+static void ask_without_room(struct pktgen_request request, uint32_t refuse)
 {
-	struct pktgen_request request = { .text = { (const uint8_t *)"get mccc\r\n", 10 } };
 	struct xc_stats before, after;
 	struct pktgen_packet out;
 
-	(void)state;
-	server_mode(XDP_FLAGS_DRV_MODE);
-	rig.conf->options = 0;
-	product->bss->mock_refuse = REFUSE_TAIL | REFUSE_HEAD;
+	request.text = span_str("get mccc\r\n");
+	product->bss->mock_refuse = refuse;
 	pktgen_request(&request, &out);
 	fastrig_stats(&rig, &before);
 	assert_int_equal(send(client, out.bytes, out.len, 0), out.len);
@@ -246,10 +244,39 @@ static void native_link_without_tc_passes_what_has_no_room(void **state)
 			break;
 		usleep(10000);
 	}
-	rig.conf->options = XC_OPT_TC;
+	usleep(10000); /* for one that counts twice */
+	fastrig_stats(&rig, &after);
 	product->bss->mock_refuse = 0;
 	assert_int_equal(after.pass_no_room, before.pass_no_room + 1);
 	assert_int_equal(after.hit_tc, before.hit_tc);
+}
+
+/* Without the tc hook what has no room passes and is counted by that name. */
+static void native_link_without_tc_passes_what_has_no_room(void **state)
+{
+	(void)state;
+	server_mode(XDP_FLAGS_DRV_MODE);
+	rig.conf->options = 0;
+	ask_without_room((struct pktgen_request){ 0 }, REFUSE_TAIL | REFUSE_HEAD);
+	rig.conf->options = XC_OPT_TC;
+}
+
+/* The hook of a device above meets the same mark, which is the lower one's. */
+static void native_link_below_a_bridge_counts_once(void **state)
+{
+	struct xc_local local = { .mtu = RIG_MTU };
+
+	(void)state;
+	server_mode(XDP_FLAGS_DRV_MODE);
+	run("ip link add xcbbridge type bridge && ip link set xcbserver master xcbbridge && "
+	    "ip link set xcbbridge up");
+	rig.ifindex = if_nametoindex("xcbbridge");
+	memcpy(local.mac, pktgen_server.mac, 6);
+	fastrig_local(&rig, span_of(pktgen_server.ip4, 4), &local);
+	attach_tc(rig.ifindex);
+	ask_without_room((struct pktgen_request){ 0 }, REFUSE_TAIL | REFUSE_HEAD | REFUSE_CHANGE);
+	run("ip link del xcbbridge");
+	rig.ifindex = server_idx;
 }
 
 static void fill(void)
@@ -298,7 +325,7 @@ static int open_link(void **state)
 	if (bpf_xdp_attach(client_idx, bpf_program__fd(product->progs.xc_fastpath),
 			   XDP_FLAGS_DRV_MODE, NULL))
 		return -1;
-	attach_tc();
+	attach_tc(server_idx);
 	open_client();
 	return 0;
 }
@@ -320,6 +347,7 @@ int main(void)
 		cmocka_unit_test(native_link_without_room_gets_right_replies_by_tc),
 		cmocka_unit_test(generic_link_without_room_gets_right_replies_by_tc),
 		cmocka_unit_test(native_link_without_tc_passes_what_has_no_room),
+		cmocka_unit_test(native_link_below_a_bridge_counts_once),
 	};
 
 	return cmocka_run_group_tests(tests, open_link, close_link);

@@ -181,8 +181,7 @@ class Rig:
     def raw(self):
         """The server's datagrams at the client's interface, as recvfrom gives them; sends frames.
 
-        A filter keeps requests out: on lo they share the interface, and the kernel takes the mark
-        that XDP leaves for tc off a packet that a tap has got a copy of.
+        A filter keeps requests out: on lo they share the interface.
         """
         jump = [(0x28, 0, 0, 12), (0x15, 0, 4, 0x800), (0x30, 0, 0, 23), (0x15, 0, 8, 17),
                 (0x28, 0, 0, 34), (0x05, 0, 0, 4), (0x15, 0, 5, 0x86dd), (0x30, 0, 0, 20),
