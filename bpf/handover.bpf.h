@@ -5,12 +5,12 @@
  * Does      recognises the mark that room left in the XDP metadata, and makes the skb's bytes
  *           readable in one piece.
  * Cost      a packet without the mark pays four loads and two compares.
- * Rule      nothing in xc_tc stores through a packet pointer, not even into the mark. A program that
- *           does is given a copy of a shared skb before its first instruction (the kernel's
+ * Rule      nothing in xc_tc stores through a packet pointer, not even into the mark. A program
+ *           that does is given a copy of a shared skb before its first instruction (the kernel's
  *           prologue), and the copy has no metadata: with a tap (tcpdump) on the interface every
- *           mark would be lost. So the mark stays; a second hook (a VLAN device above) knows it for
- *           another interface's, and finish_tc a reply that still carries its request's.
- *           Datagrams that the stack merged into one skb do not parse as one request.
+ *           mark would be lost. So the mark stays; a second hook (a bridge or VLAN device above)
+ *           knows it for another interface's, and finish_tc a reply that still carries its
+ *           request's. Datagrams that the stack merged into one skb do not parse as one request.
  */
 #ifndef XC_BPF_HANDOVER_H
 #define XC_BPF_HANDOVER_H

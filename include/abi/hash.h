@@ -8,8 +8,7 @@
  *           bytes, zero padded.
  * Owner     pure functions.
  * Source    Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012, with the authors'
- *           128-bit extension. SipHash-2-4-128 test vectors of the reference implementation:
- *           tests/unit/test_abi_hash.c.
+ *           128-bit extension. Digests made by others: tests/unit/test_abi_hash.c.
  */
 #ifndef XC_ABI_HASH_H
 #define XC_ABI_HASH_H
