@@ -369,6 +369,23 @@ static void memory_parts(void *ctx, struct command_memory *ret)
 	};
 }
 
+/* Down at once, in the background; up as far as memory was set aside for at the start. */
+static int set_memory(void *ctx, uint64_t bytes)
+{
+	struct daemon *d = ctx;
+	struct budget_parts now;
+
+	budget_parts(&d->budget, &now);
+	if (bytes > d->config.memory_bytes || (d->fp && bytes > now.limit_bytes)) {
+		log_line(LOG_WARN, "main",
+			 "cache_memlimit: %llu MiB is more than can be had now; restart with -m",
+			 (unsigned long long)(bytes >> 20));
+		return -ENOMEM;
+	}
+	budget_set_limit(&d->budget, bytes);
+	return 0;
+}
+
 static void on_shutdown(void *ctx, bool graceful)
 {
 	(void)ctx;
@@ -394,7 +411,8 @@ static int setup_net(struct daemon *d)
 		.listen = c->listen.items, .listen_cnt = c->listen.cnt,
 		.allow = c->allow.items, .allow_cnt = c->allow.cnt,
 		.store = d->store, .tracker = d->tracker, .clock = d->clock,
-		.hooks = { .ctx = d, .memory = memory_parts, .shutdown = on_shutdown },
+		.hooks = { .ctx = d, .memory = memory_parts, .set_memory = set_memory,
+			   .shutdown = on_shutdown },
 	};
 
 	if (d->fp) {

@@ -105,6 +105,16 @@ def check(fast):
             assert now >= limit * (1 - UNDER) - granule - fixed // 4, now / limit
             assert stats["daemon.evictions"] > 0
             assert abs(stats["memory.total_bytes"] - now) < 0.02 * limit + granule
+        half = LIMIT_MIB // 2
+        assert daemon.ask(b"cache_memlimit %d\r\n" % half, b"\r\n") == b"OK\r\n"
+        time.sleep(3)
+        now = taken(daemon, rig)
+        print(f"# cache_memlimit: {now / (half * MIB):.3f} of half")
+        assert now <= half * MIB * (1 + OVER) + granule, now / (half * MIB)
+        assert daemon.stats()["daemon.items"] > 0
+        # A gift that cannot be had is refused: extents need a privilege that is gone.
+        up = daemon.ask(b"cache_memlimit %d\r\n" % LIMIT_MIB, b"\r\n")
+        assert up.startswith(b"MEMLIMIT_ADJUST_FAILED" if fast else b"OK"), up
         daemon.stop()
 
 

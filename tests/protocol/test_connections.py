@@ -8,6 +8,7 @@ half closed, gone."""
 
 import os
 import random
+import select
 import signal
 import socket
 import struct
@@ -223,6 +224,56 @@ def slow_reader_gets_every_reply_whole_while_the_store_churns():
         assert not errors, errors
 
 
+def silent_uploads_leave_room_and_time_to_others():
+    with servers.start_ours("-m", "16", "-t", "1") as server:
+        silent = [Client(server.address) for _ in range(100)]
+        for i, client in enumerate(silent):
+            client.send(b"set silent%d 0 0 200000\r\n0123456789" % i)
+        other = Client(server.address)
+        longest = 0
+        start = time.monotonic()
+        for i in range(3000):
+            before = time.monotonic()
+            # 12 MB: goes round in what the silent ones do not hold
+            other.store(b"k%d" % i, b"v" * 4000)
+            want = item(b"k%d" % i, b"v" * 4000) + b"END\r\n"
+            other.send(b"get k%d\r\n" % i)
+            assert other.read(len(want)) == want
+            longest = max(longest, time.monotonic() - before)
+        print(f"# 3000 sets and gets in {time.monotonic() - start:.1f} s, longest {longest:.3f} s")
+        assert longest < 1, longest
+        # The share of uploads is taken; one more gets its word in time …
+        before = time.monotonic()
+        other.send(b"set large 0 0 300000\r\n" + b"w" * 300000 + b"\r\n")
+        assert other.file.readline() == b"SERVER_ERROR out of memory storing object\r\n"
+        assert time.monotonic() - before < 3
+        # … and its room when the silent ones have been silent for too long.
+        while int(other.stats()["upload_stalled"]) == 0:
+            assert time.monotonic() - start < 20, "nobody was closed"
+            time.sleep(0.2)
+        other.store(b"large", b"w" * 300000)
+        assert int(other.stats()["upload_waits"]) > 0
+        # Who was refused is told, and goes on once the value is over.
+        refused = [c for c in silent if select.select([c.sock], [], [], 0)[0]
+                   and c.file.readline() == b"SERVER_ERROR out of memory storing object\r\n"]
+        assert len(refused) > 50, len(refused)
+        refused[0].send(b"x" * (200000 - 10) + b"\r\n")
+        assert refused[0].ask(b"version\r\n").startswith(b"VERSION")
+
+
+def uploads_that_wait_for_room_all_get_it():
+    with servers.start_ours("-m", "16", "-t", "2") as server:
+        clients = [Client(server.address) for _ in range(24)]
+        for i, client in enumerate(clients):
+            client.send(b"set w%d 0 0 400000\r\n" % i + b"w" * 1000)
+        for i, client in enumerate(clients):
+            client.send(b"w" * 399000 + b"\r\n")
+        for client in clients:
+            assert client.file.readline() == b"STORED\r\n"
+        assert int(clients[0].stats()["upload_waits"]) > 0
+        assert int(clients[0].stats()["upload_stalled"]) == 0
+
+
 def half_closed_client_gets_all_it_asked_for():
     with servers.start_ours() as server:
         client = Client(server.address)
@@ -411,6 +462,8 @@ TESTS = [
     endless_line_takes_no_memory,
     slow_reader_is_not_read_from_and_holds_little_memory,
     slow_reader_gets_every_reply_whole_while_the_store_churns,
+    silent_uploads_leave_room_and_time_to_others,
+    uploads_that_wait_for_room_all_get_it,
     half_closed_client_gets_all_it_asked_for,
     client_gone_in_the_middle_of_a_value_leaves_no_item,
     idle_connection_is_closed_after_the_timeout,

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -58,7 +59,7 @@ static const char *upload(const char *line, const void *bytes, size_t len, bool 
 	assert_true(parse_text(span_str(line), 0, &req) > 0);
 	assert_int_equal(req.value_len, len);
 	command_turn(rig.worker);
-	if (command_upload_start(rig.worker, &req, &up, &rig.resp)) {
+	if (command_upload_start(rig.worker, &req, &up, true, &rig.resp) == COMMAND_UPLOAD_GOES) {
 		while (pos < len) {
 			size_t part = 1 + rand_below(r, 30000);
 
@@ -73,6 +74,97 @@ static const char *upload(const char *line, const void *bytes, size_t len, bool 
 	reply[rig.resp.bytes] = '\0';
 	response_reset(&rig.resp);
 	return reply;
+}
+
+/* Starts one of `len` bytes under its own key; what came of it. */
+static enum command_upload_state start_one(struct command_upload *up, uint32_t n, size_t len,
+					   bool last_try)
+{
+	struct request req;
+	char line[64];
+
+	snprintf(line, sizeof(line), "set u%u 0 0 %zu\r\n", n, len);
+	assert_true(parse_text(span_str(line), 0, &req) > 0);
+	command_turn(rig.worker);
+	return command_upload_start(rig.worker, &req, up, last_try, &rig.resp);
+}
+
+static void uploads_together_hold_a_share_of_the_log(void **state)
+{
+	struct command_upload up[64], more;
+	uint32_t cnt = 0;
+
+	(void)state;
+	/* 200 KB are 13 segments of 16 KiB, and the item's own is the 14th. */
+	while (start_one(&up[cnt], cnt, 200000, false) == COMMAND_UPLOAD_GOES)
+		assert_true(++cnt < 64);
+	assert_int_equal(cnt, COMMAND_RIG_LOG_BYTES / 8 / (14 * 16384));
+	assert_int_equal(start_one(&more, 99, 200000, false), COMMAND_UPLOAD_BUSY);
+	assert_int_equal(rig.resp.bytes, 0);
+	/* A set that could not be kept takes the value it was to replace along. */
+	command_rig_run(&rig, "set u99 0 0 3\r\nold\r\n");
+	assert_int_equal(start_one(&more, 99, 200000, true), COMMAND_UPLOAD_ANSWERED);
+	assert_true(rig.resp.bytes > 0);
+	response_reset(&rig.resp);
+	assert_string_equal(command_rig_run(&rig, "get u99\r\n"), "END\r\n");
+	/* Room that is given back, by either way, is there for the next; and small writes go on. */
+	assert_string_equal(command_rig_run(&rig, "set s 0 0 1\r\nx\r\n"), "STORED\r\n");
+	command_upload_abandon(rig.worker, &up[--cnt]);
+	assert_int_equal(start_one(&up[cnt], 99, 200000, false), COMMAND_UPLOAD_GOES);
+	command_upload_fill(rig.worker, &up[cnt], span_of(value, 200000));
+	command_upload_finish(rig.worker, &up[cnt], false, &rig.resp);
+	response_reset(&rig.resp);
+	assert_int_equal(start_one(&up[cnt], 98, 200000, false), COMMAND_UPLOAD_GOES);
+	for (uint32_t i = 0; i <= cnt; i++)
+		command_upload_abandon(rig.worker, &up[i]);
+}
+
+/* One may be as large as it likes if it is alone. */
+static void upload_alone_may_exceed_the_share(void **state)
+{
+	const struct timespec poll = { .tv_nsec = 5 * (long)NSEC_PER_MSEC };
+	struct command_upload big, other;
+
+	(void)state;
+	/* The share of this log is 2 MiB; appends are charged what they take from the heap. */
+	assert_int_equal(start_one(&other, 0, COMMAND_RIG_ITEM_MAX, false), COMMAND_UPLOAD_GOES);
+	assert_int_equal(start_one(&big, 1, COMMAND_RIG_ITEM_MAX, false), COMMAND_UPLOAD_BUSY);
+	command_upload_abandon(rig.worker, &other);
+	store_set_limit(rig.store, 4U << 20);
+	for (uint32_t i = 0; i < 1000 && store_log_bytes(rig.store) > 4U << 20; i++)
+		nanosleep(&poll, NULL);
+	assert_int_equal(start_one(&big, 1, COMMAND_RIG_ITEM_MAX, false), COMMAND_UPLOAD_GOES);
+	assert_int_equal(start_one(&other, 2, 20000, false), COMMAND_UPLOAD_BUSY);
+	command_upload_abandon(rig.worker, &big);
+}
+
+static void upload_silent_or_slow_is_overdue_under_pressure_only(void **state)
+{
+	struct command_upload first, second;
+	uint64_t start_ns;
+
+	(void)state;
+	assert_int_equal(start_one(&first, 0, 600000, false), COMMAND_UPLOAD_GOES);
+	start_ns = command_now_ns(rig.worker);
+	fake_clock_add(&rig.time, 3600 * NSEC_PER_SEC);
+	command_turn(rig.worker);
+	/* Nobody wants the room. */
+	assert_false(command_upload_is_overdue(rig.worker, &first, start_ns));
+	assert_int_equal(start_one(&second, 1, 1000000, false), COMMAND_UPLOAD_GOES);
+	start_ns = command_now_ns(rig.worker);
+	assert_true(command_upload_is_overdue(rig.worker, &first, start_ns));
+	fake_clock_add(&rig.time, 9 * NSEC_PER_SEC);
+	command_turn(rig.worker);
+	assert_false(command_upload_is_overdue(rig.worker, &second, start_ns));
+	fake_clock_add(&rig.time, 2 * NSEC_PER_SEC);
+	command_turn(rig.worker);
+	/* Silent for eleven seconds; heard of just now, but slow; and fast enough. */
+	assert_true(command_upload_is_overdue(rig.worker, &second, start_ns));
+	assert_true(command_upload_is_overdue(rig.worker, &second, command_now_ns(rig.worker)));
+	command_upload_fill(rig.worker, &second, span_of(value, 11 * 65536 + 1000));
+	assert_false(command_upload_is_overdue(rig.worker, &second, command_now_ns(rig.worker)));
+	command_upload_abandon(rig.worker, &first);
+	command_upload_abandon(rig.worker, &second);
 }
 
 static void assert_value(const char *key, const void *want, size_t len)
@@ -156,7 +248,8 @@ static void upload_with_a_bad_end_or_abandoned_keeps_the_item(void **state)
 		/* each would take 1/20 of the store if it were not given back */
 		assert_true(parse_text(span_str("set a 7 0 800000\r\n"), 0, &req) > 0);
 		command_turn(rig.worker);
-		assert_true(command_upload_start(rig.worker, &req, &up, &rig.resp));
+		assert_int_equal(command_upload_start(rig.worker, &req, &up, true, &rig.resp),
+				 COMMAND_UPLOAD_GOES);
 		command_upload_fill(rig.worker, &up, span_of(value, rand_below(&r, 800000)));
 		command_upload_abandon(rig.worker, &up);
 	}
@@ -231,6 +324,12 @@ static void set_full_without_eviction_says_so(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			upload_silent_or_slow_is_overdue_under_pressure_only, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(uploads_together_hold_a_share_of_the_log, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(upload_alone_may_exceed_the_share, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(upload_any_size_comes_back_whole, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(upload_judges_mode_when_the_value_is_there, set_up,

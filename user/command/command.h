@@ -57,6 +57,8 @@
 	X(conn_opened)                                                                             \
 	X(conn_closed)                                                                             \
 	X(conn_rejected)                                                                           \
+	X(upload_waits)	  /* large values that had to wait for room */                             \
+	X(upload_stalled) /* closed: its large value did not come, and others wanted the room */   \
 	X(conn_yields)                                                                             \
 	X(conn_no_memory)  /* closed: no memory to keep what the client does not read */           \
 	X(listen_disabled) /* no descriptor left to accept with */                                 \
@@ -211,14 +213,26 @@ bool command_fits_udp(const struct request *req);
 struct command_upload {
 	struct request req; /* key in `key` */
 	struct store_pending pending;
-	uint8_t *heap; /* append, prepend: the store wants those whole */
-	uint64_t heap_len;
+	uint8_t *heap;	  /* append, prepend: the store wants those whole */
+	uint64_t filled;  /* bytes that have come */
+	uint64_t charged; /* room it holds */
+	uint64_t start_ns;
 	uint8_t key[XC_KEY_MAX];
 };
 
-/* False: answered, skip the value. The upload ends in exactly one finish or abandon otherwise. */
-bool command_upload_start(struct command_worker *w, const struct request *req,
-			  struct command_upload *upload, struct response *resp);
+enum command_upload_state {
+	COMMAND_UPLOAD_GOES,	 /* ends in exactly one finish or abandon */
+	COMMAND_UPLOAD_ANSWERED, /* skip the value */
+	COMMAND_UPLOAD_BUSY, /* no room now: leave the value unread and try again a little later */
+};
+
+/* last_try: never BUSY. */
+enum command_upload_state command_upload_start(struct command_worker *w, const struct request *req,
+					       struct command_upload *upload, bool last_try,
+					       struct response *resp);
+/* Others want its room, and its client (last heard of at last_ns) is silent or too slow. */
+bool command_upload_is_overdue(const struct command_worker *w, const struct command_upload *upload,
+			       uint64_t last_ns);
 /* Never more bytes in all than the request's value_len. */
 void command_upload_fill(struct command_worker *w, struct command_upload *upload,
 			 struct span bytes);

@@ -19,9 +19,9 @@
 /* A time that has passed, and is not "never". */
 #define EXPIRED_NS 1
 
-/* A second in all when no segment comes free. */
+/* Several times what a round of the reclaimer takes, its kernel grace period included. */
+#define WAIT_MAX_NS (250 * NSEC_PER_MSEC)
 #define WAIT_STEP_NS (4 * NSEC_PER_MSEC)
-#define WAIT_STEPS 250
 #define WAIT_MORE_NS (1 * NSEC_PER_MSEC)
 
 int command_new(const struct command_options *options, struct command **ret)
@@ -67,6 +67,7 @@ int command_worker_new(struct command *command, uint32_t idx, struct command_wor
 	if (command->options.tracker)
 		w->ring = tracker_ring(command->options.tracker, idx);
 	w->now_ns = clock_now_ns(command->options.clock);
+	w->wait_left_ns = WAIT_MAX_NS;
 	pthread_mutex_lock(&command->lock);
 	command->workers[idx] = w;
 	pthread_mutex_unlock(&command->lock);
@@ -90,6 +91,7 @@ void command_turn(struct command_worker *w)
 {
 	store_quiesce(w->thread);
 	w->now_ns = clock_now_ns(w->command->options.clock);
+	w->wait_left_ns = WAIT_MAX_NS;
 	command_flush_due(w);
 }
 
@@ -140,9 +142,10 @@ uint64_t command_expire_ns(const struct command_worker *w, int64_t exptime)
 bool command_wait(struct command_worker *w, struct response *resp, uint32_t tries)
 {
 	const struct timespec more = { .tv_nsec = WAIT_MORE_NS };
+	uint64_t start_ns = clock_mono_ns(), spent_ns;
 
 	/* Waiting ends every view; what the reply has borrowed so far must outlive that. */
-	if (tries >= WAIT_STEPS || !response_detach(resp))
+	if (w->wait_left_ns == 0 || !response_detach(resp))
 		return false;
 	if (store_wait(w->thread, WAIT_STEP_NS) && tries > 0) {
 		/* There is a free segment, but the write needs more of them: let reclaim get on. */
@@ -150,6 +153,8 @@ bool command_wait(struct command_worker *w, struct response *resp, uint32_t trie
 		nanosleep(&more, NULL);
 		store_online(w->thread);
 	}
+	spent_ns = clock_mono_ns() - start_ns;
+	w->wait_left_ns = spent_ns < w->wait_left_ns ? w->wait_left_ns - spent_ns : 0;
 	return true;
 }
 

@@ -20,6 +20,7 @@ struct command {
 	uint64_t start_ns;
 	_Atomic uint64_t flush_at_ns;  /* a delayed flush_all; 0: none */
 	_Atomic uint64_t memory_bytes; /* -m, or the last cache_memlimit */
+	_Atomic uint64_t upload_bytes; /* held by values under way: see upload.c */
 	_Atomic uint32_t verbosity;
 	pthread_mutex_t lock;
 	struct command_counts base; /* totals at the last `stats reset` */
@@ -33,13 +34,15 @@ struct command_worker {
 	struct store_thread *thread;
 	struct tracker_ring *ring; /* NULL: not tracked */
 	uint64_t now_ns;
+	uint64_t wait_left_ns; /* of this turn: see command_wait */
 	uint32_t idx;
 	/* Read by other threads: off the line that the worker works on. */
 	_Alignas(64) struct command_counts counts;
 };
 
 /*
- * A command for which the store has no room now: waits a little; false when it has waited enough.
+ * A command for which the store has no room now: waits a little; false when it, or all commands of
+ * this turn together, have waited enough: the worker's other clients wait too.
  */
 bool command_wait(struct command_worker *w, struct response *resp, uint32_t tries);
 /* The store's expiry for a client's exptime. */
@@ -52,6 +55,11 @@ void command_add_counts(struct command_counts *sum, const struct command_counts 
 enum command_next command_read(struct command_worker *w, struct request *req,
 			       struct response *resp);
 void command_write(struct command_worker *w, const struct request *req, struct response *resp);
+bool command_is_append(const struct request *req);
+struct store_put command_put_of(const struct command_worker *w, const struct request *req);
+/* Counts and answers; a set that could not be kept takes the value it was to replace along. */
+void command_write_answer(struct command_worker *w, const struct request *req,
+			  struct response *resp, enum store_status status);
 void command_arith(struct command_worker *w, const struct request *req, struct response *resp);
 void command_remove(struct command_worker *w, const struct request *req, struct response *resp);
 void command_touch(struct command_worker *w, const struct request *req, struct response *resp);

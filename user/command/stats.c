@@ -173,6 +173,8 @@ static void print_server(const struct printer *p, struct command *command,
 	stat_u64(p, "listen_disabled_num", c->listen_disabled);
 	stat_u64(p, "threads", command->options.settings.thread_cnt);
 	stat_u64(p, "conn_yields", c->conn_yields);
+	stat_u64(p, "upload_waits", c->upload_waits);
+	stat_u64(p, "upload_stalled", c->upload_stalled);
 	stat_u64(p, "conn_no_memory", c->conn_no_memory);
 	stat_u64(p, "udp_requests", c->udp_requests);
 	stat_u64(p, "udp_refused", c->udp_refused);

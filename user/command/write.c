@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * set, add, replace, append, prepend, cas: a value that is there whole, or one that arrives in
- * pieces.
+ * set, add, replace, append, prepend, cas of a value that is there whole; upload.c has those that
+ * arrive in pieces.
  */
 #include "command/impl.h"
 
 #include <assert.h>
 
-#include "base/alloc.h"
-
-static bool is_append(const struct request *req)
+bool command_is_append(const struct request *req)
 {
 	return req->verb == REQUEST_APPEND || req->verb == REQUEST_PREPEND;
 }
 
-static struct store_put make_put(const struct command_worker *w, const struct request *req)
+struct store_put command_put_of(const struct command_worker *w, const struct request *req)
 {
 	static const enum store_mode modes[REQUEST_VERB_CNT] = {
 		[REQUEST_SET] = STORE_SET,
@@ -58,8 +56,8 @@ static void forget(struct command_worker *w, const struct request *req)
 		store_remove(w->thread, req->key, store_hash(w->store, req->key), 0);
 }
 
-static void answer(struct command_worker *w, const struct request *req, struct response *resp,
-		   enum store_status status)
+void command_write_answer(struct command_worker *w, const struct request *req,
+			  struct response *resp, enum store_status status)
 {
 	enum request_status text = STATUS_STORED;
 
@@ -72,11 +70,11 @@ static void answer(struct command_worker *w, const struct request *req, struct r
 		text = STATUS_EXISTS;
 		break;
 	case STORE_NOT_FOUND:
-		text = is_append(req) ? STATUS_NOT_STORED : STATUS_NOT_FOUND;
+		text = command_is_append(req) ? STATUS_NOT_STORED : STATUS_NOT_FOUND;
 		break;
 	case STORE_TOO_LARGE:
 		/* memcached's answer to an append that grows past the limit. */
-		text = is_append(req) ? STATUS_NOT_STORED : STATUS_TOO_LARGE;
+		text = command_is_append(req) ? STATUS_NOT_STORED : STATUS_TOO_LARGE;
 		command_count(&w->counts.store_too_large, 1);
 		forget(w, req);
 		break;
@@ -115,9 +113,9 @@ void command_write(struct command_worker *w, const struct request *req, struct r
 		return;
 	}
 	assert(req->value.len == req->value_len);
-	put = make_put(w, req);
+	put = command_put_of(w, req);
 	for (uint32_t tries = 0;; tries++) {
-		if (is_append(req))
+		if (command_is_append(req))
 			status = append(w, req, put.hash);
 		else
 			status = store_put(w->thread, &put, req->value, NULL);
@@ -125,73 +123,5 @@ void command_write(struct command_worker *w, const struct request *req, struct r
 			break;
 	}
 	command_sample_write(w, req->key, put.hash);
-	answer(w, req, resp, status);
-}
-
-bool command_upload_start(struct command_worker *w, const struct request *req,
-			  struct command_upload *upload, struct response *resp)
-{
-	enum store_status status = STORE_OK;
-	struct store_put put;
-
-	upload->req = *req;
-	memcpy(upload->key, req->key.ptr, req->key.len);
-	upload->req.key.ptr = upload->key;
-	upload->heap = NULL;
-	upload->heap_len = 0;
-	if (is_append(req)) {
-		upload->heap = alloc_resize(NULL, req->value_len);
-		if (!upload->heap)
-			status = STORE_NO_MEMORY;
-	} else {
-		put = make_put(w, &upload->req);
-		for (uint32_t tries = 0;; tries++) {
-			status = store_reserve(w->thread, &put, &upload->pending);
-			if (status != STORE_AGAIN || !command_wait(w, resp, tries))
-				break;
-		}
-	}
-	if (status == STORE_OK)
-		return true;
-	answer(w, &upload->req, resp, status);
-	return false;
-}
-
-void command_upload_fill(struct command_worker *w, struct command_upload *upload, struct span bytes)
-{
-	if (!upload->heap) {
-		store_fill(w->thread, &upload->pending, bytes);
-		return;
-	}
-	assert(upload->heap_len + bytes.len <= upload->req.value_len);
-	memcpy(upload->heap + upload->heap_len, bytes.ptr, bytes.len);
-	upload->heap_len += bytes.len;
-}
-
-void command_upload_finish(struct command_worker *w, struct command_upload *upload, bool bad_end,
-			   struct response *resp)
-{
-	struct request *req = &upload->req;
-
-	if (upload->heap || bad_end) {
-		req->value = span_of(upload->heap, upload->heap_len);
-		req->value_bad = bad_end;
-		command_write(w, req, resp);
-		command_upload_abandon(w, upload);
-		return;
-	}
-	if (command_flush_at_ns(w))
-		command_flush_due(w);
-	command_count(&w->counts.cmd_set, 1);
-	command_sample_write(w, req->key, upload->pending.put.hash);
-	answer(w, req, resp, store_commit(w->thread, &upload->pending, NULL));
-}
-
-void command_upload_abandon(struct command_worker *w, struct command_upload *upload)
-{
-	if (upload->heap)
-		alloc_free(upload->heap);
-	else
-		store_abandon(w->thread, &upload->pending);
-	upload->heap = NULL;
+	command_write_answer(w, req, resp, status);
 }

@@ -4,6 +4,7 @@
  *            v                                                                |
  *   bytes -> line? -- storage, small --> whole in the buffer? --> carried out -+
  *            |   \--- storage, large --> upload: bytes go straight to the log -+
+ *            |                           (no room now: parked, and tried again)|
  *            |    \-- refused value ---> skip ---------------------------------+
  *            |     \- retrieval -------> keys answered until the reply is full,+
  *            |                           sent, and so on (in_line)             |
@@ -34,6 +35,8 @@
 /* For a refused client to read why. */
 #define LINGER_NS (2 * NSEC_PER_SEC)
 #define SPARE_MAX 256
+/* A large value waits for room this long before it is refused; its client alone waits. */
+#define PARK_MAX_NS NSEC_PER_SEC
 
 _Static_assert(PARSE_TEXT_WINDOW + SMALL_VALUE_MAX + LINE_END_LEN <= BUFFER_LARGE,
 	       "a line and its small value fit one buffer, so a full buffer always makes progress");
@@ -42,6 +45,7 @@ enum step {
 	STEP_ON,    /* progress; look for more */
 	STEP_WAIT,  /* more input is needed */
 	STEP_SEND,  /* the reply is full */
+	STEP_PARK,  /* there is no room for the value now */
 	STEP_CLOSE, /* after sending */
 };
 
@@ -78,13 +82,36 @@ static void enqueue(struct conn *c)
 	w->ready_last = c;
 }
 
+static void free_upload(struct conn *c)
+{
+	alloc_free(c->upload);
+	c->upload = NULL;
+	c->worker->upload_cnt--;
+}
+
 static void drop_upload(struct conn *c)
 {
 	if (!c->upload)
 		return;
 	command_upload_abandon(c->worker->command, c->upload);
-	alloc_free(c->upload);
-	c->upload = NULL;
+	free_upload(c);
+}
+
+/* Out of the loop until conn_resume: its bytes stay in the socket, and must not wake us. */
+static enum step park(struct conn *c)
+{
+	struct worker *w = c->worker;
+
+	if (!c->parked_ns) {
+		c->parked_ns = command_now_ns(w->command);
+		command_count(&w->counts->upload_waits, 1);
+	}
+	if (loop_replace(&w->loop, &c->source, 0))
+		return STEP_CLOSE;
+	c->queued = true;
+	c->link = w->parked;
+	w->parked = c;
+	return STEP_PARK;
 }
 
 static void drop_out(struct conn *c)
@@ -302,27 +329,35 @@ static enum step step_upload(struct conn *c, struct buffer *in)
 		return STEP_WAIT;
 	bad_end = memcmp(c->upload_end, "\r\n", LINE_END_LEN) != 0;
 	command_upload_finish(command, c->upload, bad_end, &c->worker->resp);
-	alloc_free(c->upload);
-	c->upload = NULL;
+	free_upload(c);
 	return STEP_ON;
 }
 
 static enum step start_upload(struct conn *c, struct buffer *in, const struct request *req,
 			      uint64_t line_len)
 {
-	struct response *resp = &c->worker->resp;
+	struct worker *w = c->worker;
 	struct command_upload *upload = alloc_zero(1, sizeof(*upload));
+	enum command_upload_state state = COMMAND_UPLOAD_ANSWERED;
+	bool last_try = c->parked_ns && command_now_ns(w->command) - c->parked_ns > PARK_MAX_NS;
 
 	if (!upload)
-		req->compose->status(resp, req, STATUS_NO_MEMORY_STORING);
-	if (upload && command_upload_start(c->worker->command, req, upload, resp)) {
+		req->compose->status(&w->resp, req, STATUS_NO_MEMORY_STORING);
+	else
+		state = command_upload_start(w->command, req, upload, last_try, &w->resp);
+	if (state != COMMAND_UPLOAD_GOES)
+		alloc_free(upload);
+	if (state == COMMAND_UPLOAD_BUSY)
+		return park(c);
+	c->parked_ns = 0;
+	take(c, in, line_len);
+	if (state == COMMAND_UPLOAD_GOES) {
 		c->upload = upload;
 		c->upload_left = req->value_len + LINE_END_LEN;
+		w->upload_cnt++;
 	} else {
-		alloc_free(upload);
 		c->skip = req->value_len + LINE_END_LEN;
 	}
-	take(c, in, line_len);
 	return STEP_ON;
 }
 
@@ -427,7 +462,7 @@ static bool serve(struct conn *c, struct buffer *in, uint32_t *budget)
 			return true;
 		}
 		s = step(c, in);
-		if (s == STEP_WAIT)
+		if (s == STEP_WAIT || s == STEP_PARK)
 			return true;
 		if (s == STEP_CLOSE) {
 			c->closing = true;
@@ -589,13 +624,21 @@ static void linger(struct conn *c)
 		conn_close(c);
 }
 
-bool conn_is_overdue(const struct conn *c, uint64_t now_ns)
+void conn_close_overdue(struct conn *c, uint64_t now_ns)
 {
-	uint64_t limit_ns = c->worker->shared->settings->idle_timeout_sec * NSEC_PER_SEC;
+	struct worker *w = c->worker;
+	uint64_t limit_ns = w->shared->settings->idle_timeout_sec * NSEC_PER_SEC;
+	uint64_t idle_ns = now_ns - c->last_ns;
 
-	if (c->lingering)
-		return now_ns - c->last_ns > LINGER_NS;
-	return limit_ns && now_ns - c->last_ns > limit_ns;
+	if (c->lingering && idle_ns > LINGER_NS) {
+		conn_close(c);
+	} else if (c->upload && command_upload_is_overdue(w->command, c->upload, c->last_ns)) {
+		command_count(&w->counts->upload_stalled, 1);
+		conn_close(c);
+	} else if (!c->lingering && limit_ns && idle_ns > limit_ns) {
+		command_count(&w->counts->idle_kicks, 1);
+		conn_close(c);
+	}
 }
 
 static void conn_ready(struct loop_source *source, uint32_t events)
@@ -615,6 +658,10 @@ static void conn_ready(struct loop_source *source, uint32_t events)
 			enqueue(c);
 		return;
 	}
+	if (c->parked_ns && (events & LOOP_HANGUP)) {
+		conn_close(c);
+		return;
+	}
 	/* A queued connection has requests to finish before it may read more, or see its end. */
 	if (c->queued)
 		return;
@@ -626,6 +673,11 @@ static void conn_ready(struct loop_source *source, uint32_t events)
 
 void conn_resume(struct conn *c)
 {
+	if (c->parked_ns &&
+	    loop_replace(&c->worker->loop, &c->source, c->writing ? LOOP_WRITE : LOOP_READ)) {
+		conn_close(c);
+		return;
+	}
 	/* Not before its last reply is out; then it is queued again. */
 	if (!c->writing)
 		turn(c, false);

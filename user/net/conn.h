@@ -29,6 +29,7 @@ struct conn {
 	uint64_t skip;		       /* bytes of a refused value to throw away */
 	struct command_upload *upload; /* a large value on its way into the store */
 	uint64_t upload_left;	       /* of it, with its line end */
+	uint64_t parked_ns; /* since when its large value waits for room; 0: it does not */
 	uint8_t upload_end[2];
 	struct request line; /* the retrieval whose keys are being answered */
 	bool in_line;
@@ -36,7 +37,7 @@ struct conn {
 	bool closing;	/* once `out` is sent */
 	bool refused;	/* closing with input unread: linger, or the reason is lost with it */
 	bool lingering; /* said everything; throws away what still comes */
-	bool queued;	/* in the worker's ready list */
+	bool queued;	/* in the worker's ready or parked list */
 	bool dead;
 	bool writing;  /* waits for the socket to take more */
 	uint8_t state; /* index of conn_states */
@@ -48,8 +49,9 @@ void conn_open(struct worker *w, const struct worker_socket *from, int fd);
 void conn_close(struct conn *c);
 /* Goes on with requests left over from the last turn. */
 void conn_resume(struct conn *c);
-/* Idle for longer than the settings allow, or lingering for too long. */
-bool conn_is_overdue(const struct conn *c, uint64_t now_ns);
+/* Closes it if it is idle for longer than the settings allow, lingering for too long, or an upload
+ * that others wait for and that does not come. */
+void conn_close_overdue(struct conn *c, uint64_t now_ns);
 /* For a worker that stops: takes what has arrived, answers it. True: nothing is left to do. */
 bool conn_drain(struct conn *c);
 /* Frees what conn_close took out of use. End of turn. */

@@ -19,6 +19,7 @@
 #define IDLE_CHECK_NS NSEC_PER_SEC
 #define DRAIN_MAX_NS (2 * NSEC_PER_SEC)
 #define DRAIN_STEP_MS 20
+#define PARK_STEP_NS (4 * NSEC_PER_MSEC)
 
 int worker_init(struct worker *w, struct worker_shared *shared, struct command *command,
 		uint32_t idx)
@@ -140,9 +141,24 @@ static void run_ready(struct worker *w)
 	}
 }
 
+/* Each tries again, and parks again if it must. */
+static void unpark(struct worker *w)
+{
+	while (w->parked) {
+		struct conn *c = w->parked;
+
+		w->parked = c->link;
+		c->link = w->ready_first;
+		w->ready_first = c;
+		if (!w->ready_last)
+			w->ready_last = c;
+	}
+}
+
 static bool has_deadlines(const struct worker *w)
 {
-	return w->linger_cnt > 0 || (w->shared->settings->idle_timeout_sec && w->conns);
+	return w->linger_cnt > 0 || w->upload_cnt > 0 ||
+	       (w->shared->settings->idle_timeout_sec && w->conns);
 }
 
 static void close_overdue(struct worker *w)
@@ -154,10 +170,7 @@ static void close_overdue(struct worker *w)
 	w->idle_check_ns = now_ns;
 	for (struct conn *c = w->conns, *next; c; c = next) {
 		next = c->next;
-		if (conn_is_overdue(c, now_ns)) {
-			command_count(&w->counts->idle_kicks, !c->lingering);
-			conn_close(c);
-		}
+		conn_close_overdue(c, now_ns);
 	}
 }
 
@@ -169,6 +182,8 @@ static int wait_ms(const struct worker *w)
 
 	if (w->ready_first)
 		return 0;
+	if (w->parked)
+		wait = PARK_STEP_NS;
 	if (flush_ns) {
 		uint64_t now_ns = command_now_ns(w->command);
 		uint64_t left = flush_ns > now_ns ? flush_ns - now_ns : 0;
@@ -192,6 +207,11 @@ static void run_turn(struct worker *w, int timeout_ms)
 	command_turn(w->command);
 	if (n > 0)
 		loop_drain(&w->loop);
+	/* When the others are served, at the latest after a step: not in a loop of its own. */
+	if (w->parked && command_now_ns(w->command) - w->unpark_ns >= PARK_STEP_NS) {
+		w->unpark_ns = command_now_ns(w->command);
+		unpark(w);
+	}
 	run_ready(w);
 	close_overdue(w);
 	conn_reap(w);
@@ -221,6 +241,7 @@ static void drain(struct worker *w)
 	}
 	while (w->conns)
 		conn_close(w->conns);
+	unpark(w);
 	run_ready(w);
 	conn_reap(w);
 }

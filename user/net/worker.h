@@ -66,12 +66,15 @@ struct worker {
 	struct conn *conns;	  /* all of this worker's */
 	struct conn *ready_first; /* have requests left over from their last turn */
 	struct conn *ready_last;
-	struct conn *dead;  /* closed in this turn; freed at its end */
-	struct conn *spare; /* kept for reuse */
+	struct conn *parked; /* wait for room for a large value */
+	struct conn *dead;   /* closed in this turn; freed at its end */
+	struct conn *spare;  /* kept for reuse */
 	uint32_t spare_cnt;
 	uint64_t backlog_bytes;
 	uint64_t idle_check_ns;
+	uint64_t unpark_ns; /* when those that wait for room tried last */
 	uint32_t linger_cnt;
+	uint32_t upload_cnt;
 
 	uint32_t idx;
 	pthread_t thread;

@@ -55,9 +55,10 @@ struct store {
 	struct segment_pool pool;
 	struct index index;
 	struct evict evict;
-	uint64_t hash_secret[24];  /* 192 bytes of XXH3 secret */
-	uint64_t value_inline_max; /* larger values are chained */
-	_Atomic uint32_t open_max; /* segments that one thread may hold open */
+	uint64_t hash_secret[24];      /* 192 bytes of XXH3 secret */
+	uint64_t value_inline_max;     /* larger values are chained */
+	_Atomic uint32_t limit_wanted; /* pool.limit is on its way there */
+	_Atomic uint32_t open_max;     /* segments that one thread may hold open */
 
 	struct store_watcher watchers[STORE_WATCHER_MAX];
 	uint32_t watcher_cnt;
@@ -168,6 +169,11 @@ void chain_seal(const struct store *store, struct item_header *item);
 
 /* --- the limit (limit.c) --- */
 
+void store_init_limit(struct store *store);
+/* Segments to be freed before the limit can be lowered by as many; 0: it is where it should be. */
+uint32_t store_limit_step(const struct store *store);
+/* Takes a step, if the one before is done and there is room for what must move. Reclaimer. */
+void store_move_limit(struct store *store);
 /* Tells the log's owner of a tail that is free of items now. Reclaimer. */
 void store_trim(struct store *store);
 

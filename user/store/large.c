@@ -26,6 +26,16 @@ uint64_t chain_rest_len(const struct store *store, uint64_t value_len, uint32_t 
 	return rest;
 }
 
+uint64_t store_pending_bytes(const struct store *store, uint64_t value_len)
+{
+	uint32_t segment_cnt = 0;
+
+	if (value_len > store->value_inline_max)
+		chain_rest_len(store, value_len, &segment_cnt);
+	/* The item's own segment cannot be reclaimed before it is committed. */
+	return (uint64_t)(segment_cnt + 1) << store->pool.shift;
+}
+
 /* Several values may be waiting: the reclaimer works for the largest. */
 static void demand_raise(struct store *store, uint32_t segment_cnt)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * How much of the log may be used. -m is for everything together, and the index, connections and
- * the kernel's entries grow as they are needed; so the log gives way, from its end, a segment at a
- * time. The reclaimer moves what lies above the limit below it (evicting there what no longer fits)
- * and then tells the log's owner which tail is free of items, so that its memory goes back.
+ * the kernel's entries grow as they are needed; so the log gives way, from its end. The reclaimer
+ * lowers the limit in steps: it has a step's worth of segments freed, by the policy as always, then
+ * moves what lies above the new limit into them, and when no reader is left there tells the log's
+ * owner, so that the memory goes back.
  */
 #include "store/impl.h"
 
@@ -11,22 +12,70 @@
 #define OPEN_SHARE 8
 #define RESERVE_SHARE 64
 #define RESERVE_MIN 4
+/* Half of what one round empties: the other half makes room. */
+#define STEP_MAX 32
+#define STEP_SHARE 16
+
+static void apply(struct store *store, uint32_t cnt)
+{
+	uint32_t open_max = cnt / OPEN_SHARE / (store->options.thread_max + 1);
+
+	atomic_store(&store->open_max, open_max < SEGMENT_QUEUES ? SEGMENT_QUEUES : open_max);
+	atomic_store(&store->pool.reserve,
+		     cnt / RESERVE_SHARE < RESERVE_MIN ? RESERVE_MIN : cnt / RESERVE_SHARE);
+	segment_limit(&store->pool, cnt);
+}
+
+void store_init_limit(struct store *store)
+{
+	store->trimmed = store->pool.cnt;
+	atomic_store(&store->limit_wanted, store->pool.cnt);
+	apply(store, store->pool.cnt);
+}
 
 void store_set_limit(struct store *store, uint64_t log_bytes)
 {
 	uint64_t wanted = log_bytes >> store->pool.shift;
-	uint32_t cnt = store->pool.cnt, open_max;
+	uint32_t cnt = store->pool.cnt;
 
 	if (wanted < cnt)
 		cnt = wanted < SEGMENT_CNT_MIN ? SEGMENT_CNT_MIN : (uint32_t)wanted;
-	open_max = cnt / OPEN_SHARE / (store->options.thread_max + 1);
-	atomic_store(&store->open_max, open_max < SEGMENT_QUEUES ? SEGMENT_QUEUES : open_max);
-	atomic_store(&store->pool.reserve,
-		     cnt / RESERVE_SHARE < RESERVE_MIN ? RESERVE_MIN : cnt / RESERVE_SHARE);
-	if (cnt == atomic_load(&store->pool.limit))
-		return;
-	segment_limit(&store->pool, cnt);
-	store_wake_reclaimer(store);
+	if (atomic_exchange(&store->limit_wanted, cnt) != cnt)
+		store_wake_reclaimer(store);
+}
+
+uint64_t store_log_bytes(const struct store *store)
+{
+	return (uint64_t)atomic_load(&store->pool.limit) << store->pool.shift;
+}
+
+uint32_t store_limit_step(const struct store *store)
+{
+	uint32_t limit = atomic_load(&store->pool.limit);
+	uint32_t wanted = atomic_load(&store->limit_wanted);
+	uint32_t step = 1 + limit / STEP_SHARE;
+
+	if (step > STEP_MAX)
+		step = STEP_MAX;
+	return limit <= wanted ? 0 : limit - wanted < step ? limit - wanted : step;
+}
+
+void store_move_limit(struct store *store)
+{
+	struct segment_pool *pool = &store->pool;
+	uint32_t limit = atomic_load(&pool->limit), wanted = atomic_load(&store->limit_wanted);
+	uint32_t free_cnt = segment_free_cnt(pool), step = store_limit_step(store);
+
+	if (limit < wanted) {
+		apply(store, wanted);
+	} else if (step > 0 && segment_end(pool) <= limit) {
+		/* What was never used needs no room elsewhere. */
+		if (segment_used_end(pool) <= wanted &&
+		    free_cnt >= limit - wanted + 2 * atomic_load(&pool->reserve))
+			apply(store, wanted);
+		else if (free_cnt >= step + atomic_load(&pool->reserve))
+			apply(store, limit - step);
+	}
 }
 
 void store_trim(struct store *store)

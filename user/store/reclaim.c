@@ -316,7 +316,8 @@ static void take_finished(struct store_thread *t, struct round *round)
  */
 static uint32_t lacking(struct store *store, const struct round *round)
 {
-	uint32_t target = 2 * store->pool.reserve + atomic_load(&store->demand) + BATCH_MAX / 16;
+	uint32_t target = 2 * store->pool.reserve + atomic_load(&store->demand) + BATCH_MAX / 16 +
+			  store_limit_step(store);
 	uint32_t coming;
 
 	pthread_mutex_lock(&store->pool.lock);
@@ -445,6 +446,7 @@ static bool run_round(struct store_thread *t)
 	struct round round = { .chains = SEGMENT_NONE };
 
 	store_trim(store); /* of what the round before released, or the limit parked */
+	store_move_limit(store);
 	store_seal_open(t, false);
 	take_finished(t, &round);
 	if (!round.flush_left && atomic_load(&store->flush_pending)) {

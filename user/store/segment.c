@@ -222,6 +222,16 @@ uint32_t segment_end(struct segment_pool *pool)
 	return end;
 }
 
+uint32_t segment_used_end(struct segment_pool *pool)
+{
+	uint32_t end = pool->cnt;
+
+	while (end > 1 && (segment_state(&pool->segments[end - 1]) == SEGMENT_PARKED ||
+			   segment_state(&pool->segments[end - 1]) == SEGMENT_FREE))
+		end--;
+	return end;
+}
+
 uint32_t segment_free_cnt(struct segment_pool *pool)
 {
 	uint32_t cnt;

@@ -187,6 +187,8 @@ void segment_release(struct segment_pool *pool, uint32_t idx);
 void segment_limit(struct segment_pool *pool, uint32_t limit);
 /* Behind the last segment that is not parked. */
 uint32_t segment_end(struct segment_pool *pool);
+/* Behind the last segment that is neither parked nor free. */
+uint32_t segment_used_end(struct segment_pool *pool);
 uint32_t segment_free_cnt(struct segment_pool *pool);
 uint64_t segment_released_cnt(struct segment_pool *pool);
 

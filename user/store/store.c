@@ -50,8 +50,7 @@ static int store_init(struct store *store, const struct store_options *options)
 		err = rand_secret(store->hash_secret, sizeof(store->hash_secret));
 	if (err)
 		return err;
-	store->trimmed = store->pool.cnt;
-	store_set_limit(store, options->log.bytes);
+	store_init_limit(store);
 	store->value_inline_max = segment_payload(&store->pool) / 2;
 	store->threads = alloc_aligned(64, (options->thread_max + 1) * sizeof(*store->threads));
 	if (!store->threads)

@@ -171,6 +171,10 @@ struct span store_value_part(const struct store *store, const struct item_view *
  */
 enum store_status store_reserve(struct store_thread *t, const struct store_put *put,
 				struct store_pending *ret);
+/* Bytes of the log that nothing else can use while a value of this length is being written. */
+uint64_t store_pending_bytes(const struct store *store, uint64_t value_len);
+/* The log's bytes that may be used now: store_set_limit. */
+uint64_t store_log_bytes(const struct store *store);
 void store_fill(struct store_thread *t, struct store_pending *pending, struct span bytes);
 enum store_status store_commit(struct store_thread *t, struct store_pending *pending,
 			       uint64_t *ret_cas);

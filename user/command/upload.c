@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Values that arrive in pieces. Room for them is taken when their first line has come, and nobody
+ * else can use it until the last byte has: so all that are under way together may hold an eighth of
+ * the log and no more (one alone may hold what it needs). A client that is silent, or nearly so,
+ * while others want its room loses it.
+ */
+#include "command/impl.h"
+
+#include <assert.h>
+
+#include "base/alloc.h"
+
+#define SHARE_OF_LOG 8
+/* Under pressure an upload is given up after this long without a byte … */
+#define SILENT_MAX_NS (10 * NSEC_PER_SEC)
+/* … and, when it has lasted longer than that, if it is slower than this on average. */
+#define BYTES_PER_SEC_MIN (64U << 10)
+
+/* What the upload keeps others from using. */
+static uint64_t charge_of(const struct command_worker *w, const struct request *req)
+{
+	return command_is_append(req) ? req->value_len
+				      : store_pending_bytes(w->store, req->value_len);
+}
+
+static bool charge(struct command_worker *w, struct command_upload *upload)
+{
+	_Atomic uint64_t *held = &w->command->upload_bytes;
+	uint64_t bytes = charge_of(w, &upload->req);
+	uint64_t before = atomic_fetch_add(held, bytes);
+
+	if (before > 0 && before + bytes > store_log_bytes(w->store) / SHARE_OF_LOG) {
+		atomic_fetch_sub(held, bytes);
+		return false;
+	}
+	upload->charged = bytes;
+	return true;
+}
+
+static void uncharge(struct command_worker *w, struct command_upload *upload)
+{
+	atomic_fetch_sub(&w->command->upload_bytes, upload->charged);
+	upload->charged = 0;
+}
+
+static enum store_status reserve(struct command_worker *w, struct command_upload *upload,
+				 struct response *resp)
+{
+	const struct request *req = &upload->req;
+	enum store_status status = STORE_OK;
+	struct store_put put;
+
+	if (!charge(w, upload))
+		return STORE_AGAIN;
+	if (command_is_append(req)) {
+		upload->heap = alloc_resize(NULL, req->value_len);
+		if (!upload->heap)
+			status = STORE_NO_MEMORY;
+	} else {
+		put = command_put_of(w, req);
+		status = store_reserve(w->thread, &put, &upload->pending);
+		/* Asks the reclaimer; what the reply has borrowed must outlive that. */
+		if (status == STORE_AGAIN && response_detach(resp) && store_wait(w->thread, 0))
+			status = store_reserve(w->thread, &put, &upload->pending);
+	}
+	if (status != STORE_OK)
+		uncharge(w, upload);
+	return status;
+}
+
+enum command_upload_state command_upload_start(struct command_worker *w, const struct request *req,
+					       struct command_upload *upload, bool last_try,
+					       struct response *resp)
+{
+	enum store_status status;
+
+	*upload = (struct command_upload){ .req = *req, .start_ns = w->now_ns };
+	memcpy(upload->key, req->key.ptr, req->key.len);
+	upload->req.key.ptr = upload->key;
+	status = reserve(w, upload, resp);
+	if (status == STORE_OK)
+		return COMMAND_UPLOAD_GOES;
+	if (status == STORE_AGAIN && !last_try)
+		return COMMAND_UPLOAD_BUSY;
+	command_write_answer(w, &upload->req, resp, status);
+	return COMMAND_UPLOAD_ANSWERED;
+}
+
+void command_upload_fill(struct command_worker *w, struct command_upload *upload, struct span bytes)
+{
+	upload->filled += bytes.len;
+	if (!upload->heap) {
+		store_fill(w->thread, &upload->pending, bytes);
+		return;
+	}
+	assert(upload->filled <= upload->req.value_len);
+	memcpy(upload->heap + upload->filled - bytes.len, bytes.ptr, bytes.len);
+}
+
+void command_upload_finish(struct command_worker *w, struct command_upload *upload, bool bad_end,
+			   struct response *resp)
+{
+	struct request *req = &upload->req;
+
+	if (upload->heap || bad_end) {
+		req->value = span_of(upload->heap, upload->filled);
+		req->value_bad = bad_end;
+		command_write(w, req, resp);
+		command_upload_abandon(w, upload);
+		return;
+	}
+	if (command_flush_at_ns(w))
+		command_flush_due(w);
+	command_count(&w->counts.cmd_set, 1);
+	command_sample_write(w, req->key, upload->pending.put.hash);
+	command_write_answer(w, req, resp, store_commit(w->thread, &upload->pending, NULL));
+	uncharge(w, upload);
+}
+
+void command_upload_abandon(struct command_worker *w, struct command_upload *upload)
+{
+	if (upload->heap)
+		alloc_free(upload->heap);
+	else
+		store_abandon(w->thread, &upload->pending);
+	upload->heap = NULL;
+	uncharge(w, upload);
+}
+
+bool command_upload_is_overdue(const struct command_worker *w, const struct command_upload *upload,
+			       uint64_t last_ns)
+{
+	uint64_t held = atomic_load_explicit(&w->command->upload_bytes, memory_order_relaxed);
+	uint64_t age_ns = w->now_ns - upload->start_ns;
+
+	/* Nobody wants for room while less than half of the share is held. */
+	if (held < store_log_bytes(w->store) / SHARE_OF_LOG / 2)
+		return false;
+	if (w->now_ns - last_ns > SILENT_MAX_NS)
+		return true;
+	return age_ns > SILENT_MAX_NS &&
+	       upload->filled / (age_ns / NSEC_PER_SEC) < BYTES_PER_SEC_MIN;
+}
