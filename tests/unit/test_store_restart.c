@@ -178,17 +178,36 @@ static bool child_op(struct store_rig *rig, struct diary *diary, struct rand *r)
 	return true;
 }
 
+static void child_open(struct store_rig *rig, const struct store_options *options)
+{
+	store_rig_open(rig, options);
+	if (store_reclaim_start(rig->store))
+		_exit(1);
+	rig->t = store_thread_new(rig->store);
+}
+
+/* Stops gracefully, starts again. */
+static void child_restart(struct store_rig *rig, const struct store_options *options)
+{
+	struct store_options again = *options;
+
+	again.log.adopted = true;
+	store_thread_free(rig->t);
+	store_save(rig->store, options->state);
+	store_free(rig->store);
+	child_open(rig, &again);
+}
+
 static void child_main(const struct store_options *options, struct diary *diary, uint64_t seed)
 {
 	struct store_rig rig = { .time = diary->time };
 	struct rand r;
 
 	rand_init(&r, seed);
-	store_rig_open(&rig, options);
-	if (store_reclaim_start(rig.store))
-		_exit(1);
-	rig.t = store_thread_new(rig.store);
+	child_open(&rig, options);
 	for (;;) {
+		if (options->state && rand_below(&r, 50) == 0)
+			child_restart(&rig, options);
 		if (!child_op(&rig, diary, &r)) {
 			atomic_store(&diary->failed, true);
 			_exit(1);
@@ -274,10 +293,11 @@ static void adopt_and_check(struct store_options *options, struct diary *diary, 
 	store_rig_stop(&rig);
 }
 
-static void run_kills(uint64_t log_bytes, bool may_evict, uint64_t salt)
+static void run_kills(uint64_t log_bytes, bool may_evict, const struct store_state *saved,
+		      uint64_t salt)
 {
 	struct diary *diary = shared_new(sizeof(*diary));
-	struct store_options options = { .log.bytes = log_bytes };
+	struct store_options options = { .log.bytes = log_bytes, .state = saved };
 	uint64_t kills = runopts_number("XC_TEST_OPS", KILLS_SHORT / 2 * (runopts_long() ? 20 : 1));
 	struct store_rig rig;
 	struct rand r;
@@ -289,7 +309,7 @@ static void run_kills(uint64_t log_bytes, bool may_evict, uint64_t salt)
 	options.clock = NULL; /* each process has its own */
 	diary->time = rig.time;
 	store_rig_stop(&rig);
-	log_set_level(LOG_WARN);
+	log_set_level(saved ? LOG_ERROR : LOG_WARN);
 	for (uint64_t i = 0; i < kills; i++) {
 		kill_one(&options, diary, &r);
 		adopt_and_check(&options, diary, may_evict);
@@ -312,13 +332,24 @@ static void run_kills(uint64_t log_bytes, bool may_evict, uint64_t salt)
 static void restart_killed_anywhere_keeps_what_was_acknowledged(void **state)
 {
 	(void)state;
-	run_kills(8 * MIB, false, 1);
+	run_kills(8 * MIB, false, NULL, 1);
 }
 
 static void restart_killed_under_eviction_brings_nothing_back(void **state)
 {
 	(void)state;
-	run_kills(1 * MIB, true, 2);
+	run_kills(1 * MIB, true, NULL, 2);
+}
+
+/* Many of the kills hit a stop that saves its state, or a start that loads it. */
+static void restart_killed_among_graceful_stops_keeps_what_was_acknowledged(void **state)
+{
+	struct store_state saved = { .fd = memfd_create("state", MFD_CLOEXEC) };
+
+	(void)state;
+	assert_true(saved.fd >= 0);
+	run_kills(8 * MIB, false, &saved, 3);
+	close(saved.fd);
 }
 
 /* --- stepped through --- */
@@ -735,7 +766,7 @@ static void restart_any_damage_serves_nothing_wrong(void **state)
 
 static void restart_damaged_first_page_starts_empty_or_right(void **state)
 {
-	const uint32_t decisive = offsetof(struct segment_super, reserved);
+	const uint32_t decisive = offsetof(struct segment_super, flush);
 	uint8_t *copy = store_rig_map(MIB);
 	struct store_counts counts;
 	struct store_rig rig;
@@ -849,6 +880,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(restart_killed_anywhere_keeps_what_was_acknowledged),
 		cmocka_unit_test(restart_killed_under_eviction_brings_nothing_back),
+		cmocka_unit_test(restart_killed_among_graceful_stops_keeps_what_was_acknowledged),
 		cmocka_unit_test(restart_at_every_instruction_of_an_operation_is_whole),
 		cmocka_unit_test(restart_damaged_item_is_dropped_alone),
 		cmocka_unit_test(restart_damaged_chain_is_dropped_whole),

@@ -25,6 +25,8 @@
 
 #define THREAD_OFFLINE UINT64_MAX
 
+#define STORE_SECRET_WORDS 24 /* 192 bytes of XXH3 secret */
+
 /* Counters of one thread, summed when asked. */
 struct store_tally {
 	_Atomic int64_t item_cnt;
@@ -55,7 +57,7 @@ struct store {
 	struct segment_pool pool;
 	struct index index;
 	struct evict evict;
-	uint64_t hash_secret[24];      /* 192 bytes of XXH3 secret */
+	uint64_t hash_secret[STORE_SECRET_WORDS];
 	uint64_t value_inline_max;     /* larger values are chained */
 	_Atomic uint32_t limit_wanted; /* pool.limit is on its way there */
 	_Atomic uint32_t open_max;     /* segments that one thread may hold open */
@@ -180,11 +182,16 @@ void store_trim(struct store *store);
 /* --- restart (restart.c) --- */
 
 /* Takes over what the log holds. -ENOMEM leaves the log as it was. */
-int store_recover(struct store *store, struct store_thread *t);
+int store_adopt(struct store *store, struct store_thread *t);
 void store_format(struct store *store);
 /* Writes the flush record of the log. */
 void store_note_flush(struct store *store, uint64_t seq, uint32_t gen);
 /* True if the log holds a store this one can take over; *ret_shift is its segment size. */
 bool store_recognise(const struct store_log *log, uint32_t *ret_shift);
+/*
+ * Takes over options.state; false: it cannot be used, for a reason that was logged, and the
+ * log has to be read instead. Marks segments that it found damaged.
+ */
+bool store_load(struct store *store, struct store_thread *t);
 
 #endif

@@ -2,11 +2,12 @@
 /*
  * Taking over the log of an earlier process.
  *
- * The index is rebuilt from the log alone. A segment's header says how far it is filled; item by
- * item, the committed ones that are not dead, not expired, not flushed and whose check holds go
- * into the index. Everything else, and every segment without a valid header, is free space. The
- * order of a write (write.c) makes two versions of a key alive impossible. A move may leave two
- * copies of one version; the younger segment's is kept.
+ * Where that process had time to save its state, see state.c. Else the index is rebuilt from the
+ * log alone. A segment's header says how far it is filled; item by item, the committed ones that
+ * are not dead, not expired, not flushed and whose check holds go into the index. Everything else,
+ * and every segment without a valid header, is free space. The order of a write (write.c) makes two
+ * versions of a key alive impossible. A move may leave two copies of one version; the younger
+ * segment's is kept.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -52,6 +53,23 @@ void store_note_flush(struct store *store, uint64_t seq, uint32_t gen)
 	}
 }
 
+void store_promise_flush(struct store *store, uint64_t at_ns)
+{
+	struct segment_super *super = segment_super(&store->pool);
+
+	/* A crash in between leaves two that do not match, and so a flush. */
+	super->promise_ns = at_ns;
+	atomic_thread_fence(memory_order_seq_cst);
+	super->promise_inverse = ~at_ns;
+}
+
+uint64_t store_promised_flush(const struct store *store)
+{
+	const struct segment_super *super = segment_super(&store->pool);
+
+	return super->promise_ns == ~super->promise_inverse ? super->promise_ns : 1;
+}
+
 bool store_recognise(const struct store_log *log, uint32_t *ret_shift)
 {
 	const struct segment_super *super = (const struct segment_super *)log->base;
@@ -59,7 +77,8 @@ bool store_recognise(const struct store_log *log, uint32_t *ret_shift)
 
 	if (super->magic != SEGMENT_SUPER_MAGIC || super->version != SEGMENT_SUPER_VERSION ||
 	    super->segment_shift != ~super->segment_shift_inverse ||
-	    super->segment_shift < SEGMENT_SHIFT_MIN || super->segment_shift > SEGMENT_SHIFT_MAX ||
+	    super->identity != log->identity || super->segment_shift < SEGMENT_SHIFT_MIN ||
+	    super->segment_shift > SEGMENT_SHIFT_MAX ||
 	    log->bytes >> super->segment_shift < SEGMENT_CNT_MIN || !read_flush(super, &flush))
 		return false;
 	*ret_shift = super->segment_shift;
@@ -84,6 +103,9 @@ void store_format(struct store *store)
 	super->version = SEGMENT_SUPER_VERSION;
 	super->segment_shift = store->pool.shift;
 	super->segment_shift_inverse = ~store->pool.shift;
+	super->identity = store->options.log.identity;
+	super->opened_cnt++;
+	store_promise_flush(store, 0);
 	store_note_flush(store, 0, gen);
 	atomic_store(&store->flush_gen, gen);
 	for (uint32_t i = 1; i < store->pool.cnt; i++)
@@ -267,7 +289,7 @@ static bool read_header(struct store *store, uint32_t idx)
 	const struct segment_header *header = segment_header(&store->pool, idx);
 	uint32_t used = atomic_load(&header->used);
 
-	if (header->magic != SEGMENT_MAGIC || header->seq != ~header->seq_inverse)
+	if (seg->damaged || header->magic != SEGMENT_MAGIC || header->seq != ~header->seq_inverse)
 		return false;
 	if (header->seq > store->pool.seq)
 		store->pool.seq = header->seq;
@@ -294,19 +316,15 @@ static int compare_age(const void *a, const void *b)
 	return (left->seq > right->seq) - (left->seq < right->seq);
 }
 
-int store_recover(struct store *store, struct store_thread *t)
+static int recover(struct store *store, struct store_thread *t)
 {
 	struct aged *aged = alloc_zero(store->pool.cnt, sizeof(*aged));
-	struct segment_flush flush = { 0 };
 	uint32_t aged_cnt = 0;
 
 	if (!aged)
 		return -ENOMEM;
-	read_flush(segment_super(&store->pool), &flush); /* store_recognise found one */
-	store_note_flush(store, flush.seq, flush.gen);
-	atomic_store(&store->flush_seq, flush.seq);
-	atomic_store(&store->flush_gen, flush.gen);
-	store->pool.seq = flush.seq;
+	if (store->pool.seq < atomic_load(&store->flush_seq))
+		store->pool.seq = atomic_load(&store->flush_seq);
 	for (uint32_t i = 1; i < store->pool.cnt; i++) {
 		struct segment *seg = &store->pool.segments[i];
 
@@ -330,4 +348,20 @@ int store_recover(struct store *store, struct store_thread *t)
 		 "took over the log of an earlier process: items=%llu dropped=%llu",
 		 (unsigned long long)store->recovered_cnt, (unsigned long long)store->dropped_cnt);
 	return 0;
+}
+
+int store_adopt(struct store *store, struct store_thread *t)
+{
+	struct segment_super *super = segment_super(&store->pool);
+	struct segment_flush flush = { 0 };
+	bool loaded;
+
+	read_flush(super, &flush); /* store_recognise found one */
+	atomic_store(&store->flush_seq, flush.seq);
+	atomic_store(&store->flush_gen, flush.gen);
+	loaded = store->options.state && store_load(store, t);
+	/* From here on the state is nobody's, whatever becomes of its file. */
+	super->opened_cnt++;
+	store_note_flush(store, flush.seq, flush.gen);
+	return loaded ? 0 : recover(store, t);
 }

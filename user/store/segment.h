@@ -28,7 +28,7 @@
 
 #define SEGMENT_MAGIC 0x47455358U /* "XSEG" */
 #define SEGMENT_SUPER_MAGIC 0x31474f4c58435344ULL
-#define SEGMENT_SUPER_VERSION 2
+#define SEGMENT_SUPER_VERSION 3
 /* A log has at least this many: below there is no room for a reserve and open segments. */
 #define SEGMENT_CNT_MIN 64
 
@@ -73,8 +73,11 @@ struct segment_super {
 	uint32_t version;
 	uint32_t segment_shift;
 	uint32_t segment_shift_inverse; /* ~segment_shift: a damaged one is noticed */
-	uint32_t reserved;
+	uint32_t identity;		/* struct store_log's */
 	struct segment_flush flush[2];
+	uint64_t opened_cnt; /* a saved state holds for one count (store/state.c) */
+	uint64_t promise_ns; /* a delayed flush_all; 0: none */
+	uint64_t promise_inverse;
 };
 
 /* In this process. */
@@ -82,6 +85,7 @@ struct segment {
 	uint32_t next, prev;   /* queue or free list */
 	_Atomic uint8_t state; /* enum segment_state; SEALED publishes all the rest */
 	uint8_t queue;
+	bool damaged;	    /* at adoption: its sum does not hold */
 	bool sealed_early;  /* not because it was full: a copy of its items wins the unused end */
 	uint32_t used;	    /* owner thread while open */
 	uint32_t chain_cnt; /* segments that its items' chains hold; owner thread while open */

@@ -63,7 +63,7 @@ static int store_init(struct store *store, const struct store_options *options)
 	}
 	store->threads[options->thread_max].privileged = true;
 	if (recognised)
-		return store_recover(store, &store->threads[options->thread_max]);
+		return store_adopt(store, &store->threads[options->thread_max]);
 	store_format(store);
 	return 0;
 }

@@ -39,8 +39,13 @@ struct store_thread;
 struct store_log {
 	uint8_t *base;
 	uint64_t bytes;
-	/* holds what an earlier process wrote: rebuild from it instead of starting empty */
+	/* holds what an earlier process wrote: take it over instead of starting empty */
 	bool adopted;
+	/*
+	 * Tells logs apart that must not be taken for each other, such as those of two boots, whose
+	 * clocks differ. A log that was begun under another identity is not taken over.
+	 */
+	uint32_t identity;
 	/*
 	 * Returns when no kernel program that started before the call still runs (an RCU grace
 	 * period); NULL when no kernel program reads this log. Reclaim thread only.
@@ -52,8 +57,17 @@ struct store_log {
 	void *ctx;
 };
 
+/* Where a graceful stop leaves what the next start would have to find out: the end of a file. */
+struct store_state {
+	int fd;
+	uint64_t offset; /* the state is all that follows */
+};
+
 struct store_options {
 	struct store_log log;
+	/* what store_save left of this log; NULL: nothing. May be gone or damaged. Used during
+	 * store_new alone */
+	const struct store_state *state;
 	uint64_t index_bytes_max; /* the index stops growing here; then items are evicted instead */
 	uint64_t item_max;	  /* -I: largest value */
 	uint32_t thread_max;	  /* store_thread_new calls that may be live at once */
@@ -117,6 +131,11 @@ struct store_pending {
 bool store_log_holds_items(const struct store_log *log);
 
 struct store *store_new(const struct store_options *options, int *ret_error);
+/*
+ * Saves the state: after it nothing may be written. Every thread has been freed; ends the reclaimer.
+ * On failure (negative errno) the next start rebuilds from the log.
+ */
+int store_save(struct store *store, const struct store_state *to);
 void store_free(struct store *store);
 /*
  * How many of the log's bytes may be used from now on; rounded down to whole segments, at least 64
@@ -203,6 +222,10 @@ enum store_status store_remove(struct store_thread *t, struct span key, uint64_t
 /* Everything written before the call is gone when it returns. O(1); memory comes back in the
  * background. */
 void store_flush(struct store_thread *t);
+/* Keeps a delayed flush in the log, for a process that comes after this one; 0: none any more. */
+void store_promise_flush(struct store *store, uint64_t at_ns);
+/* What was promised when the store was opened; 1 (long due) where that cannot be read any more. */
+uint64_t store_promised_flush(const struct store *store);
 
 /* --- watchers: see store/watch.c; called under the key's lock, in version order; must not call the
  * store --- */
