@@ -253,11 +253,13 @@ static struct store *load(const struct config *config, uint64_t items)
 	};
 	uint8_t key_buf[KEY_LEN] = KEY_START;
 	uint8_t *value = calloc(1, config->value_len);
+	struct memory memory;
 	struct worker w = { 0 };
 	struct store_thread *t;
 	struct store *store = NULL;
-	int err = memory_map("bench-store", log_bytes, &options.log.base);
+	int err = memory_new("bench-store", log_bytes, &memory);
 
+	options.log.base = err ? NULL : memory.base;
 	if (!err && value)
 		store = store_new(&options, &err);
 	if (!store || store_reclaim_start(store))

@@ -67,6 +67,8 @@ struct config {
 	uint32_t hot_threshold;
 	uint32_t lease_ms;	  /* --lease-ms */
 	const char *eviction;	  /* --eviction; NULL: the store's default */
+	const char *memory_file;  /* -e; NULL: none */
+	bool upgrade;		  /* --upgrade */
 	const char *pin_root;	  /* --pin-root */
 	const char *instance;	  /* --instance */
 	const char *control_path; /* --control */

@@ -138,6 +138,10 @@ const struct config_option config_options[] = {
 	  NULL, 0, 0, NULL, "return an error when memory is full instead of evicting" },
 	{ "memory", "eviction", "eviction", 0, OPT_STRING, FIELD(eviction), NULL, "<name>", 0, 0,
 	  check_word, "which items make room for new ones; empty: the store's own choice" },
+	{ "memory", "memory_file", "memory-file", 'e', OPT_STRING, FIELD(memory_file), NULL,
+	  "<file>", 0, 0, NULL,
+	  "keep the items in this file, on a file system in memory, across restarts; with an "
+	  "interface they outlive it in pinned maps instead" },
 
 	/* --- process --- */
 	{ "process", "threads", "threads", 't', OPT_UINT32, FIELD(thread_cnt), "0", "<num>", 0, 128,
@@ -158,6 +162,8 @@ const struct config_option config_options[] = {
 	{ "process", "control", "control", 0, OPT_STRING, FIELD(control_path),
 	  "/run/xdpcache/control.sock", "<file>", 0, 0, check_control,
 	  "unix socket that the xdpcache command talks to" },
+	{ NULL, NULL, "upgrade", 0, OPT_BOOL, FIELD(upgrade), NULL, NULL, 0, 0, NULL,
+	  "take sockets and items over from the daemon on --control, which then ends" },
 	{ NULL, "config", "config", 0, OPT_FILE, FIELD(config_file), NULL, "<file>", 0, 0, NULL,
 	  "read this file, then conf.d/*.conf beside it; flags override both" },
 
@@ -217,8 +223,6 @@ const struct config_option config_options[] = {
 	  "there are no dump commands to disable" },
 	{ NULL, NULL, "disable-watch", 'W', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
 	  "there is no watch command to disable" },
-	{ NULL, NULL, "memory-file", 'e', OPT_IGNORED, 0, NULL, "<file>", 0, 0, NULL,
-	  "with --interface contents outlive a restart in pinned maps, without a file" },
 	{ NULL, NULL, "napi-ids", 'N', OPT_IGNORED, 0, NULL, "<num>", 0, 0, NULL,
 	  "connections are spread over threads by the kernel" },
 	{ NULL, NULL, "enable-sasl", 'S', OPT_REFUSED, 0, NULL, NULL, 0, 0, NULL,

@@ -21,7 +21,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "base/memory.h"
 #include "base/sock.h"
 #include "budget.h"
 #include "config.h"
@@ -41,6 +40,7 @@
 #include "promote/promoter.h"
 #include "sandbox.h"
 #include "store/store.h"
+#include "warm.h"
 
 #define LEASE_RENEWALS 4 /* in one lease */
 #define HOT_KEYS 8192	 /* ranked at once */
@@ -57,7 +57,7 @@ struct daemon {
 	struct fastpath *fp; /* NULL: no fast path */
 	struct warden *warden;
 	struct budget budget;
-	uint8_t *plain_log; /* the log when there is no fast path */
+	struct warm warm;
 	uint64_t log_bytes;
 	struct store *store;
 	struct kmap *kmap;
@@ -70,6 +70,8 @@ struct daemon {
 	struct loop loop;
 	struct loop_source on_signal, on_timer, on_address;
 	bool stopping;
+	bool serving; /* set up whole: what is in the store is worth keeping */
+	bool deposed; /* another process has the maps */
 };
 
 static void grace(void *ctx)
@@ -92,7 +94,7 @@ static void trim_pages(void *ctx, uint64_t end)
 {
 	struct daemon *d = ctx;
 
-	memory_drop(d->plain_log + end, d->log_bytes - end);
+	memory_drop(d->warm.log.base + end, d->log_bytes - end);
 }
 
 static uint32_t entry_cnt_for(const struct config *config)
@@ -179,6 +181,11 @@ static int setup_log(struct daemon *d, struct store_log *ret)
 					   .trim = trim_extents,
 					   .ctx = d };
 		budget_use_maps(&d->budget, fastpath_map_bytes(d->fp), XC_EXTENT_SIZE);
+		d->warm.state.fd = fastpath_state_open(d->fp);
+		if (d->config.memory_file)
+			log_line(LOG_WARN, "main",
+				 "the memory file is not used: with an interface items outlive a "
+				 "restart in pinned maps");
 		return 0;
 	}
 	/* The kernel may still answer for a dead daemon: not once this one takes writes. */
@@ -186,14 +193,9 @@ static int setup_log(struct daemon *d, struct store_log *ret)
 	if (err)
 		return err;
 	d->log_bytes = d->config.memory_bytes;
-	err = memory_map("xdpcache-log", d->log_bytes, &d->plain_log);
-	if (err)
-		log_line(LOG_ERROR, "main",
-			 "cannot map %llu MiB for the log: %s; give a smaller -m",
-			 (unsigned long long)(d->log_bytes >> 20), strerror(-err));
-	*ret = (struct store_log){
-		.base = d->plain_log, .bytes = d->log_bytes, .trim = trim_pages, .ctx = d
-	};
+	err = warm_open_log(&d->warm, d->config.memory_file, d->log_bytes, ret);
+	ret->trim = trim_pages;
+	ret->ctx = d;
 	return err;
 }
 
@@ -213,7 +215,9 @@ static int setup_store(struct daemon *d)
 
 	if (err)
 		return err;
-	if (options.log.adopted && !store_log_holds_items(&options.log)) {
+	if (d->warm.state.fd >= 0)
+		options.state = &d->warm.state;
+	if (d->fp && options.log.adopted && !store_log_holds_items(&options.log)) {
 		/* About to be written over: first no kernel program may be reading it. */
 		fastpath_maps(d->fp)->conf->serve_until_ns = 0;
 		grace_wait();
@@ -222,8 +226,10 @@ static int setup_store(struct daemon *d)
 	if (!d->store)
 		log_line(LOG_ERROR, "main", "cannot set the store up: %s%s", strerror(-err),
 			 err == -EINVAL ? "; see --eviction, -m and -I" : "");
-	else
+	if (d->store) {
+		warm_forget_state(&d->warm);
 		store_set_limit(d->store, budget_log_bytes(&d->budget));
+	}
 	return err;
 }
 
@@ -339,11 +345,21 @@ static void kernel_counts(void *ctx, struct command_kernel_counts *ret)
 	ret->reply_bytes = stats.reply_bytes;
 }
 
-static void kernel_flush_at(void *ctx, uint64_t at_ns)
+static void flush_at(void *ctx, uint64_t at_ns)
 {
 	const struct daemon *d = ctx;
 
-	__atomic_store_n(&fastpath_maps(d->fp)->conf->flush_at_ns, at_ns, __ATOMIC_SEQ_CST);
+	if (d->fp)
+		__atomic_store_n(&fastpath_maps(d->fp)->conf->flush_at_ns, at_ns, __ATOMIC_SEQ_CST);
+	store_promise_flush(d->store, at_ns);
+}
+
+/* One that the kernel was told of and the store not yet counts, too. */
+static uint64_t flush_due(const struct daemon *d)
+{
+	uint64_t due_ns = store_promised_flush(d->store);
+
+	return due_ns == 0 && d->fp ? fastpath_maps(d->fp)->conf->flush_at_ns : due_ns;
 }
 
 static void memory_parts(void *ctx, struct command_memory *ret)
@@ -412,15 +428,17 @@ static int setup_net(struct daemon *d)
 		.allow = c->allow.items, .allow_cnt = c->allow.cnt,
 		.store = d->store, .tracker = d->tracker, .clock = d->clock,
 		.hooks = { .ctx = d, .memory = memory_parts, .set_memory = set_memory,
+			   .flush_at = flush_at, .flush_due_ns = flush_due(d),
 			   .shutdown = on_shutdown },
+		.inherited = d->warm.sockets, .inherited_cnt = d->warm.socket_cnt,
 	};
+	int err;
 
-	if (d->fp) {
+	if (d->fp)
 		options.hooks.kernel_counts = kernel_counts;
-		options.hooks.flush_at = kernel_flush_at;
-		options.hooks.flush_due_ns = fastpath_maps(d->fp)->conf->flush_at_ns;
-	}
-	return net_open(&options, &d->net);
+	err = net_open(&options, &d->net);
+	warm_drop_sockets(&d->warm);
+	return err;
 }
 
 /* The -l addresses, for xc_local; a wildcard among them means all, as none at all does. */
@@ -500,6 +518,16 @@ static void source_config(void *ctx, FILE *out)
 	config_print(&((struct daemon *)ctx)->config, out, true);
 }
 
+static bool source_handover(void *ctx, int fd)
+{
+	struct daemon *d = ctx;
+
+	if (!warm_ask_successor(&d->warm, fd))
+		return false;
+	kill(getpid(), SIGUSR1);
+	return true;
+}
+
 static int setup_control(struct daemon *d)
 {
 	struct control_options options = {
@@ -509,6 +537,7 @@ static int setup_control(struct daemon *d)
 			.fastpath = d->fp ? source_fastpath : NULL,
 			.memory = memory_parts,
 			.samples_dropped = source_samples_dropped, .config = source_config,
+			.handover = source_handover,
 			.clock = d->clock, .start_ns = d->start_ns,
 			.limit_bytes = d->config.memory_bytes, .thread_cnt = d->config.thread_cnt,
 		},
@@ -550,6 +579,7 @@ static void on_timer(struct loop_source *source, uint32_t events)
 		locals_sync(d->locals);
 	if (d->fp && lease_renew(&d->lease, clock_now_ns(d->clock))) {
 		log_line(LOG_ERROR, "main", "another daemon owns this instance now: stopping");
+		d->deposed = true;
 		d->stopping = true;
 	}
 }
@@ -627,28 +657,63 @@ static int setup(struct daemon *d)
 	return err;
 }
 
+/* Systemd keeps what is needed to go on, whatever ends this process. */
+static void keep(struct daemon *d)
+{
+	int sockets[WARM_SOCKET_MAX];
+	uint32_t cnt;
+
+	if (!getenv("NOTIFY_SOCKET"))
+		return;
+	cnt = net_share(d->net, sockets, WARM_SOCKET_MAX);
+	warm_keep(&d->warm, sockets, cnt);
+	while (cnt > 0)
+		close(sockets[--cnt]);
+}
+
+static void close_net(struct daemon *d)
+{
+	if (!d->net)
+		return;
+	if (d->warm.successor >= 0)
+		d->warm.socket_cnt = net_share(d->net, d->warm.sockets, WARM_SOCKET_MAX);
+	net_stop(d->net);
+	net_close(d->net);
+}
+
+static void close_store(struct daemon *d)
+{
+	if (!d->store)
+		return;
+	if (d->serving && !d->deposed && warm_is_kept(&d->warm))
+		store_save(d->store, &d->warm.state);
+	store_free(d->store);
+}
+
 static void teardown(struct daemon *d)
 {
-	if (d->fp)
+	/* Nobody writes until the next one has taken over, so the kernel may go on that long. */
+	if (d->fp && d->warm.successor < 0)
 		lease_revoke(&d->lease);
 	control_stop(d->control);
-	if (d->net) {
-		net_stop(d->net);
-		net_close(d->net);
-	}
+	close_net(d);
 	promoter_stop(d->promoter);
-	if (d->store)
-		store_free(d->store);
+	close_store(d);
 	tracker_free(d->tracker);
 	kmap_free(d->kmap);
 	locals_close(d->locals);
 	warden_stop(d->warden);
+	if (d->fp && d->warm.successor >= 0)
+		lease_renew(&d->lease, clock_now_ns(d->clock));
 	fastpath_close(d->fp);
-	memory_unmap(d->plain_log, d->log_bytes);
 	budget_close(&d->budget);
 	loop_fini(&d->loop);
 	process_remove_pid(d->config.pid_file);
 	config_fini(&d->config);
+	if (d->warm.successor >= 0)
+		warm_give(&d->warm);
+	else
+		warm_fini(&d->warm);
 }
 
 int main(int argc, char **argv)
@@ -660,11 +725,16 @@ int main(int argc, char **argv)
 	if (err || exit_now)
 		return err ? EXIT_FAILURE : EXIT_SUCCESS;
 	log_set_level(d.config.log_level);
+	warm_init(&d.warm);
 	d.start_ns = clock_now_ns(d.clock);
 	process_raise_files(d.config.conn_max);
+	warm_from_systemd(&d.warm);
 	if (d.config.daemonize && process_daemonize())
 		return EXIT_FAILURE;
-	err = setup(&d);
+	if (d.config.upgrade)
+		err = warm_from_daemon(&d.warm, d.config.control_path);
+	if (!err)
+		err = setup(&d);
 	if (!err) {
 		log_line(LOG_INFO, "main",
 			 "ready: tcp=%u udp=%u memory_mib=%llu threads=%u fastpath=%s",
@@ -672,6 +742,8 @@ int main(int argc, char **argv)
 			 (unsigned long long)(d.config.memory_bytes >> 20), d.config.thread_cnt,
 			 d.fp ? "on" : "off");
 		sd_notify(0, "READY=1");
+		keep(&d);
+		d.serving = true;
 		while (!d.stopping) {
 			loop_wait(&d.loop, -1);
 			loop_drain(&d.loop);

@@ -206,7 +206,7 @@ static const struct memcached_flag memcached_flags[] = {
 	{ "-X", "--disable-dumping", NULL, WARNS },
 	{ "-W", "--disable-watch", NULL, WARNS },
 	{ "-Y", "--auth-file", "/tmp/auth", REFUSED },
-	{ "-e", "--memory-file", "/tmp/memory", WARNS },
+	{ "-e", "--memory-file", "/tmp/memory", WORKS },
 	{ "-Z", "--enable-ssl", NULL, REFUSED },
 	{ "-o", "--extended", "idle_timeout=60", WORKS },
 	{ "-N", "--napi_ids", "2", WARNS },

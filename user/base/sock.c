@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define HOST_MAX 256
+#define UDP_ROOM_BYTES (8 << 20)
 
 /* Splits text into host and port. A bare IPv6 address has more than one colon and no port. */
 static int split(const char *text, char host[HOST_MAX], uint16_t *port, bool *ret_had_port)
@@ -212,6 +213,18 @@ int sock_listen_tcp(const struct sock_addr *addr, uint32_t backlog)
 	return fd;
 }
 
+/*
+ * What comes while a daemon is replaced waits here, as does a burst. More than the system's limit
+ * takes a privilege.
+ */
+static void make_room(int fd)
+{
+	int bytes = UDP_ROOM_BYTES;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)))
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+}
+
 int sock_bind_udp(const struct sock_addr *addr)
 {
 	int fd = open_socket(addr->storage.ss_family, SOCK_DGRAM);
@@ -220,6 +233,7 @@ int sock_bind_udp(const struct sock_addr *addr)
 
 	if (fd < 0)
 		return fd;
+	make_room(fd);
 	error = set_option(fd, SOL_SOCKET, SO_REUSEPORT);
 	/* Replies must leave from the address that was asked, also when bound to all of them. */
 	if (!error)
@@ -248,6 +262,41 @@ int sock_probe(const struct sock_addr *addr, int type)
 		error = bind_to(fd, addr);
 	close(fd);
 	return error;
+}
+
+bool sock_is(int fd, int type, const struct sock_addr *addr)
+{
+	struct sock_addr local;
+	socklen_t len = sizeof(int);
+	int found = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &found, &len) || found != type ||
+	    sock_local(fd, &local) || local.storage.ss_family != addr->storage.ss_family)
+		return false;
+	if (addr->storage.ss_family == AF_UNIX)
+		return strcmp(((const struct sockaddr_un *)&local.storage)->sun_path,
+			      ((const struct sockaddr_un *)&addr->storage)->sun_path) == 0;
+	if (sock_port(addr) == 0)
+		sock_set_port(&local, 0);
+	return local.len == addr->len && memcmp(&local.storage, &addr->storage, addr->len) == 0;
+}
+
+int sock_connect_unix(const char *path)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	int fd, err;
+
+	if (strlen(path) >= sizeof(name.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(name.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)&name, sizeof(name)) == 0)
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
 }
 
 /* A path left by a server that is gone may be replaced; one that answers, or that is no socket, may

@@ -5,7 +5,8 @@
  * Does      turns "host:port" text into addresses; opens listening TCP, UDP and unix sockets.
  * Units     ports in host order.
  * Errors    negative errno; sock_resolve: -EINVAL for text that names no address.
- * Owner     descriptors belong to the caller; all are non-blocking and close-on-exec.
+ * Owner     descriptors belong to the caller; all are non-blocking (but sock_connect_unix's) and
+ *           close-on-exec.
  * Threads   any.
  */
 #ifndef XC_BASE_SOCK_H
@@ -56,6 +57,10 @@ int sock_listen_unix(const char *path, uint32_t mode, uint32_t backlog, struct s
  * meanwhile then refuses to replace it, so nobody else's file is removed.
  */
 int sock_remove_unix(const char *path, const struct sock_file *file);
+/* A socket that another process made: of this type, bound to this address (port 0: any)? */
+bool sock_is(int fd, int type, const struct sock_addr *addr);
+/* A stream connection, blocking: to the server that listens on this path. */
+int sock_connect_unix(const char *path);
 /*
  * -EADDRINUSE when another process has the address: SO_REUSEPORT alone would let two servers share
  * a port in silence.

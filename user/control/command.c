@@ -17,12 +17,25 @@ static json_t *answer_version(const struct control_sources *sources, const json_
 	return json_pack("{s:s, s:i}", "version", XC_VERSION, "abi", XC_ABI_VERSION);
 }
 
+/* Whoever gets this far was refused. */
+static json_t *answer_handover(const struct control_sources *sources, const json_t *request,
+			       char error[CONTROL_ERROR_MAX])
+{
+	(void)sources;
+	(void)request;
+	snprintf(error, CONTROL_ERROR_MAX,
+		 "root and the daemon's own user may ask for that, and one at a time");
+	return NULL;
+}
+
 static const struct control_command commands[] = {
 	{ "stats", "counters of fast path, daemon, store and hot keys", answer_stats },
 	{ "hot_list", "hot and resident keys, hottest first; \"max\": most rows", answer_hot_list },
 	{ "hot_pin", "keep \"key\" (or \"key_hex\") in the kernel", answer_hot_pin },
 	{ "hot_unpin", "undo hot_pin", answer_hot_unpin },
 	{ "config", "the configuration in effect", answer_config },
+	{ "handover", "ends the daemon and gives sockets and items to who asks: --upgrade",
+	  answer_handover },
 	{ "version", "version of daemon and map layout", answer_version },
 	{ "help", "this", answer_help },
 };
@@ -80,6 +93,16 @@ static json_t *run(const struct control_sources *sources, const json_t *request,
 	snprintf(error, CONTROL_ERROR_MAX,
 		 "no such command: \"%.64s\"; {\"cmd\":\"help\"} lists them", name);
 	return NULL;
+}
+
+bool control_is_handover(struct span line)
+{
+	json_t *request = json_loadb((const char *)line.ptr, line.len, 0, NULL);
+	const char *name = json_string_value(json_object_get(request, "cmd"));
+	bool is = name && !strcmp(name, "handover");
+
+	json_decref(request);
+	return is;
 }
 
 char *control_answer(const struct control_sources *sources, struct span line)

@@ -39,6 +39,8 @@ json_t *answer_hot_unpin(const struct control_sources *sources, const json_t *re
 json_t *answer_config(const struct control_sources *sources, const json_t *request,
 		      char error[CONTROL_ERROR_MAX]);
 
+/* The request is for a hand-over, which is no matter of replies (control_sources.handover). */
+bool control_is_handover(struct span line);
 /* The reply line to a request line (without its line feed), ending in one; NULL: out of memory. */
 char *control_answer(const struct control_sources *sources, struct span line);
 /* {"ok":false,"error":text} as a line; NULL: out of memory. */

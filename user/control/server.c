@@ -102,6 +102,21 @@ static bool client_reply(struct client *client, char *reply)
 	return client_send(client);
 }
 
+/* A copy of the connection is somebody else's from here on. */
+static bool client_hands_over(const struct client *client, struct span line)
+{
+	const struct control_sources *sources = &client->control->options.sources;
+	int fd;
+
+	if (!sources->handover || !control_is_handover(line))
+		return false;
+	fd = fcntl(client->source.fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0 || sources->handover(sources->ctx, fd))
+		return fd >= 0;
+	close(fd);
+	return false;
+}
+
 /* Answers the lines that are in until a reply has to wait. False: close the client. */
 static bool client_lines(struct client *client)
 {
@@ -120,6 +135,8 @@ static bool client_lines(struct client *client)
 			return true;
 		if (len > 0 && client->in[len - 1] == '\r')
 			len--;
+		if (client_hands_over(client, span_of(client->in, len)))
+			return false;
 		if (len > 0)
 			alive = client_reply(client,
 					     control_answer(&client->control->options.sources,

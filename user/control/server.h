@@ -58,7 +58,12 @@ struct control_sources {
 	void (*memory)(void *ctx, struct command_memory *ret);
 	uint64_t (*samples_dropped)(void *ctx);
 	void (*config)(void *ctx, FILE *out); /* JSON */
-	struct promoter *promoter;	      /* NULL: no hot keys */
+	/*
+	 * A client asked for {"cmd":"handover"}: takes its connection over, or returns false and
+	 * the client is refused.
+	 */
+	bool (*handover)(void *ctx, int fd);
+	struct promoter *promoter; /* NULL: no hot keys */
 	const struct clock *clock;
 	uint64_t start_ns; /* when the daemon began, boot time */
 	uint64_t limit_bytes;

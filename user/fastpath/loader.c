@@ -10,6 +10,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -476,6 +477,13 @@ int fastpath_open(const struct fastpath_options *options, struct fastpath **ret)
 const struct fastpath_maps *fastpath_maps(const struct fastpath *fp)
 {
 	return &fp->maps;
+}
+
+int fastpath_state_open(const struct fastpath *fp)
+{
+	int fd = open(fp->pins.state, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	return fd < 0 ? -errno : fd;
 }
 
 void fastpath_close(struct fastpath *fp)

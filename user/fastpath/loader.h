@@ -84,6 +84,11 @@ uint64_t fastpath_map_bytes(const struct fastpath *fp);
  * the log. */
 int fastpath_open(const struct fastpath_options *options, struct fastpath **ret);
 const struct fastpath_maps *fastpath_maps(const struct fastpath *fp);
+/*
+ * The file that a stop leaves something in for the next start, for the caller to close; it goes
+ * with the pins. Negative errno.
+ */
+int fastpath_state_open(const struct fastpath *fp);
 /* Unmaps, closes, drops the lock. Pins and attachments stay: unload removes them. NULL-safe. */
 void fastpath_close(struct fastpath *fp);
 

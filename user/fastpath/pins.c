@@ -56,6 +56,8 @@ int pins_init(struct pins *pins, const char *pin_root, const char *instance)
 	}
 	dir_len = snprintf(pins->dir, sizeof(pins->dir), "%s/%s/v1", root, name);
 	lock_len = snprintf(pins->lock, sizeof(pins->lock), PINS_RUN_DIR "/%s.%s.lock", flat, name);
+	snprintf(pins->state, sizeof(pins->state), "%.*s.state", lock_len - (int)strlen(".lock"),
+		 pins->lock);
 	if (dir_len >= (int)sizeof(pins->dir) || lock_len >= (int)sizeof(pins->lock))
 		return -ENAMETOOLONG;
 	return 0;
@@ -226,6 +228,7 @@ void pins_unlock(const struct pins *pins, int fd, bool forget)
 	if (fd < 0)
 		return;
 	if (forget) {
+		unlink(pins->state);
 		unlink(pins->lock);
 		rmdir(PINS_RUN_DIR); /* stays if anything else is in it */
 	}

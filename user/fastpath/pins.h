@@ -22,8 +22,9 @@
 #define PINS_RUN_DIR "/run/xdpcache"
 
 struct pins {
-	char dir[PATH_MAX / 2];	 /* …/v1 */
-	char lock[PATH_MAX / 2]; /* lock file */
+	char dir[PATH_MAX / 2];	  /* …/v1 */
+	char lock[PATH_MAX / 2];  /* lock file */
+	char state[PATH_MAX / 2]; /* beside it: what a stop leaves for the next start */
 };
 
 /* Only builds the paths. NULL: the default. */

@@ -2,7 +2,11 @@
 #include "net/net.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -78,18 +82,46 @@ static int report(const struct sock_addr *addr, const char *what, int error)
 	return error;
 }
 
+/*
+ * Sockets of an earlier process on this address, dealt out to the workers. More than one may get
+ * several: one that nobody serves would swallow its share of the clients. Returns how many.
+ */
+static int inherit(struct net *net, struct sock_addr *addr, enum worker_socket_kind kind)
+{
+	int type = kind == WORKER_UDP ? SOCK_DGRAM : SOCK_STREAM;
+	int cnt = 0;
+
+	for (uint32_t i = 0; i < net->options.inherited_cnt; i++) {
+		int fd = net->options.inherited[i], error;
+
+		if (fd < 0 || !sock_is(fd, type, addr))
+			continue;
+		net->options.inherited[i] = -1;
+		sock_local(fd, addr);
+		if (kind != WORKER_UDP && listen(fd, (int)net->options.settings.backlog) < 0)
+			log_line(LOG_WARN, "net", "the backlog stays: %s", strerror(errno));
+		error = worker_add_socket(&net->workers[(uint32_t)cnt % net->worker_cnt], fd, kind,
+					  addr);
+		if (error)
+			return error;
+		cnt++;
+	}
+	return cnt;
+}
+
 /* One socket a worker on this address; a port of 0 becomes the one the kernel picked. */
 static int bind_all(struct net *net, struct sock_addr *addr, enum worker_socket_kind kind)
 {
 	int type = kind == WORKER_TCP ? SOCK_STREAM : SOCK_DGRAM;
 	const char *what = kind == WORKER_TCP ? "TCP" : "UDP";
-	int error = sock_probe(addr, type);
+	int inherited = inherit(net, addr, kind);
+	int error = inherited > 0 ? 0 : inherited < 0 ? inherited : sock_probe(addr, type);
 
 	if (error)
 		return error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL
 			       ? error
 			       : report(addr, what, error);
-	for (uint32_t i = 0; i < net->worker_cnt; i++) {
+	for (uint32_t i = (uint32_t)inherited; i < net->worker_cnt; i++) {
 		int fd = kind == WORKER_TCP ? sock_listen_tcp(addr, net->options.settings.backlog)
 					    : sock_bind_udp(addr);
 
@@ -155,23 +187,12 @@ static int bind_transport(struct net *net, enum worker_socket_kind kind, int32_t
 	return error;
 }
 
-static int bind_unix(struct net *net)
+/* Every worker waits on the one listener. Takes over fd. */
+static int share_unix(struct net *net, int fd)
 {
-	const struct command_settings *s = &net->options.settings;
 	struct sock_addr addr = { 0 };
 	int error;
-	int fd;
 
-	if (!s->unix_path)
-		return 0;
-	fd = sock_listen_unix(s->unix_path, s->unix_mode, s->backlog, &net->unix_file);
-	if (fd < 0) {
-		log_line(LOG_ERROR, "net", "unix socket %s: %s", s->unix_path,
-			 fd == -EADDRINUSE ? "another server answers there"
-			 : fd == -EEXIST   ? "a file that is no socket is in the way"
-					   : strerror(-fd));
-		return fd;
-	}
 	sock_local(fd, &addr);
 	for (uint32_t i = 0; i < net->worker_cnt; i++) {
 		int own = i + 1 < net->worker_cnt ? dup(fd) : fd;
@@ -185,6 +206,50 @@ static int bind_unix(struct net *net)
 		}
 	}
 	return 0;
+}
+
+/* The earlier process's listener, if its path still leads to a socket. */
+static bool inherit_unix(struct net *net, int *ret_error)
+{
+	struct sock_addr addr = { .storage.ss_family = AF_UNIX };
+	struct sockaddr_un *name = (struct sockaddr_un *)&addr.storage;
+	struct stat st;
+
+	snprintf(name->sun_path, sizeof(name->sun_path), "%s", net->options.settings.unix_path);
+	if (lstat(name->sun_path, &st) || !S_ISSOCK(st.st_mode))
+		return false;
+	for (uint32_t i = 0; i < net->options.inherited_cnt; i++) {
+		int fd = net->options.inherited[i];
+
+		if (fd < 0 || !sock_is(fd, SOCK_STREAM, &addr))
+			continue;
+		net->options.inherited[i] = -1;
+		net->unix_file = (struct sock_file){ .dev = st.st_dev, .ino = st.st_ino };
+		*ret_error = share_unix(net, fd);
+		return true;
+	}
+	return false;
+}
+
+static int bind_unix(struct net *net)
+{
+	const struct command_settings *s = &net->options.settings;
+	int error = 0;
+	int fd;
+
+	if (!s->unix_path)
+		return 0;
+	if (inherit_unix(net, &error))
+		return error;
+	fd = sock_listen_unix(s->unix_path, s->unix_mode, s->backlog, &net->unix_file);
+	if (fd < 0) {
+		log_line(LOG_ERROR, "net", "unix socket %s: %s", s->unix_path,
+			 fd == -EADDRINUSE ? "another server answers there"
+			 : fd == -EEXIST   ? "a file that is no socket is in the way"
+					   : strerror(-fd));
+		return fd;
+	}
+	return share_unix(net, fd);
 }
 
 static int make_workers(struct net *net)
@@ -276,6 +341,27 @@ void net_close(struct net *net)
 	command_free(net->command);
 	alloc_free(net->allow);
 	alloc_free(net);
+}
+
+uint32_t net_share(struct net *net, int *ret_fds, uint32_t max)
+{
+	uint32_t cnt = 0;
+
+	for (uint32_t i = 0; i < net->worker_cnt; i++) {
+		const struct worker *w = &net->workers[i];
+
+		for (uint32_t n = 0; n < w->socket_cnt && cnt < max; n++) {
+			int fd = -1;
+
+			if (w->sockets[n].kind != WORKER_UNIX || i == 0)
+				fd = fcntl(w->sockets[n].source.fd, F_DUPFD_CLOEXEC, 0);
+			if (fd >= 0)
+				ret_fds[cnt++] = fd;
+		}
+	}
+	net->unix_file = (struct sock_file){ 0 };
+	net->shared.goes_on = true;
+	return cnt;
 }
 
 uint16_t net_tcp_port(const struct net *net)

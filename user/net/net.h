@@ -32,6 +32,10 @@ struct net_options {
 	struct tracker *tracker; /* NULL: hot keys are not tracked */
 	const struct clock *clock;
 	struct command_hooks hooks;
+	/* Bound sockets of an earlier process: those that fit are used and are net's then, and -1
+	 * here. The rest stays the caller's. */
+	int *inherited;
+	uint32_t inherited_cnt;
 };
 
 /* Resolves and binds every address: the one step that may need privileges. */
@@ -43,6 +47,12 @@ int net_start(struct net *net);
  */
 void net_stop(struct net *net);
 void net_close(struct net *net); /* NULL-safe; after net_stop if it was started */
+
+/*
+ * Copies of every socket that listens, for a process that goes on with them: they stay open when
+ * these are closed, and the unix socket keeps its path. Returns how many; after net_open.
+ */
+uint32_t net_share(struct net *net, int *ret_fds, uint32_t max);
 
 uint16_t net_tcp_port(const struct net *net); /* 0: none */
 uint16_t net_udp_port(const struct net *net);

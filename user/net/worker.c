@@ -226,8 +226,11 @@ static void drain(struct worker *w)
 
 	command_turn(w->command);
 	until_ns = command_now_ns(w->command) + DRAIN_MAX_NS;
-	for (uint32_t i = 0; i < w->socket_cnt; i++)
-		w->sockets[i].source.ready(&w->sockets[i].source, LOOP_READ);
+	/* A connection that is not accepted yet is better off with the process that goes on. */
+	for (uint32_t i = 0; i < w->socket_cnt; i++) {
+		if (w->sockets[i].kind == WORKER_UDP || !w->shared->goes_on)
+			w->sockets[i].source.ready(&w->sockets[i].source, LOOP_READ);
+	}
 	close_sockets(w);
 	while (w->conns && command_now_ns(w->command) < until_ns) {
 		for (struct conn *c = w->conns, *next; c; c = next) {

@@ -45,6 +45,7 @@ struct worker_shared {
 	const struct cidr *allow;
 	uint32_t allow_cnt;
 	uint16_t udp_port;
+	bool goes_on;	      /* another process has the sockets, too: what waits there is its */
 	uint64_t backlog_max; /* unread reply bytes a worker keeps for its clients */
 	_Atomic uint32_t conn_cnt;
 };

@@ -504,8 +504,13 @@ bool store_load(struct store *store, struct store_thread *t)
 {
 	struct state state = { 0 };
 	uint64_t start_ns = clock_mono_ns();
-	const char *why = load(store, t, &state);
+	const struct store_state *from = store->options.state;
+	const char *why;
 
+	/* Nothing was left: the last process did not end by its own will. */
+	if (lseek(from->fd, 0, SEEK_END) <= (off_t)from->offset)
+		return false;
+	why = load(store, t, &state);
 	alloc_free(state.records);
 	if (why)
 		log_line(LOG_WARN, "store",

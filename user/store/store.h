@@ -132,7 +132,8 @@ bool store_log_holds_items(const struct store_log *log);
 
 struct store *store_new(const struct store_options *options, int *ret_error);
 /*
- * Saves the state: after it nothing may be written. Every thread has been freed; ends the reclaimer.
+ * Saves the state: after it nothing may be written. Every thread has been freed; ends the
+ * reclaimer.
  * On failure (negative errno) the next start rebuilds from the log.
  */
 int store_save(struct store *store, const struct store_state *to);
