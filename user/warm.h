@@ -13,7 +13,7 @@
  * Errors    negative errno after one log line that says what to do next.
  * Owner     the descriptors; sockets that net took are net's.
  * Threads   main; warm_ask_successor: any.
- * Source    docs/operations.md, docs/decisions/0007.
+ * Source    docs/operations.md, docs/decisions/0008.
  */
 #ifndef XC_WARM_H
 #define XC_WARM_H
