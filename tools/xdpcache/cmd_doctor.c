@@ -298,7 +298,8 @@ static void check_pins(struct doctor *d)
 static void check_interface(struct doctor *d, const char *ifname)
 {
 	uint32_t foreign;
-	char label[40], why[PROBE_WHY_MAX];
+	char label[40], why[PROBE_WHY_MAX], lost[PROBE_WHY_MAX];
+	bool loses;
 
 	snprintf(label, sizeof(label), "interface %.16s", ifname);
 	if (!if_nametoindex(ifname)) {
@@ -323,15 +324,28 @@ static void check_interface(struct doctor *d, const char *ifname)
 		    ifname);
 	if (foreign)
 		return;
+	loses = probe_loses_replies(ifname, lost);
 	switch (probe_native(ifname, why)) {
 	case 1:
-		say(d, OK, label, "native XDP works");
+		if (loses)
+			say(d, WARN, label,
+			    "%s; auto takes generic mode, slower. For native attach an XDP program "
+			    "to the peer",
+			    lost);
+		else
+			say(d, OK, label, "native XDP works");
 		break;
 	case 0:
 		say(d, WARN, label, "no native XDP (%s): generic mode will be used, slower", why);
 		break;
 	default:
-		say(d, OK, label, "carries a program of this instance already");
+		if (loses && probe_mode(ifname) == XDP_MODE_NATIVE)
+			say(d, WARN, label,
+			    "runs in native mode, but %s; attach an XDP program to the peer, or "
+			    "restart with --xdp-mode auto",
+			    lost);
+		else
+			say(d, OK, label, "carries a program of this instance already");
 	}
 }
 

@@ -43,7 +43,9 @@ static void learn_interface(struct inspect *state, const json_t *told)
 		snprintf(iface[i].name, sizeof(iface[i].name), "%s", name);
 		iface[i].mode = XDP_MODE_OFF;
 	}
-	snprintf(iface[i].reason, sizeof(iface[i].reason), "%s", reason);
+	/* what was seen just now is newer than what the daemon saw when it attached */
+	if (!iface[i].reason[0])
+		snprintf(iface[i].reason, sizeof(iface[i].reason), "%s", reason);
 }
 
 static void learn_reasons(const struct cli *cli, struct inspect *state)

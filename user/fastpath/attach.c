@@ -6,7 +6,8 @@
  * program in one step. A program of this instance that somebody attached by netlink (bpftool, ip)
  * is recognised by the maps it uses and left as it is. A foreign program is never touched. A pinned
  * link says on which interface number it is, not in which network namespace; so a link counts only
- * if this namespace's interface carries the link's very program.
+ * if this namespace's interface carries the link's very program. Where native mode attaches but its
+ * replies are lost (a veth whose peer has no program) auto means generic.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -20,6 +21,7 @@
 
 #include "base/log.h"
 #include "fastpath/impl.h"
+#include "fastpath/probe.h"
 
 static const char *const mode_names[] = {
 	[XDP_MODE_AUTO] = "auto",
@@ -139,9 +141,8 @@ static int link_open(const struct pins *pins, const char *ifname, uint32_t ifind
  * the packets of the moment in between go to the daemon. *ret_before: the mode it had.
  */
 static int link_update(struct fastpath *fp, const struct fastpath_interface *iface,
-		       enum xdp_mode *ret_before)
+		       enum xdp_mode wanted, enum xdp_mode *ret_before)
 {
-	enum xdp_mode wanted = fp->options.xdp_mode;
 	int fd = link_open(&fp->pins, iface->name, iface->ifindex);
 	char path[PATH_MAX];
 	int err = 0;
@@ -184,9 +185,8 @@ static int link_make(struct fastpath *fp, const struct fastpath_interface *iface
 }
 
 /* The seam for other ways to attach: puts the program on an interface that carries none. */
-static int attach_new(struct fastpath *fp, struct fastpath_interface *iface)
+static int attach_new(struct fastpath *fp, struct fastpath_interface *iface, enum xdp_mode wanted)
 {
-	enum xdp_mode wanted = fp->options.xdp_mode;
 	char why[IMPL_WHY_MAX];
 	int err;
 
@@ -228,11 +228,13 @@ static int refuse_foreign(struct fastpath_interface *iface, uint32_t prog_id)
 	return -EBUSY;
 }
 
-static int attach_xdp(struct fastpath *fp, struct fastpath_interface *iface, bool *ret_attached)
+/* wanted: the option, or what auto means here. */
+static int attach_xdp(struct fastpath *fp, struct fastpath_interface *iface, enum xdp_mode wanted,
+		      bool *ret_attached)
 {
-	enum xdp_mode wanted = fp->options.xdp_mode, mode, before;
+	enum xdp_mode asked = fp->options.xdp_mode, mode, before;
 	uint32_t prog_id;
-	int err = link_update(fp, iface, &before);
+	int err = link_update(fp, iface, wanted, &before);
 
 	if (err != -ENOENT) {
 		iface->by_link = true;
@@ -245,7 +247,7 @@ static int attach_xdp(struct fastpath *fp, struct fastpath_interface *iface, boo
 	prog_id = attach_query(iface->ifindex, &mode);
 	if (prog_id && !attach_prog_is_ours(prog_id, map_id_of(fp->maps.conf_fd)))
 		return refuse_foreign(iface, prog_id);
-	if (prog_id && wanted != XDP_MODE_AUTO && wanted != mode) {
+	if (prog_id && asked != XDP_MODE_AUTO && asked != mode) {
 		snprintf(iface->reason, sizeof(iface->reason),
 			 "attached in %s mode without us (bpftool, ip); detach it first",
 			 mode_names[mode]);
@@ -253,7 +255,7 @@ static int attach_xdp(struct fastpath *fp, struct fastpath_interface *iface, boo
 	}
 	if (prog_id)
 		return 0;
-	err = attach_new(fp, iface);
+	err = attach_new(fp, iface, wanted);
 	iface->by_link = true;
 	*ret_attached = err == 0 && before == XDP_MODE_OFF;
 	if (err && before != XDP_MODE_OFF && link_make(fp, iface, before) == 0)
@@ -262,9 +264,23 @@ static int attach_xdp(struct fastpath *fp, struct fastpath_interface *iface, boo
 	return err;
 }
 
+/* Says what probe_loses_replies found, once it is known what was made of it. */
+static void tell_lost_replies(struct fastpath_interface *iface, const char *why)
+{
+	snprintf(iface->reason, sizeof(iface->reason), "%.127s", why);
+	if (iface->mode == XDP_MODE_NATIVE)
+		log_line(LOG_WARN, "fastpath",
+			 "%s: %s; attach an XDP program to the peer, or use generic mode here",
+			 iface->name, why);
+	else
+		log_line(LOG_WARN, "fastpath", "%s: generic, not native: %s", iface->name, why);
+}
+
 int attach_one(struct fastpath *fp, const char *ifname, struct fastpath_interface *ret,
 	       bool *ret_attached)
 {
+	enum xdp_mode wanted = fp->options.xdp_mode;
+	char why[PROBE_WHY_MAX] = "";
 	int err;
 
 	*ret_attached = false;
@@ -280,13 +296,18 @@ int attach_one(struct fastpath *fp, const char *ifname, struct fastpath_interfac
 		snprintf(ret->reason, sizeof(ret->reason), "--xdp-mode off");
 		return 0;
 	}
-	err = attach_xdp(fp, ret, ret_attached);
+	if (wanted != XDP_MODE_GENERIC && probe_loses_replies(ifname, why) &&
+	    wanted == XDP_MODE_AUTO)
+		wanted = XDP_MODE_GENERIC;
+	err = attach_xdp(fp, ret, wanted, ret_attached);
 	if (err) {
 		if (!ret->reason[0])
 			snprintf(ret->reason, sizeof(ret->reason), "%s", strerror(-err));
 		return err;
 	}
 	ret->prog_id = attach_query(ret->ifindex, &ret->mode);
+	if (why[0])
+		tell_lost_replies(ret, why);
 	err = tchook_insert(&fp->pins, ret->name, ret->ifindex, fp->tc_fd,
 			    map_id_of(fp->maps.conf_fd));
 	ret->tc = err == 0;

@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "fastpath/counters.h"
 #include "fastpath/impl.h"
+#include "fastpath/probe.h"
 
 /* Longest key of the maps counted here. */
 #define KEY_BYTES_MAX 64
@@ -69,7 +70,7 @@ static uint32_t count_extents(const struct pins *pins)
 static void find_interfaces(const struct pins *pins, uint32_t conf_id, struct inspect *ret)
 {
 	struct if_nameindex *all = if_nameindex();
-	char path[PATH_MAX];
+	char path[PATH_MAX], why[PROBE_WHY_MAX];
 
 	for (const struct if_nameindex *at = all; at && at->if_index != 0; at++) {
 		struct fastpath_interface *iface = &ret->interfaces[ret->interface_cnt];
@@ -85,6 +86,8 @@ static void find_interfaces(const struct pins *pins, uint32_t conf_id, struct in
 		iface->prog_id = prog_id;
 		iface->mode = mode;
 		iface->tc = tchook_present(at->if_index, conf_id);
+		if (mode == XDP_MODE_NATIVE && probe_loses_replies(at->if_name, why))
+			snprintf(iface->reason, sizeof(iface->reason), "%.127s", why);
 		pins_interface_path(pins, path, at->if_name, "xdp");
 		iface->by_link = access(path, F_OK) == 0;
 		ret->interface_cnt++;

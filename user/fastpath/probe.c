@@ -11,6 +11,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sched.h>
@@ -73,6 +74,95 @@ int probe_native(const char *ifname, char why[PROBE_WHY_MAX])
 		close(link); /* detaches */
 	close(prog);
 	return link >= 0;
+}
+
+enum xdp_mode probe_mode(const char *ifname)
+{
+	enum xdp_mode mode;
+
+	attach_query(if_nametoindex(ifname), &mode);
+	return mode;
+}
+
+/* --- veth --- */
+
+struct veth {
+	bool is_veth;
+	bool native; /* carries a program in native mode */
+	bool far;    /* the peer is in another network namespace, peer_ns by its number here */
+	int32_t peer_ns;
+	uint32_t peer;
+};
+
+static int read_veth(const struct nlmsghdr *nlh, void *ctx)
+{
+	const struct nlattr *attr, *inner;
+	struct veth *veth = ctx;
+
+	mnl_attr_for_each(attr, nlh, sizeof(struct ifinfomsg))
+	{
+		uint16_t type = mnl_attr_get_type(attr);
+
+		if (type == IFLA_LINK) {
+			veth->peer = mnl_attr_get_u32(attr);
+		} else if (type == IFLA_LINK_NETNSID) {
+			veth->far = true;
+			veth->peer_ns = (int32_t)mnl_attr_get_u32(attr);
+		} else if (type == IFLA_LINKINFO) {
+			mnl_attr_for_each_nested(inner, attr)
+			{
+				if (mnl_attr_get_type(inner) == IFLA_INFO_KIND)
+					veth->is_veth =
+						strcmp(mnl_attr_get_str(inner), "veth") == 0;
+			}
+		} else if (type == IFLA_XDP) {
+			mnl_attr_for_each_nested(inner, attr)
+			{
+				veth->native |= mnl_attr_get_type(inner) == IFLA_XDP_DRV_PROG_ID;
+			}
+		}
+	}
+	return MNL_CB_OK;
+}
+
+/* ns: where it is, by its number here; NULL: here. */
+static int ask_veth(uint32_t ifindex, const int32_t *ns, struct veth *ret)
+{
+	struct {
+		struct ifinfomsg ifi;
+		struct nlattr attr;
+		int32_t ns;
+	} body = { .ifi = { .ifi_index = (int)ifindex },
+		   .attr = { .nla_len = sizeof(body.attr) + sizeof(body.ns),
+			     .nla_type = IFLA_TARGET_NETNSID } };
+
+	memset(ret, 0, sizeof(*ret));
+	if (ns)
+		body.ns = *ns;
+	return rtnl_ask(RTM_GETLINK, &body, ns ? sizeof(body) : sizeof(body.ifi), read_veth, ret);
+}
+
+bool probe_loses_replies(const char *ifname, char why[PROBE_WHY_MAX])
+{
+	struct veth here, there;
+	int err;
+
+	why[0] = '\0';
+	if (ask_veth(if_nametoindex(ifname), NULL, &here) || !here.is_veth)
+		return false;
+	err = here.peer ? ask_veth(here.peer, here.far ? &here.peer_ns : NULL, &there) : -ENODEV;
+	if (!err && there.native)
+		return false;
+	if (err)
+		snprintf(why, PROBE_WHY_MAX,
+			 "the veth's peer cannot be asked for its XDP program (%s), without which "
+			 "native replies are lost",
+			 strerror(-err));
+	else
+		snprintf(why, PROBE_WHY_MAX,
+			 "the veth's peer carries no native XDP program, without which native "
+			 "replies are lost");
+	return true;
 }
 
 bool probe_membarrier(void)

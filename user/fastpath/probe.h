@@ -13,11 +13,20 @@
 
 #include <stdbool.h>
 
+#include "fastpath/loader.h"
+
 #define PROBE_WHY_MAX 200
 
 int probe_load(char why[PROBE_WHY_MAX]);
 /* 1: native XDP works. 0: it does not. -EBUSY: some program is attached, so it was not tried. */
 int probe_native(const char *ifname, char why[PROBE_WHY_MAX]);
+/* The mode of the program that is attached there; XDP_MODE_OFF: none. */
+enum xdp_mode probe_mode(const char *ifname);
+/*
+ * Native XDP attaches, but what it sends does not arrive: a veth's other end takes it only while it
+ * carries a program itself. True also when that end cannot be asked. Else why is empty.
+ */
+bool probe_loses_replies(const char *ifname, char why[PROBE_WHY_MAX]);
 bool probe_membarrier(void);
 /* One extent of the log, made and dropped. */
 int probe_extent(char why[PROBE_WHY_MAX]);

@@ -8,10 +8,17 @@
 #define ANSWER_MAX 32768
 #define SEQ 1
 
-int rtnl_dump_from(int bus, uint16_t type, const void *body, size_t body_len, mnl_cb_t each,
-		   void *ctx)
+struct question {
+	int bus;
+	uint16_t type;
+	uint16_t flags; /* one that makes the kernel mark the end of its answers */
+	const void *body;
+	size_t body_len;
+};
+
+static int run(const struct question *q, mnl_cb_t each, void *ctx)
 {
-	struct mnl_socket *nl = mnl_socket_open2(bus, SOCK_CLOEXEC);
+	struct mnl_socket *nl = mnl_socket_open2(q->bus, SOCK_CLOEXEC);
 	char buf[ANSWER_MAX];
 	struct nlmsghdr *nlh;
 	ssize_t len;
@@ -20,10 +27,10 @@ int rtnl_dump_from(int bus, uint16_t type, const void *body, size_t body_len, mn
 	if (!nl)
 		return -errno;
 	nlh = mnl_nlmsg_put_header(buf);
-	nlh->nlmsg_type = type;
-	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	nlh->nlmsg_type = q->type;
+	nlh->nlmsg_flags = NLM_F_REQUEST | q->flags;
 	nlh->nlmsg_seq = SEQ;
-	memcpy(mnl_nlmsg_put_extra_header(nlh, body_len), body, body_len);
+	memcpy(mnl_nlmsg_put_extra_header(nlh, q->body_len), q->body, q->body_len);
 	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0 ||
 	    mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
 		err = -errno;
@@ -41,6 +48,21 @@ int rtnl_dump_from(int bus, uint16_t type, const void *body, size_t body_len, mn
 	}
 	mnl_socket_close(nl);
 	return err;
+}
+
+int rtnl_dump_from(int bus, uint16_t type, const void *body, size_t body_len, mnl_cb_t each,
+		   void *ctx)
+{
+	const struct question q = { bus, type, NLM_F_DUMP, body, body_len };
+
+	return run(&q, each, ctx);
+}
+
+int rtnl_ask(uint16_t type, const void *body, size_t body_len, mnl_cb_t each, void *ctx)
+{
+	const struct question q = { NETLINK_ROUTE, type, NLM_F_ACK, body, body_len };
+
+	return run(&q, each, ctx);
 }
 
 int rtnl_dump(uint16_t type, const void *body, size_t body_len, mnl_cb_t each, void *ctx)
