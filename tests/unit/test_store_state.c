@@ -146,6 +146,7 @@ static void save(struct saved *s)
 {
 	store_thread_free(s->rig.t);
 	s->rig.t = NULL;
+	store_reclaim_stop(s->rig.store); /* it unlinks what was flushed */
 	store_counts(s->rig.store, &s->counts);
 	memcpy(s->secret, s->rig.store->hash_secret, sizeof(s->secret));
 	assert_int_equal(store_save(s->rig.store, &s->state), 0);
