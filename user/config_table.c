@@ -13,6 +13,7 @@
 #include "abi/limits.h"
 #include "base/cidr.h"
 #include "protocol/udp_frame.h"
+#include "store/store.h"
 
 #define FIELD(member) offsetof(struct config, member)
 #define MIB_MAX ((int64_t)XC_EXTENT_MAX * (XC_EXTENT_SIZE >> 20))
@@ -81,13 +82,16 @@ static bool check_instance(const char *text, char why[CONFIG_WHY_MAX])
 	return false;
 }
 
-static bool check_word(const char *text, char why[CONFIG_WHY_MAX])
+static bool check_eviction(const char *text, char why[CONFIG_WHY_MAX])
 {
-	size_t len = strlen(text);
+	int len = snprintf(why, CONFIG_WHY_MAX, "no such policy; write one of");
 
-	if (len < 32 && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_-") == len)
-		return true;
-	snprintf(why, CONFIG_WHY_MAX, "not a policy's name; write for example s3fifo");
+	for (const char *const *name = store_eviction_names(); *name; name++) {
+		if (text[0] == '\0' || strcmp(text, *name) == 0)
+			return true;
+		if (len < CONFIG_WHY_MAX)
+			len += snprintf(why + len, (size_t)(CONFIG_WHY_MAX - len), " %s", *name);
+	}
 	return false;
 }
 
@@ -137,7 +141,9 @@ const struct config_option config_options[] = {
 	{ "memory", "disable_evictions", "disable-evictions", 'M', OPT_BOOL, FIELD(no_evict), NULL,
 	  NULL, 0, 0, NULL, "return an error when memory is full instead of evicting" },
 	{ "memory", "eviction", "eviction", 0, OPT_STRING, FIELD(eviction), NULL, "<name>", 0, 0,
-	  check_word, "which items make room for new ones; empty: the store's own choice" },
+	  check_eviction,
+	  "which items make room for new ones: s3fifo (when empty), lru, lfu, random, sieve, "
+	  "fifo or tinylfu" },
 	{ "memory", "memory_file", "memory-file", 'e', OPT_STRING, FIELD(memory_file), NULL,
 	  "<file>", 0, 0, NULL,
 	  "keep the items in this file, on a file system in memory, across restarts; with an "

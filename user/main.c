@@ -225,7 +225,7 @@ static int setup_store(struct daemon *d)
 	d->store = store_new(&options, &err);
 	if (!d->store)
 		log_line(LOG_ERROR, "main", "cannot set the store up: %s%s", strerror(-err),
-			 err == -EINVAL ? "; see --eviction, -m and -I" : "");
+			 err == -EINVAL ? "; see -m and -I" : "");
 	if (d->store) {
 		warm_forget_state(&d->warm);
 		store_set_limit(d->store, budget_log_bytes(&d->budget));

@@ -70,7 +70,7 @@ static void rig_free(struct rig *rig)
 static int put(struct rig *rig, uint32_t n)
 {
 	struct index_lock lock = index_lock(&rig->index, rig->hash[n]);
-	int err = index_insert(&rig->index, &lock, place_of(n), n % (INDEX_FREQ_MAX + 1));
+	int err = index_insert(&rig->index, &lock, place_of(n), n % (INDEX_USE_MAX + 1));
 
 	index_unlock(&lock);
 	if (err)
@@ -103,7 +103,7 @@ static void check_one(struct rig *rig, uint32_t n)
 	assert_int_equal(found, rig->in[n]);
 	if (found) {
 		assert_int_equal(index_slot_loc(&slot), place_of(n));
-		assert_int_equal(index_slot_freq(&slot), n % (INDEX_FREQ_MAX + 1));
+		assert_int_equal(index_slot_use(&slot), n % (INDEX_USE_MAX + 1));
 	}
 	index_unlock(&lock);
 }
@@ -171,10 +171,10 @@ static void index_slot_replaced_keeps_tag_and_count(void **state)
 	put(rig, 3);
 	lock = index_lock(&rig->index, rig->hash[3]);
 	assert_true(index_find_place(&rig->index, &lock, place_of(3), &slot));
-	index_slot_set_freq(&slot, 2);
+	index_slot_set_use(&slot, 2);
 	index_slot_replace(&slot, place_of(9));
 	assert_true(index_find_place(&rig->index, &lock, place_of(9), &slot));
-	assert_int_equal(index_slot_freq(&slot), 2);
+	assert_int_equal(index_slot_use(&slot), 2);
 	assert_false(index_find_place(&rig->index, &lock, place_of(3), &slot));
 	index_unlock(&lock);
 	rig_free(rig);
@@ -277,7 +277,7 @@ static void *insert_range(void *arg)
 	for (uint32_t n = in->from; n < in->to; n++) {
 		struct index_lock lock = index_lock(&in->rig->index, in->rig->hash[n]);
 		int err =
-			index_insert(&in->rig->index, &lock, place_of(n), n % (INDEX_FREQ_MAX + 1));
+			index_insert(&in->rig->index, &lock, place_of(n), n % (INDEX_USE_MAX + 1));
 
 		index_unlock(&lock);
 		if (err)

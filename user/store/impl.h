@@ -36,6 +36,7 @@ struct store_tally {
 	_Atomic int64_t evicted_cnt;
 	_Atomic int64_t expired_cnt;
 	_Atomic int64_t moved_cnt;
+	_Atomic int64_t moved_bytes;
 };
 
 struct store_thread {
@@ -49,6 +50,7 @@ struct store_thread {
 	bool privileged;	  /* the reclaimer: may take the reserve */
 	bool in_use;
 	uint8_t miss; /* enum store_miss of the last store_find */
+	struct evict_thread evict;
 	struct store_tally tally;
 } __attribute__((aligned(64)));
 
@@ -115,6 +117,16 @@ bool store_find_slot(struct store *store, const struct index_lock *lock, struct 
 
 /* --- changing items; the key's bucket is locked --- */
 
+/* Tells the eviction policy. Writes only what changes: readers of a hot bucket share its line. */
+static inline void store_note_access(struct store_thread *t, struct index_slot *slot, uint32_t hits)
+{
+	uint32_t use = index_slot_use(slot);
+	uint32_t new_use = evict_hit(&t->store->evict, &t->evict, (uint8_t)use, hits);
+
+	if (new_use != use)
+		index_slot_set_use(slot, new_use);
+}
+
 /* Takes the item out of the index, marks it dead, counts, tells the watchers. */
 void store_unlink(struct store_thread *t, const struct index_lock *lock, struct index_slot *slot,
 		  enum store_change change);
@@ -153,6 +165,7 @@ void store_item_done(struct store *store,
 		     uint64_t loc); /* committed or abandoned: the segment may be reclaimed */
 /* all: every open segment; else those that are expired, flushed, or asked for. */
 void store_seal_open(struct store_thread *t, bool all);
+void store_seal_queue(struct store_thread *t, uint8_t queue);
 void store_wake_reclaimer(struct store *store);
 
 /* --- chains (large.c) --- */

@@ -23,11 +23,17 @@
 #define SPINS_BEFORE_YIELD 64
 
 #define LOCK_TAKEN 1U
+#define LOCK_USE_SHIFT(idx) (2 + 3 * (idx))
+#define LOCK_USE_MASK 7U
+_Static_assert(LOCK_USE_SHIFT(INDEX_SLOTS) == 32, "three bits a slot fill the lock word");
 
 #define META_TAG_MASK ((1U << INDEX_TAG_BITS) - 1)
 #define META_HIGH_SHIFT INDEX_TAG_BITS
 #define META_HIGH_MASK 0xfU
-#define META_FREQ_SHIFT 14
+#define META_USE_SHIFT 14
+#define META_USE_BITS 2
+_Static_assert(META_USE_BITS + 3 == INDEX_USE_BITS,
+	       "use: two bits in meta, three in the lock word");
 #define PLACE_UNIT_SHIFT 2
 
 /* A link: place is an overflow bucket number + 1, and the high bits say "link": no item lies that
@@ -91,8 +97,9 @@ static uint32_t bucket_of(uint32_t bucket_cnt, uint64_t hash)
 static void lock_word(_Atomic uint32_t *word)
 {
 	/* Hardly ever taken: ask for the line once, as its owner, and only then look and wait. */
-	while (atomic_exchange_explicit(word, LOCK_TAKEN, memory_order_acquire)) {
-		for (int spins = 0; atomic_load_explicit(word, memory_order_relaxed); spins++) {
+	while (atomic_fetch_or_explicit(word, LOCK_TAKEN, memory_order_acquire) & LOCK_TAKEN) {
+		for (int spins = 0; atomic_load_explicit(word, memory_order_relaxed) & LOCK_TAKEN;
+		     spins++) {
 			if (spins < SPINS_BEFORE_YIELD)
 				continue;
 			sched_yield();
@@ -101,9 +108,11 @@ static void lock_word(_Atomic uint32_t *word)
 	}
 }
 
+/* Whoever waits only sets a bit that is set: a plain store loses nothing. */
 static void unlock_word(_Atomic uint32_t *word)
 {
-	atomic_store_explicit(word, 0, memory_order_release);
+	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) & ~LOCK_TAKEN,
+			      memory_order_release);
 }
 
 struct index_lock index_lock(struct index *index, uint64_t hash)
@@ -224,15 +233,45 @@ __attribute__((no_sanitize("thread"))) uint64_t index_guess(const struct index *
 	return 0;
 }
 
-static void slot_write(struct index_bucket *bucket, uint32_t idx, uint64_t loc, uint32_t tag,
-		       uint32_t freq)
+/* An overflow bucket's lock word is nobody's lock: the head's is held. */
+static uint32_t use_high(const struct index_bucket *bucket, uint32_t idx)
+{
+	return atomic_load_explicit(&bucket->lock, memory_order_relaxed) >> LOCK_USE_SHIFT(idx) &
+	       LOCK_USE_MASK;
+}
+
+static void use_high_set(struct index_bucket *bucket, uint32_t idx, uint32_t high)
+{
+	uint32_t word = atomic_load_explicit(&bucket->lock, memory_order_relaxed);
+
+	word &= ~(LOCK_USE_MASK << LOCK_USE_SHIFT(idx));
+	atomic_store_explicit(&bucket->lock, word | high << LOCK_USE_SHIFT(idx),
+			      memory_order_relaxed);
+}
+
+static void slot_set_loc(struct index_bucket *bucket, uint32_t idx, uint64_t loc)
 {
 	uint64_t unit = loc >> PLACE_UNIT_SHIFT;
+	uint32_t meta = bucket->meta[idx] & ~(META_HIGH_MASK << META_HIGH_SHIFT);
 
 	bucket->place[idx] = (uint32_t)unit;
 	bucket->meta[idx] =
-		(uint16_t)(tag | ((uint32_t)(unit >> 32) & META_HIGH_MASK) << META_HIGH_SHIFT |
-			   freq << META_FREQ_SHIFT);
+		(uint16_t)(meta | ((uint32_t)(unit >> 32) & META_HIGH_MASK) << META_HIGH_SHIFT);
+}
+
+static void slot_copy(struct index_bucket *to, uint32_t to_idx, const struct index_bucket *from,
+		      uint32_t idx)
+{
+	to->meta[to_idx] = from->meta[idx];
+	to->place[to_idx] = from->place[idx];
+	use_high_set(to, to_idx, use_high(from, idx));
+}
+
+static void slot_clear(struct index_bucket *bucket, uint32_t idx)
+{
+	bucket->meta[idx] = 0;
+	bucket->place[idx] = 0;
+	use_high_set(bucket, idx, 0);
 }
 
 uint64_t index_slot_loc(const struct index_slot *slot)
@@ -240,23 +279,23 @@ uint64_t index_slot_loc(const struct index_slot *slot)
 	return loc_from(slot->bucket->meta[slot->idx], slot->bucket->place[slot->idx]);
 }
 
-uint32_t index_slot_freq(const struct index_slot *slot)
+uint32_t index_slot_use(const struct index_slot *slot)
 {
-	return slot->bucket->meta[slot->idx] >> META_FREQ_SHIFT;
+	return use_high(slot->bucket, slot->idx) << META_USE_BITS |
+	       slot->bucket->meta[slot->idx] >> META_USE_SHIFT;
 }
 
-void index_slot_set_freq(struct index_slot *slot, uint32_t freq)
+void index_slot_set_use(struct index_slot *slot, uint32_t use)
 {
 	uint16_t *meta = &slot->bucket->meta[slot->idx];
 
-	*meta = (uint16_t)((*meta & ((1U << META_FREQ_SHIFT) - 1)) | freq << META_FREQ_SHIFT);
+	*meta = (uint16_t)((*meta & ((1U << META_USE_SHIFT) - 1)) | use << META_USE_SHIFT);
+	use_high_set(slot->bucket, slot->idx, use >> META_USE_BITS);
 }
 
 void index_slot_replace(struct index_slot *slot, uint64_t loc)
 {
-	uint16_t meta = slot->bucket->meta[slot->idx];
-
-	slot_write(slot->bucket, slot->idx, loc, meta & META_TAG_MASK, meta >> META_FREQ_SHIFT);
+	slot_set_loc(slot->bucket, slot->idx, loc);
 }
 
 #define SPLIT_SLOTS_MAX 4096
@@ -266,6 +305,7 @@ void index_slot_replace(struct index_slot *slot, uint64_t loc)
 struct split {
 	uint16_t meta[SPLIT_SLOTS_MAX];
 	uint32_t place[SPLIT_SLOTS_MAX];
+	uint8_t use[SPLIT_SLOTS_MAX]; /* high bits */
 	uint32_t slot_cnt;
 	uint32_t spare[SPLIT_SLOTS_MAX / (INDEX_SLOTS - 1) + 1];
 	uint32_t spare_cnt;
@@ -339,22 +379,23 @@ static int slot_make(struct index *index, struct index_bucket *bucket, struct sp
 	more = overflow_take(index, split, &number);
 	if (!more)
 		return -ENOSPC;
-	more->meta[0] = bucket->meta[INDEX_SLOTS - 1];
-	more->place[0] = bucket->place[INDEX_SLOTS - 1];
+	slot_copy(more, 0, bucket, INDEX_SLOTS - 1);
 	bucket->meta[INDEX_SLOTS - 1] = META_LINK;
 	bucket->place[INDEX_SLOTS - 1] = number;
 	*ret = (struct index_slot){ .bucket = more, .idx = 1 };
 	return 0;
 }
 
-int index_insert(struct index *index, const struct index_lock *lock, uint64_t loc, uint32_t freq)
+int index_insert(struct index *index, const struct index_lock *lock, uint64_t loc, uint32_t use)
 {
 	struct index_slot slot;
 	int err = slot_make(index, lock->head, NULL, &slot);
 
 	if (err)
 		return err;
-	slot_write(slot.bucket, slot.idx, loc, tag_of(lock->hash), freq);
+	slot.bucket->meta[slot.idx] = (uint16_t)tag_of(lock->hash);
+	slot_set_loc(slot.bucket, slot.idx, loc);
+	index_slot_set_use(&slot, use);
 	atomic_fetch_add_explicit(&index->item_cnt, 1, memory_order_relaxed);
 	return 0;
 }
@@ -370,16 +411,13 @@ void index_remove(struct index *index, const struct index_lock *lock, struct ind
 	}
 	/* The chain's last item fills the hole. */
 	end = used_slots(last) - 1;
-	slot->bucket->meta[slot->idx] = last->meta[end];
-	slot->bucket->place[slot->idx] = last->place[end];
-	last->meta[end] = 0;
-	last->place[end] = 0;
+	slot_copy(slot->bucket, slot->idx, last, end);
+	slot_clear(last, end);
 	if (before && end == 1) {
 		/* One left: it goes back where the link is. */
 		uint32_t number = before->place[INDEX_SLOTS - 1];
 
-		before->meta[INDEX_SLOTS - 1] = last->meta[0];
-		before->place[INDEX_SLOTS - 1] = last->place[0];
+		slot_copy(before, INDEX_SLOTS - 1, last, 0);
 		overflow_release(index, number);
 	}
 	atomic_fetch_sub_explicit(&index->item_cnt, 1, memory_order_relaxed);
@@ -407,7 +445,8 @@ static void chain_collect(struct index *index, struct index_bucket *head, struct
 		for (uint32_t idx = 0;
 		     idx < INDEX_SLOTS && bucket->place[idx] && !is_link(bucket, idx); idx++) {
 			split->meta[split->slot_cnt] = bucket->meta[idx];
-			split->place[split->slot_cnt++] = bucket->place[idx];
+			split->place[split->slot_cnt] = bucket->place[idx];
+			split->use[split->slot_cnt++] = (uint8_t)use_high(bucket, idx);
 		}
 		memset(bucket->meta, 0, sizeof(bucket->meta));
 		memset(bucket->place, 0, sizeof(bucket->place));
@@ -442,6 +481,7 @@ static void chain_divide(struct index *index, struct split *split, struct index_
 			abort(); /* see struct split */
 		slot.bucket->meta[slot.idx] = split->meta[i];
 		slot.bucket->place[slot.idx] = split->place[i];
+		use_high_set(slot.bucket, slot.idx, split->use[i]);
 	}
 	while (split->spare_cnt > 0)
 		overflow_release(index, split->spare[--split->spare_cnt]);

@@ -6,12 +6,13 @@
  *           request ever waits for a rehash.
  * Shape     bucket, 64 bytes: a lock word, ten 16-bit tags, ten 32-bit places.
  *
- *             lock   u32      1: taken
+ *             lock   u32      bit 0 taken; bits 2-31 three high bits of each slot's use
  *             meta   u16[10]  bits 0-9 tag (hash bits 54-63), 10-13 high bits of the place,
- *                             14-15 access count
+ *                             14-15 low bits of the use
  *             place  u32[10]  log offset / 4, low bits; 0: free (no item lies at a multiple of
  *                             16 GiB: a segment's header does)
  *
+ *           "Use" is what the eviction policy remembers of an item's accesses (store/evict.h).
  *           A full bucket's last slot becomes a link to an overflow bucket. 6.4 bytes a slot;
  *           36 bits of place times 4 bytes address 256 GiB. A chain has no holes: only its last
  *           bucket has free slots, so that no overflow bucket stands empty.
@@ -31,7 +32,8 @@
 
 #define INDEX_SLOTS 10
 #define INDEX_TAG_BITS 10
-#define INDEX_FREQ_MAX 3
+#define INDEX_USE_BITS 5
+#define INDEX_USE_MAX ((1U << INDEX_USE_BITS) - 1)
 
 struct index_bucket {
 	_Atomic uint32_t lock;
@@ -87,11 +89,11 @@ bool index_find_place(struct index *index, const struct index_lock *lock, uint64
 		      struct index_slot *ret);
 
 uint64_t index_slot_loc(const struct index_slot *slot);
-uint32_t index_slot_freq(const struct index_slot *slot);
-void index_slot_set_freq(struct index_slot *slot, uint32_t freq);
-void index_slot_replace(struct index_slot *slot, uint64_t loc); /* keeps tag and access count */
+uint32_t index_slot_use(const struct index_slot *slot);
+void index_slot_set_use(struct index_slot *slot, uint32_t use);
+void index_slot_replace(struct index_slot *slot, uint64_t loc); /* keeps tag and use */
 
-int index_insert(struct index *index, const struct index_lock *lock, uint64_t loc, uint32_t freq);
+int index_insert(struct index *index, const struct index_lock *lock, uint64_t loc, uint32_t use);
 /* Slots found before, in the same chain, mean nothing afterwards. */
 void index_remove(struct index *index, const struct index_lock *lock, struct index_slot *slot);
 

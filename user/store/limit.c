@@ -10,6 +10,7 @@
 
 /* Open segments cannot be reclaimed: all threads together hold at most about 1/8 of a log so. */
 #define OPEN_SHARE 8
+#define OPEN_MIN 2U
 #define RESERVE_SHARE 64
 #define RESERVE_MIN 4
 /* Half of what one round empties: the other half makes room. */
@@ -20,7 +21,7 @@ static void apply(struct store *store, uint32_t cnt)
 {
 	uint32_t open_max = cnt / OPEN_SHARE / (store->options.thread_max + 1);
 
-	atomic_store(&store->open_max, open_max < SEGMENT_QUEUES ? SEGMENT_QUEUES : open_max);
+	atomic_store(&store->open_max, open_max < OPEN_MIN ? OPEN_MIN : open_max);
 	atomic_store(&store->pool.reserve,
 		     cnt / RESERVE_SHARE < RESERVE_MIN ? RESERVE_MIN : cnt / RESERVE_SHARE);
 	segment_limit(&store->pool, cnt);

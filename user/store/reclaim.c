@@ -23,6 +23,7 @@
 #define COPY_ROOM 2
 /* The policy's answers are weighed over this many segments. */
 #define JUDGED_SEGMENTS 64
+#define RANDOM_TRIES 64
 
 enum reason {
 	REASON_FLUSHED,
@@ -55,11 +56,11 @@ enum fate {
  * Items that are all asked for faster than they go round would keep eviction busy and free
  * nothing.
  */
-static struct evict_verdict judge(struct store *store, uint64_t hash, uint8_t queue, uint8_t freq,
+static struct evict_verdict judge(struct store *store, const struct evict_item *item,
 				  uint32_t bytes)
 {
 	uint64_t segment = segment_bytes(&store->pool);
-	struct evict_verdict verdict = store->evict.policy->judge(&store->evict, hash, queue, freq);
+	struct evict_verdict verdict = store->evict.policy->judge(&store->evict, item);
 
 	if (store->judged_bytes > JUDGED_SEGMENTS * segment) {
 		store->judged_bytes /= 2;
@@ -75,22 +76,26 @@ static struct evict_verdict judge(struct store *store, uint64_t hash, uint8_t qu
 
 /* What becomes of an item of the index; a copy is in place on return. Its bucket is locked. */
 static enum fate settle_item(struct store_thread *t, struct index_slot *slot, uint64_t hash,
-			     uint8_t queue, enum reason reason)
+			     const struct segment *seg, enum reason reason)
 {
 	struct store *store = t->store;
 	uint32_t flush_gen = atomic_load(&store->flush_gen);
 	uint64_t loc = index_slot_loc(slot), new_loc;
 	struct item_header *item = item_at(store->pool.base, loc);
+	struct evict_item asked = { .hash = hash,
+				    .queue = seg->queue,
+				    .era = seg->era,
+				    .use = (uint8_t)index_slot_use(slot) };
 	struct evict_verdict verdict = { .survives = true,
-					 .queue = queue,
-					 .freq = (uint8_t)index_slot_freq(slot) };
+					 .queue = evict_home(&store->evict, &asked),
+					 .use = asked.use };
 
 	if (item_is_flushed(store, loc))
 		return FATE_FLUSHED;
 	if (!item_is_live(store, loc))
 		return FATE_EXPIRED;
 	if (reason == REASON_EVICT)
-		verdict = judge(store, hash, queue, verdict.freq, item_bytes(item));
+		verdict = judge(store, &asked, item_bytes(item));
 	if (!verdict.survives)
 		return FATE_EVICTED;
 	new_loc = store_copy_item(t, loc, item_expire_ds(item), verdict.queue);
@@ -100,14 +105,15 @@ static enum fate settle_item(struct store_thread *t, struct index_slot *slot, ui
 		store_drop_copy(t, new_loc);
 		return FATE_FLUSHED;
 	}
-	index_slot_set_freq(slot, verdict.freq);
+	index_slot_set_use(slot, verdict.use);
 	store_switch(t, slot, hash, new_loc, flush_gen, STORE_CHANGE_MOVE, true);
 	store_item_done(store, new_loc);
 	return FATE_MOVED;
 }
 
 /* False if the item stays where it is. */
-static bool empty_item(struct store_thread *t, uint64_t loc, uint8_t queue, enum reason reason)
+static bool empty_item(struct store_thread *t, uint64_t loc, const struct segment *seg,
+		       enum reason reason)
 {
 	struct store *store = t->store;
 	uint64_t hash = store_hash_at(store, loc);
@@ -117,7 +123,7 @@ static bool empty_item(struct store_thread *t, uint64_t loc, uint8_t queue, enum
 
 	/* Not there: replaced or removed since. */
 	if (index_find_place(&store->index, &lock, loc, &slot))
-		fate = settle_item(t, &slot, hash, queue, reason);
+		fate = settle_item(t, &slot, hash, seg, reason);
 	switch (fate) {
 	case FATE_FLUSHED:
 		store_unlink(t, &lock, &slot, STORE_CHANGE_REMOVE);
@@ -149,7 +155,7 @@ static bool empty_segment(struct store_thread *t, uint32_t idx, enum reason reas
 		uint32_t word0 = item_word0(item);
 
 		if ((word0 & ITEM_COMMITTED) && !(word0 & ITEM_DEAD) &&
-		    !empty_item(t, loc, seg->queue, reason))
+		    !empty_item(t, loc, seg, reason))
 			return false;
 		loc += item_bytes(item);
 	}
@@ -211,15 +217,56 @@ static uint32_t oldest_of(const struct store *store, uint8_t queue)
 	return idx;
 }
 
-static uint32_t policy_victim(struct store *store)
+/* A sealed segment drawn at random; pool->lock is held. */
+static uint32_t any_sealed(struct store *store)
 {
-	uint32_t cnt[SEGMENT_QUEUES];
-	uint32_t idx;
+	uint32_t idx = SEGMENT_NONE;
+
+	for (uint32_t tries = 0; tries < RANDOM_TRIES && idx == SEGMENT_NONE; tries++) {
+		idx = (uint32_t)rand_below(&store->evict.rand, store->pool.cnt);
+		if (!may_take(&store->pool.segments[idx]))
+			idx = SEGMENT_NONE;
+	}
+	return idx;
+}
+
+/* pool->lock is held. */
+static void describe_queues(const struct store_thread *t, struct evict_queue *ret)
+{
+	const struct segment_pool *pool = &t->store->pool;
+
+	for (uint32_t q = 0; q < SEGMENT_QUEUES; q++) {
+		const struct segment_list *list = &pool->queues[q];
+
+		ret[q] = (struct evict_queue){ .segment_cnt = list->cnt + list->chain_cnt,
+					       .has_sealed = list->cnt > 0,
+					       .era = pool->segments[list->head].era };
+		for (uint32_t c = 0; c < TTL_CLASS_CNT; c++)
+			ret[q].segment_cnt += t->open[q][c] != SEGMENT_NONE;
+	}
+}
+
+static uint32_t policy_victim(struct store_thread *t)
+{
+	struct store *store = t->store;
+	const struct evict_policy *policy = store->evict.policy;
+	struct evict_queue queues[SEGMENT_QUEUES];
+	uint32_t idx = SEGMENT_NONE;
+	uint8_t queue;
 
 	pthread_mutex_lock(&store->pool.lock);
-	for (uint32_t q = 0; q < SEGMENT_QUEUES; q++)
-		cnt[q] = store->pool.queues[q].cnt;
-	idx = oldest_of(store, store->evict.policy->victim_queue(&store->evict, cnt));
+	describe_queues(t, queues);
+	pthread_mutex_unlock(&store->pool.lock);
+	queue = policy->victim_queue(&store->evict, queues);
+	/* What is left there are copies of the reclaimer's own, in a segment not yet full. */
+	if (!queues[queue].has_sealed)
+		store_seal_queue(t, queue);
+
+	pthread_mutex_lock(&store->pool.lock);
+	if (policy->random_victim)
+		idx = any_sealed(store);
+	if (idx == SEGMENT_NONE)
+		idx = oldest_of(store, queue);
 	for (uint8_t q = 0; q < SEGMENT_QUEUES && idx == SEGMENT_NONE; q++)
 		idx = oldest_of(store, q);
 	pthread_mutex_unlock(&store->pool.lock);
@@ -350,7 +397,7 @@ static void take_needed(struct store_thread *t, struct round *round)
 			atomic_store(&store->exhausted, round->cnt == 0);
 			return;
 		}
-		idx = policy_victim(store);
+		idx = policy_victim(t);
 		if (idx == SEGMENT_NONE) {
 			if (round->cnt == 0)
 				ask_to_seal(t);
@@ -509,6 +556,23 @@ static void *reclaimer_main(void *arg)
 			sleep_until_asked(store);
 	}
 	return NULL;
+}
+
+void store_reclaim_turn(struct store *store)
+{
+	struct store_thread *t = &store->threads[store->options.thread_max];
+	bool asked;
+
+	pthread_mutex_lock(&store->wake_lock);
+	asked = store->wake_asked;
+	store->wake_asked = false;
+	pthread_mutex_unlock(&store->wake_lock);
+	if (!asked)
+		return;
+	store_online(t);
+	while (run_round(t))
+		;
+	store_offline(t);
 }
 
 int store_reclaim_start(struct store *store)

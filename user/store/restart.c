@@ -300,7 +300,7 @@ static bool read_header(struct store *store, uint32_t idx)
 	atomic_store(&seg->seq, header->seq);
 	seg->used = used;
 	seg->sealed_early = header->state == SEGMENT_OPEN;
-	seg->queue = header->queue < SEGMENT_QUEUES ? (uint8_t)header->queue : 0;
+	seg->queue = evict_adopted_queue(&store->evict, header->queue);
 	return true;
 }
 

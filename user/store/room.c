@@ -61,6 +61,14 @@ void store_seal_open(struct store_thread *t, bool all)
 	}
 }
 
+void store_seal_queue(struct store_thread *t, uint8_t queue)
+{
+	for (uint32_t c = 0; c < TTL_CLASS_CNT; c++) {
+		if (t->open[queue][c] != SEGMENT_NONE)
+			seal(t, &t->open[queue][c], true);
+	}
+}
+
 static void expire_max_raise(struct segment *seg, uint32_t expire_ds)
 {
 	if (expire_ds == 0)
@@ -128,13 +136,21 @@ static uint64_t append_open(struct store_thread *t, uint32_t *open, uint32_t byt
 static uint64_t append_fresh(struct store_thread *t, uint32_t *open, uint8_t queue, uint32_t bytes)
 {
 	struct segment_pool *pool = &t->store->pool;
+	uint32_t limit, reserve, free_cnt;
 
 	*open = segment_take(pool, SEGMENT_OPEN, t->privileged);
 	if (*open == SEGMENT_NONE)
 		return 0;
 	t->open_cnt++;
 	pool->segments[*open].queue = queue;
-	if (segment_free_cnt(pool) < 2 * pool->reserve)
+	pool->segments[*open].era = evict_era(&t->store->evict);
+	limit = atomic_load(&pool->limit);
+	reserve = atomic_load(&pool->reserve);
+	free_cnt = segment_free_cnt(pool);
+	if (free_cnt < limit)
+		evict_note_items(&t->store->evict, atomic_load(&t->store->index.item_cnt),
+				 limit - free_cnt, limit - 2 * reserve);
+	if (free_cnt < 2 * reserve)
 		store_wake_reclaimer(t->store);
 	return segment_append(pool, *open, bytes);
 }

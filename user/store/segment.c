@@ -28,6 +28,7 @@ static void list_push(struct segment_pool *pool, struct segment_list *list, uint
 		list->head = idx;
 	list->tail = idx;
 	list->cnt++;
+	list->chain_cnt += seg->chain_cnt;
 }
 
 static void list_remove(struct segment_pool *pool, struct segment_list *list, uint32_t idx)
@@ -44,6 +45,7 @@ static void list_remove(struct segment_pool *pool, struct segment_list *list, ui
 		list->tail = seg->prev;
 	seg->next = seg->prev = SEGMENT_NONE;
 	list->cnt--;
+	list->chain_cnt -= seg->chain_cnt;
 }
 
 int segment_pool_init(struct segment_pool *pool, uint8_t *base, uint64_t bytes, uint32_t shift)
@@ -168,6 +170,7 @@ void segment_attach(struct segment_pool *pool, uint32_t idx)
 		list->tail = idx;
 	list->head = idx;
 	list->cnt++;
+	list->chain_cnt += seg->chain_cnt;
 	atomic_store_explicit(&seg->state, SEGMENT_SEALED, memory_order_release);
 	pthread_mutex_unlock(&pool->lock);
 }

@@ -22,7 +22,8 @@
 #include <stdint.h>
 
 #define SEGMENT_NONE 0U
-#define SEGMENT_QUEUES 2
+#define SEGMENT_QUEUES 17    /* of sealed segments */
+#define SEGMENT_QUEUES_MIN 4 /* however small the log is */
 #define SEGMENT_SHIFT_MIN 14
 #define SEGMENT_SHIFT_MAX 20
 
@@ -86,6 +87,7 @@ struct segment {
 	_Atomic uint8_t state; /* enum segment_state; SEALED publishes all the rest */
 	uint8_t queue;
 	bool damaged;	    /* at adoption: its sum does not hold */
+	uint8_t era;	    /* the eviction policy's, when it was opened */
 	bool sealed_early;  /* not because it was full: a copy of its items wins the unused end */
 	uint32_t used;	    /* owner thread while open */
 	uint32_t chain_cnt; /* segments that its items' chains hold; owner thread while open */
@@ -98,6 +100,7 @@ struct segment {
 
 struct segment_list {
 	uint32_t head, tail, cnt;
+	uint32_t chain_cnt; /* of the segments in it */
 };
 
 struct segment_pool {

@@ -24,18 +24,34 @@
  * worth of 256. */
 #define GHOST_ITEM_BYTES 256
 
-static uint32_t choose_shift(uint64_t log_bytes)
+static uint32_t choose_shift(const struct store_options *options)
 {
 	uint32_t shift = SEGMENT_SHIFT_MIN;
 
-	while (shift < SEGMENT_SHIFT_MAX && (log_bytes >> (shift + 1)) >= 1024)
+	if (options->segment_shift)
+		return options->segment_shift;
+	while (shift < SEGMENT_SHIFT_MAX && (options->log.bytes >> (shift + 1)) >= 1024)
 		shift++;
 	return shift;
 }
 
+static int make_secret(struct store *store)
+{
+	struct rand r;
+
+	if (!store->options.hash_seed)
+		return rand_secret(store->hash_secret, sizeof(store->hash_secret));
+	rand_init(&r, store->options.hash_seed);
+	for (size_t i = 0; i < sizeof(store->hash_secret) / sizeof(store->hash_secret[0]); i++)
+		store->hash_secret[i] = rand_next(&r);
+	return 0;
+}
+
 static int store_init(struct store *store, const struct store_options *options)
 {
-	uint32_t shift = choose_shift(options->log.bytes);
+	struct evict_setup evict = { .name = options->eviction,
+				     .memory_cnt = options->log.bytes / GHOST_ITEM_BYTES };
+	uint32_t shift = choose_shift(options);
 	bool recognised = options->log.adopted && store_recognise(&options->log, &shift);
 	int err;
 
@@ -44,13 +60,15 @@ static int store_init(struct store *store, const struct store_options *options)
 	if (!err)
 		err = index_init(&store->index, options->index_bytes_max);
 	if (!err)
-		err = evict_init(&store->evict, options->eviction,
-				 options->log.bytes / GHOST_ITEM_BYTES);
-	if (!err)
-		err = rand_secret(store->hash_secret, sizeof(store->hash_secret));
+		err = make_secret(store);
 	if (err)
 		return err;
 	store_init_limit(store);
+	evict.queue_max = atomic_load(&store->open_max);
+	evict.seed = store->hash_secret[0];
+	err = evict_init(&store->evict, &evict);
+	if (err)
+		return err;
 	store->value_inline_max = segment_payload(&store->pool) / 2;
 	store->threads = alloc_aligned(64, (options->thread_max + 1) * sizeof(*store->threads));
 	if (!store->threads)
@@ -298,8 +316,6 @@ static bool look_up(struct store_thread *t, struct span key, uint64_t hash, bool
 	t->miss = STORE_MISS_ABSENT;
 	if (found) {
 		uint64_t loc = index_slot_loc(&slot);
-		uint32_t freq = index_slot_freq(&slot);
-
 		if (item_is_flushed(store, loc)) {
 			t->miss = STORE_MISS_FLUSHED;
 			found = false;
@@ -309,8 +325,8 @@ static bool look_up(struct store_thread *t, struct span key, uint64_t hash, bool
 			found = false;
 		} else {
 			item_view_fill(store, loc, flush_gen, ret);
-			if (is_access && freq < INDEX_FREQ_MAX)
-				index_slot_set_freq(&slot, freq + 1);
+			if (is_access)
+				store_note_access(t, &slot, 1);
 		}
 	}
 	index_unlock(&lock);
@@ -352,12 +368,8 @@ void store_note_hits(struct store_thread *t, struct span key, uint64_t hash, uin
 	struct index_lock lock = index_lock(&t->store->index, hash);
 	struct index_slot slot;
 
-	if (hits > 0 && store_find_slot(t->store, &lock, key, &slot)) {
-		uint32_t freq = index_slot_freq(&slot) + hits;
-
-		index_slot_set_freq(&slot,
-				    freq > INDEX_FREQ_MAX || freq < hits ? INDEX_FREQ_MAX : freq);
-	}
+	if (hits > 0 && store_find_slot(t->store, &lock, key, &slot))
+		store_note_access(t, &slot, hits);
 	index_unlock(&lock);
 }
 
@@ -387,7 +399,8 @@ void store_walk(struct store_thread *t,
 
 void store_counts(struct store *store, struct store_counts *ret)
 {
-	int64_t items = 0, bytes = 0, key_value = 0, total = 0, evicted = 0, expired = 0, moved = 0;
+	int64_t items = 0, bytes = 0, key_value = 0, total = 0, evicted = 0, expired = 0;
+	int64_t moved = 0, moved_bytes = 0;
 
 	for (uint32_t i = 0; i <= store->options.thread_max; i++) {
 		const struct store_tally *tally = &store->threads[i].tally;
@@ -399,6 +412,7 @@ void store_counts(struct store *store, struct store_counts *ret)
 		evicted += atomic_load(&tally->evicted_cnt);
 		expired += atomic_load(&tally->expired_cnt);
 		moved += atomic_load(&tally->moved_cnt);
+		moved_bytes += atomic_load(&tally->moved_bytes);
 	}
 	*ret = (struct store_counts){
 		.item_cnt = items > 0 ? (uint64_t)items : 0,
@@ -411,6 +425,7 @@ void store_counts(struct store *store, struct store_counts *ret)
 		.evicted_cnt = (uint64_t)evicted,
 		.expired_cnt = (uint64_t)expired,
 		.moved_cnt = (uint64_t)moved,
+		.moved_bytes = (uint64_t)moved_bytes,
 		.reclaimed_segment_cnt = atomic_load(&store->reclaimed_segment_cnt),
 		.recovered_cnt = store->recovered_cnt,
 		.dropped_cnt = store->dropped_cnt,

@@ -73,6 +73,9 @@ struct store_options {
 	uint32_t thread_max;	  /* store_thread_new calls that may be live at once */
 	bool no_evict;		  /* -M: refuse writes when full */
 	const char *eviction;	  /* policy name; NULL: the default */
+	/* benchmarks: the same hash in every run; 0: a secret one */
+	uint64_t hash_seed;
+	uint32_t segment_shift; /* benchmarks: log2 of a segment's size; 0: by the log's */
 	const struct clock *clock;
 };
 
@@ -126,6 +129,9 @@ struct store_pending {
 	uint32_t chain_at;    /* the one being filled */
 };
 
+/* Names of all eviction policies, default first, NULL-terminated. */
+const char *const *store_eviction_names(void);
+
 /* True if the log holds a store that store_new would take over; false: store_new would write over
  * it, so that whoever reads it (kernel entries) must have been stopped first. */
 bool store_log_holds_items(const struct store_log *log);
@@ -146,6 +152,9 @@ void store_free(struct store *store);
 void store_set_limit(struct store *store, uint64_t log_bytes);
 int store_reclaim_start(struct store *store);
 void store_reclaim_stop(struct store *store);
+/* In place of store_reclaim_start, for runs that must come out the same each time: does, in the
+ * calling thread, what the background thread has been asked for. No thread may be online. */
+void store_reclaim_turn(struct store *store);
 
 struct store_thread *store_thread_new(struct store *store);
 void store_thread_free(struct store_thread *t);
@@ -288,6 +297,7 @@ struct store_counts {
 	uint64_t expired_cnt; /* unlinked because their TTL ran out */
 	uint64_t reclaimed_segment_cnt;
 	uint64_t moved_cnt;	/* items copied to survive reclaim */
+	uint64_t moved_bytes;	/* of the log, in those copies */
 	uint64_t recovered_cnt; /* items taken over from an earlier process */
 	uint64_t dropped_cnt;	/* items of an earlier process that are not proven whole */
 	uint32_t segment_bytes;

@@ -98,12 +98,10 @@ enum store_status store_touch(struct store_thread *t, struct span key, uint64_t 
 	if (store_find_slot(store, &lock, key, &slot)) {
 		uint64_t loc = index_slot_loc(&slot), new_loc;
 		uint8_t queue = store->pool.segments[segment_of(&store->pool, loc)].queue;
-		uint32_t freq = index_slot_freq(&slot);
 
 		if (!item_is_live(store, loc))
 			goto out;
-		if (freq < INDEX_FREQ_MAX)
-			index_slot_set_freq(&slot, freq + 1);
+		store_note_access(t, &slot, 1);
 		new_loc = store_copy_item(t, loc, item_ds_from_ns(expire_ns), queue);
 		status = STORE_AGAIN;
 		if (!new_loc)

@@ -112,8 +112,10 @@ void store_switch(struct store_thread *t, struct index_slot *slot, uint64_t hash
 		atomic_fetch_or(&item->word0, ITEM_RESIDENT);
 	store_tally_born(t, new_loc);
 	store_bury(t, old_loc, keep_chain);
-	if (change == STORE_CHANGE_MOVE)
+	if (change == STORE_CHANGE_MOVE) {
 		tally_add(&t->tally.moved_cnt, 1);
+		tally_add(&t->tally.moved_bytes, item_bytes(item));
+	}
 }
 
 void store_seal_item(struct item_header *item)
@@ -276,7 +278,8 @@ static enum store_status insert_new(struct store_thread *t, struct index_lock *l
 				     .hash = lock->hash,
 				     .new_item = &new_item };
 
-	if (index_insert(&store->index, lock, loc, 0)) {
+	if (index_insert(&store->index, lock, loc,
+			 evict_first_use(&store->evict, &t->evict, lock->hash))) {
 		if (store->options.no_evict)
 			return STORE_NO_MEMORY;
 		t->need = (struct segment_need){ .free_cnt = 1,
@@ -323,6 +326,7 @@ static enum store_status commit_locked(struct store_thread *t, struct index_lock
 		return status;
 	if (!present)
 		return insert_new(t, lock, pending->loc, flush_gen);
+	store_note_access(t, &slot, 1);
 	store_switch(t, &slot, lock->hash, pending->loc, flush_gen, STORE_CHANGE_WRITE, false);
 	return STORE_OK;
 }
