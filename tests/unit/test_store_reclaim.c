@@ -22,6 +22,7 @@
 #include "lib/fault.h"
 #include "lib/runopts.h"
 #include "lib/store_rig.h"
+#include "store/impl.h"
 
 #define MIB (1ULL << 20)
 #define OVERWRITES_SHORT 300000U
@@ -458,6 +459,94 @@ static void reclaim_stopped_under_a_view_frees_nothing(void **state)
 	store_rig_fini(&rig);
 }
 
+/*
+ * Graces are numbered. Whatever leaves the index notes the first one that begins after it, and the
+ * number that its segment had: under another number its memory is in use again.
+ */
+#define BOOK_SEGMENTS 256
+
+struct grace_book {
+	struct store_rig rig;
+	_Atomic uint32_t begun, done;
+	_Atomic uint32_t needed[BOOK_SEGMENTS];
+	_Atomic uint64_t seq[BOOK_SEGMENTS];
+	/* The last one that left: its bytes stay through the grace that comes. */
+	_Atomic(const uint8_t *) witness;
+	uint32_t released_meanwhile, overwritten_meanwhile;
+};
+
+static void note_leaving(void *ctx, struct store_event *event)
+{
+	struct grace_book *book = ctx;
+	struct segment_pool *pool = &book->rig.store->pool;
+	uint32_t idx;
+
+	if (!event->old_item)
+		return;
+	idx = segment_of(pool, event->old_item->loc);
+	atomic_store(&book->seq[idx], segment_seq(&pool->segments[idx]));
+	atomic_store(&book->needed[idx], atomic_load(&book->begun) + 1);
+	if (event->change == STORE_CHANGE_EVICT)
+		atomic_store(&book->witness, event->old_item->value);
+}
+
+/* Long enough for writers to use whatever had been freed too early. */
+static void slow_grace(void *ctx)
+{
+	const struct timespec pause = { .tv_nsec = 5 * (long)NSEC_PER_MSEC };
+	struct grace_book *book = ctx;
+	uint64_t released = segment_released_cnt(&book->rig.store->pool);
+	const uint8_t *witness = atomic_load(&book->witness);
+	uint8_t before[16] = { 0 };
+
+	atomic_fetch_add(&book->begun, 1);
+	if (witness)
+		memcpy(before, witness, sizeof(before));
+	nanosleep(&pause, NULL);
+	book->released_meanwhile += segment_released_cnt(&book->rig.store->pool) != released;
+	book->overwritten_meanwhile += witness && memcmp(before, witness, sizeof(before)) != 0;
+	atomic_fetch_add(&book->done, 1);
+}
+
+static void reclaim_memory_is_used_again_only_after_a_grace_period(void **state)
+{
+	static struct grace_book book;
+	struct store_options options = {
+		.log = { .bytes = 2 * MIB, .grace = slow_grace, .ctx = &book }
+	};
+	struct store_watcher watcher = { .on_change = note_leaving, .ctx = &book };
+	uint32_t early = 0;
+
+	(void)state;
+	memset(&book, 0, sizeof(book));
+	store_rig_open(&book.rig, &options);
+	assert_true(book.rig.store->pool.cnt <= BOOK_SEGMENTS);
+	assert_int_equal(store_watch(book.rig.store, &watcher), 0);
+	store_rig_start(&book.rig);
+	for (uint64_t n = 0; n < 20000; n++) {
+		struct segment_pool *pool = &book.rig.store->pool;
+		struct item_view view;
+		struct text_key key;
+		uint32_t idx, needed;
+
+		put_number(&book.rig, "k", n, 300, 0);
+		key_number(&key, "k", n);
+		if (!store_peek(book.rig.t, key.span, store_hash(book.rig.store, key.span), &view))
+			continue;
+		idx = segment_of(pool, view.loc);
+		needed = atomic_load(&book.needed[idx]);
+		early += needed && segment_seq(&pool->segments[idx]) != book.seq[idx] &&
+			 atomic_load(&book.done) < needed;
+	}
+	store_reclaim_stop(book.rig.store);
+	print_message("%u grace periods\n", book.done);
+	assert_true(book.done > 3);
+	assert_int_equal(early, 0);
+	assert_int_equal(book.released_meanwhile, 0);
+	assert_int_equal(book.overwritten_meanwhile, 0);
+	store_rig_fini(&book.rig);
+}
+
 static uint32_t grace_cnt;
 
 static void note_grace(void *ctx)
@@ -562,6 +651,7 @@ int main(void)
 		cmocka_unit_test(reclaim_full_index_evicts_for_new_keys),
 		cmocka_unit_test(reclaim_all_items_hot_still_gives_way),
 		cmocka_unit_test(reclaim_stopped_under_a_view_frees_nothing),
+		cmocka_unit_test(reclaim_memory_is_used_again_only_after_a_grace_period),
 		cmocka_unit_test(reclaim_asks_for_grace_once_a_round),
 	};
 

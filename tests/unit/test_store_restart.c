@@ -875,6 +875,111 @@ static void restart_keeps_the_order_of_age(void **state)
 	log_set_level(LOG_INFO);
 }
 
+/* --- what never comes again --- */
+
+static uint64_t cas_of_new_item(struct store_rig *rig)
+{
+	struct item_view view;
+	struct span key = span_str("key");
+
+	assert_int_equal(store_rig_set(rig, key, span_str("value"), 0), STORE_OK);
+	assert_true(store_peek(rig->t, key, store_hash(rig->store, key), &view));
+	return view.cas;
+}
+
+/* Another store on the same log, or on new memory; returns its first item's cas. */
+static uint64_t cas_after_restart(struct store_rig *rig, bool adopted, bool same_memory)
+{
+	struct store_options options = rig->options;
+
+	store_rig_stop(rig);
+	if (!same_memory)
+		memset(options.log.base, 0, options.log.bytes);
+	options.log.adopted = adopted;
+	store_rig_open(rig, &options);
+	store_rig_start(rig);
+	return cas_of_new_item(rig);
+}
+
+static void restart_cas_handed_out_before_never_comes_again(void **state)
+{
+	struct store_options options = { .log.bytes = 2 * MIB };
+	struct store_rig rig;
+	uint64_t last, next;
+
+	(void)state;
+	store_rig_init(&rig, &options);
+	last = cas_of_new_item(&rig);
+	/* formatted anew within the same moment: only the log knows */
+	next = cas_after_restart(&rig, false, true);
+	assert_true(next > last);
+	last = next;
+	/* and with a wall clock that was set back */
+	rig.time.unix_ns -= 600 * NSEC_PER_SEC;
+	next = cas_after_restart(&rig, false, true);
+	assert_true(next > last);
+	next = cas_after_restart(&rig, true, true);
+	assert_true(next > last);
+	last = next;
+	/* on new memory: only the clock knows */
+	fake_clock_add(&rig.time, 601 * NSEC_PER_SEC);
+	next = cas_after_restart(&rig, false, false);
+	assert_true(next > last);
+	store_rig_fini(&rig);
+}
+
+/* Segments whose memory was given back take their numbers along: the clock is ahead of them. */
+static void restart_cas_of_given_back_segments_never_comes_again(void **state)
+{
+	struct store_options options = { .log.bytes = 2 * MIB };
+	struct store_rig rig;
+	uint64_t last;
+
+	(void)state;
+	store_rig_init(&rig, &options);
+	last = cas_of_new_item(&rig);
+	store_thread_free(rig.t);
+	rig.t = store_thread_new(rig.store);
+	for (uint32_t i = 1; i < rig.store->pool.cnt; i++)
+		memset(segment_header(&rig.store->pool, i), 0, sizeof(struct segment_header));
+	fake_clock_add(&rig.time, NSEC_PER_SEC);
+	assert_true(cas_after_restart(&rig, true, true) > last);
+	store_rig_fini(&rig);
+}
+
+/* A crash between the two copies of the flush record leaves an older one in either place. */
+static void restart_later_flush_record_counts_in_either_place(void **state)
+{
+	for (int place = 0; place < 2; place++) {
+		struct store_options options = { .log.bytes = 2 * MIB };
+		struct segment_super *super;
+		struct segment_flush older;
+		struct store_rig rig;
+		uint32_t gen;
+
+		(void)state;
+		store_rig_init(&rig, &options);
+		super = segment_super(&rig.store->pool);
+		store_flush(rig.t);
+		older = super->flush[place];
+		store_flush(rig.t);
+		store_flush(rig.t);
+		gen = store_flush_gen(rig.store);
+		assert_int_not_equal(older.gen, gen);
+		super->flush[place] = older;
+		cas_after_restart(&rig, true, true);
+		assert_int_equal(store_flush_gen(rig.store), gen);
+		super->flush[place] = older;
+		cas_after_restart(&rig, false, true);
+		assert_int_equal(store_flush_gen(rig.store), gen + 1);
+		/* damaged, the other one counts */
+		super->flush[place].gen = 0;
+		cas_after_restart(&rig, false, true);
+		assert_int_equal(store_flush_gen(rig.store), gen + 2);
+		store_rig_fini(&rig);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -888,6 +993,9 @@ int main(void)
 		cmocka_unit_test(restart_damaged_first_page_starts_empty_or_right),
 		cmocka_unit_test(restart_other_log_size_is_adopted_or_empty),
 		cmocka_unit_test(restart_keeps_the_order_of_age),
+		cmocka_unit_test(restart_cas_handed_out_before_never_comes_again),
+		cmocka_unit_test(restart_cas_of_given_back_segments_never_comes_again),
+		cmocka_unit_test(restart_later_flush_record_counts_in_either_place),
 	};
 
 	return cmocka_run_group_tests_name("store_restart", tests, NULL, NULL);

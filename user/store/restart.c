@@ -17,6 +17,38 @@
 #include "base/log.h"
 #include "store/impl.h"
 
+/*
+ * Segments are numbered on from the time of the start, 8192 a second, and from whatever number the
+ * log knows if that is higher. So a cas unique that a store before this one handed out, on memory
+ * that is gone or in segments that were given back, does not come again. The numbers fit into a cas
+ * (store.c: cas_of) for a century.
+ */
+#define SEQ_PER_SEC 8192U
+#define SEQ_MAX ((1ULL << (64 - (SEGMENT_SHIFT_MAX - 2))) - 1)
+
+static uint64_t seq_of_now(const struct store *store)
+{
+	uint64_t wall_ns = clock_wall_ns(store->options.clock);
+
+	return wall_ns / NSEC_PER_SEC * SEQ_PER_SEC +
+	       wall_ns % NSEC_PER_SEC * SEQ_PER_SEC / NSEC_PER_SEC;
+}
+
+/* 0: the header is none. */
+static uint64_t header_seq(const struct segment_header *header)
+{
+	if (header->magic != SEGMENT_MAGIC || header->seq != ~header->seq_inverse ||
+	    header->seq > SEQ_MAX)
+		return 0;
+	return header->seq;
+}
+
+static void seq_after(struct store *store, uint64_t seq)
+{
+	if (seq > store->pool.seq)
+		store->pool.seq = seq;
+}
+
 static uint32_t flush_check(const struct segment_flush *flush)
 {
 	uint64_t words[2] = { flush->seq, flush->gen };
@@ -38,6 +70,14 @@ static bool read_flush(const struct segment_super *super, struct segment_flush *
 		found = true;
 	}
 	return found;
+}
+
+/* Of records that are not whole: as good a guess as there is. */
+static uint32_t later_gen(const struct segment_super *super)
+{
+	uint32_t a = super->flush[0].gen, b = super->flush[1].gen;
+
+	return a > b ? a : b;
 }
 
 void store_note_flush(struct store *store, uint64_t seq, uint32_t gen)
@@ -95,9 +135,13 @@ bool store_log_holds_items(const struct store_log *log)
 void store_format(struct store *store)
 {
 	struct segment_super *super = segment_super(&store->pool);
+	struct segment_flush flush;
 	/* A generation of kernel entries may outlive the items they named: never go back. */
-	uint32_t gen = super->flush[0].gen + 1;
+	uint32_t gen = read_flush(super, &flush) ? flush.gen + 1 : later_gen(super) + 1;
 
+	seq_after(store, seq_of_now(store));
+	for (uint32_t i = 1; i < store->pool.cnt; i++)
+		seq_after(store, header_seq(segment_header(&store->pool, i)));
 	super->magic = 0;
 	atomic_thread_fence(memory_order_seq_cst);
 	super->version = SEGMENT_SUPER_VERSION;
@@ -289,10 +333,9 @@ static bool read_header(struct store *store, uint32_t idx)
 	const struct segment_header *header = segment_header(&store->pool, idx);
 	uint32_t used = atomic_load(&header->used);
 
-	if (seg->damaged || header->magic != SEGMENT_MAGIC || header->seq != ~header->seq_inverse)
+	if (seg->damaged || header_seq(header) == 0)
 		return false;
-	if (header->seq > store->pool.seq)
-		store->pool.seq = header->seq;
+	seq_after(store, header->seq);
 	if ((header->state != SEGMENT_OPEN && header->state != SEGMENT_SEALED) ||
 	    used < sizeof(*header) || used > segment_bytes(&store->pool) ||
 	    header->seq <= atomic_load(&store->flush_seq))
@@ -323,8 +366,8 @@ static int recover(struct store *store, struct store_thread *t)
 
 	if (!aged)
 		return -ENOMEM;
-	if (store->pool.seq < atomic_load(&store->flush_seq))
-		store->pool.seq = atomic_load(&store->flush_seq);
+	seq_after(store, seq_of_now(store));
+	seq_after(store, atomic_load(&store->flush_seq));
 	for (uint32_t i = 1; i < store->pool.cnt; i++) {
 		struct segment *seg = &store->pool.segments[i];
 
