@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* A program that runs for as long as it is told, as a packet's run that a grace period waits for. */
+/* A program that runs as long as it is told: a packet's run that a grace period waits for. */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>
