@@ -2,8 +2,9 @@
 /*
  * lookup - the key's entry, read whole, and its item in the log.
  *
- * Does      digest -> entry number -> a copy of the entry that no writer touched -> may it be
- *           served now -> the item in the log, whose key must equal the packet's, byte for byte.
+ * Does      digest -> can it be resident -> entry number -> a copy of the entry that no writer
+ *           touched -> may it be served now -> the item in the log, whose key must equal the
+ *           packet's, byte for byte.
  * Errors    pass_miss, pass_vacant, pass_busy, pass_flushed, pass_expired, pass_log,
  *           pass_other_key; never writes.
  * Invariant what the copy names stays as it is until the program returns: log bytes are reused only
@@ -39,11 +40,22 @@ static __always_inline bool lookup_hint(struct xc_ctx *c)
 	return true;
 }
 
+/* Most keys that are not resident are known for that without xc_hot and the digest's other half. */
+static __always_inline bool lookup_filter(const struct xc_ctx *c)
+{
+	__u32 word = xc_filter_word(c->digest_low);
+	const __u64 *bits = bpf_map_lookup_elem(&xc_filter, &word);
+
+	return bits && (read_once(*bits) & xc_filter_bit(c->digest_low));
+}
+
 static __always_inline enum xc_outcome lookup_hot(struct xc_ctx *c)
 {
 	struct xc_digest digest = { .lo = c->digest_low };
 	const __u32 *idx;
 
+	if (!lookup_filter(c))
+		return XC_pass_miss;
 	digest.hi = xc_sip_high(&c->sip, XC_SIP_D);
 	idx = bpf_map_lookup_elem(&xc_hot, &digest);
 	if (!idx)

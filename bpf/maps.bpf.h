@@ -44,6 +44,18 @@ struct {
 	__type(value, __u32);
 } xc_hot SEC(".maps");
 
+/*
+ * Bits by digest -> whether xc_hot can have a key there (abi/entry.h). 256 KiB. Writer: kmap,
+ * through its mapping. Readers: lookup. Fuller with each resident key, and less use.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, XC_FILTER_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} xc_filter SEC(".maps");
+
 /* Slots of xc_hint; a power of two. */
 #define XC_HINT_CNT 65536
 

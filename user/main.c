@@ -270,6 +270,7 @@ static int setup_kmap(struct daemon *d)
 		.hot_fd = maps->hot_fd,
 		.entries = maps->entries,
 		.hits = maps->hits,
+		.filter = maps->filter,
 		.conf = maps->conf,
 		.entry_cnt = maps->entry_cnt,
 		.log_base = maps->log_base,

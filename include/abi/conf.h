@@ -113,6 +113,7 @@ struct xc_clock_sample {
 #define XC_PROG_CLOCK "xc_clock"
 #define XC_MAP_HOT "xc_hot"
 #define XC_MAP_ENTRY "xc_entry"
+#define XC_MAP_FILTER "xc_filter"
 #define XC_MAP_HITS "xc_hits"
 #define XC_MAP_SEG "xc_seg"
 #define XC_MAP_CONF "xc_conf"

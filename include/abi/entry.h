@@ -19,6 +19,9 @@
  *           a time per entry: the holder of the item's bucket lock in the store.
  * Vacant    an entry that xc_hot does not name is vacant: the program may come to an entry by a
  *           number that it remembers (xc_hint in bpf/maps.bpf.h) after the name is gone.
+ * Filter    xc_filter has a bit for each low word of a digest, shared by many. It is set while a
+ *           key under it is in xc_hot; where it is not, the program need not look. A wrong 1 costs
+ *           the look, a wrong 0 sends the request to the daemon: neither gives a wrong answer.
  * Log       bytes at key_loc never change while any entry names them, and for one RCU grace period
  *           after; so what a reader copied in step 2 stays readable until its program returns.
  * Source    docs/coherence.md.
@@ -53,6 +56,19 @@ struct xc_entry {
 	__u8 pad[3];		    /* 0 */
 	char suffix[XC_SUFFIX_MAX]; /* " <flags> <bytes>", no terminator, rest 0 */
 };
+
+/* 2^21 bits: a hundred thousand keys set one in twenty. 256 KiB stay in a second-level cache. */
+#define XC_FILTER_WORDS 32768
+
+static inline __attribute__((always_inline)) __u32 xc_filter_word(__u64 digest_low)
+{
+	return digest_low >> 32 & (XC_FILTER_WORDS - 1);
+}
+
+static inline __attribute__((always_inline)) __u64 xc_filter_bit(__u64 digest_low)
+{
+	return 1ULL << (digest_low >> 26 & 63);
+}
 
 _Static_assert(sizeof(struct xc_entry) == 64, "an entry is one cache line");
 _Static_assert(XC_VALUE_MAX <= 0xffff && XC_KEY_MAX <= 0xff, "lengths fit their fields");

@@ -123,6 +123,16 @@ static void tweak_even_seq(struct fastrig *rig)
 	rig->entries[0].seq = 42;
 }
 
+/* Resident, but nobody set the filter's bit: no key that a hint remembers. */
+static void tweak_filter_off(struct fastrig *rig)
+{
+	struct rig_item item = hot_item;
+
+	item.key = (struct span)TEXT("filtered");
+	fastrig_insert(rig, &item);
+	memset(rig->filter, 0, XC_FILTER_WORDS * sizeof(*rig->filter));
+}
+
 static void tweak_expires_now(struct fastrig *rig)
 {
 	rig->entries[0].expire_ns = RIG_NOW_NS;
@@ -595,6 +605,8 @@ static const struct row rows[] = {
 	{ PASS(key_bytes, "NUL"), .request = { .text = TEXT("get hot\0key\r\n") } },
 	{ PASS(key_bytes, "DEL last"), .request = { .text = TEXT("get hot-key\x7f\r\n") } },
 	{ PASS(miss, "not resident"), .request = { .text = TEXT("get cold\r\n") } },
+	{ PASS(miss, "not in the filter"), .request = { .text = TEXT("get filtered\r\n") },
+	  .tweak = tweak_filter_off },
 	{ PASS(miss, "prefix of a resident key"),
 	  .request = { .text = TEXT("get hot-key:0123456789abcdef-012345\r\n") } },
 	{ PASS(miss, "250 bytes, high bytes"),

@@ -148,6 +148,7 @@ static struct kmap *kmap_for(uint32_t places)
 	struct kmap_options options = { .hot_fd = rig.hot_fd,
 					.entries = rig.entries,
 					.hits = rig.hits,
+					.filter = rig.filter,
 					.conf = rig.conf,
 					.entry_cnt = places,
 					.log_base = rig.log[0],
@@ -398,6 +399,7 @@ static void kmap_remove_delete_fails_goes_on(void **state)
 	struct kmap_options options = { .hot_fd = dup(rig.hot_fd),
 					.entries = rig.entries,
 					.hits = rig.hits,
+					.filter = rig.filter,
 					.conf = rig.conf,
 					.entry_cnt = PLACES,
 					.log_base = rig.log[0],
@@ -415,8 +417,54 @@ static void kmap_remove_delete_fails_goes_on(void **state)
 	alarm(0);
 	assert_int_equal(kmap_removed_cnt(other), 1);
 	assert_int_equal(kmap_release(other, 1), 1);
-	assert_int_equal(ask_number(1, NULL), XC_pass_vacant);
+	/* The element is still there; nobody looks for it any more. */
+	assert_int_equal(ask_number(1, NULL), XC_pass_miss);
 	kmap_free(other);
+}
+
+/* --- the filter --- */
+
+static uint32_t filter_bits(void)
+{
+	uint32_t cnt = 0;
+
+	for (uint32_t i = 0; i < XC_FILTER_WORDS; i++)
+		cnt += (uint32_t)__builtin_popcountll(rig.filter[i]);
+	return cnt;
+}
+
+/*
+ * Keys of one bit share it: it stays until the last of them goes. As many keys as it takes for two
+ * to meet, and then the bits' number says who shares.
+ */
+static void kmap_filter_bit_stays_for_the_last_of_its_keys(void **state)
+{
+	enum { KEYS = 6000 };
+	struct kmap *wide = kmap_for(KEYS);
+	struct kmap_item item;
+	char buf[XC_KEY_MAX];
+	uint32_t last = 0, idx;
+
+	(void)state;
+	for (; last < KEYS && filter_bits() == last; last++)
+		assert_int_equal(kmap_insert(wide, key_text(buf, last), KEY_HASH(last), &idx), 0);
+	assert_in_range(last, 2, KEYS - 1);
+	assert_int_equal(filter_bits(), last - 1);
+	/* All but the last; one of them is the one that it shares with. */
+	for (uint32_t number = 0; number < last - 1; number++) {
+		assert_true(kmap_find(wide, key_text(buf, number), KEY_HASH(number), &idx));
+		kmap_unlink(wide, idx);
+		kmap_remove(wide, idx);
+	}
+	assert_int_equal(filter_bits(), 1);
+	item = item_number(last - 1, "still here");
+	assert_true(kmap_find(wide, key_text(buf, last - 1), KEY_HASH(last - 1), &idx));
+	kmap_switch(wide, idx, &item);
+	assert_int_equal(ask_number(last - 1, &item), XC_hit_tail);
+	kmap_unlink(wide, idx);
+	kmap_remove(wide, idx);
+	assert_int_equal(filter_bits(), 0);
+	kmap_free(wide);
 }
 
 /* --- adoption --- */
@@ -451,6 +499,21 @@ static bool keep_known(void *ctx, struct span key, const struct xc_entry *entry,
 	}
 	fail_msg("asked about a key that no entry may name");
 	return false;
+}
+
+static void kmap_adopt_leaves_no_bit_of_a_key_that_is_gone(void **state)
+{
+	struct kmap_item item = item_number(1, "left behind");
+	uint32_t idx = insert_number(1);
+
+	(void)state;
+	kmap_switch(kmap, idx, &item);
+	memset(rig.filter, 0xff, XC_FILTER_WORDS * sizeof(*rig.filter));
+	kmap_free(kmap);
+	kmap = kmap_for(PLACES);
+	assert_int_equal(kmap_adopt(kmap, keep_known, NULL), 0);
+	assert_int_equal(filter_bits(), 1);
+	assert_int_equal(ask_number(1, &item), XC_hit_tail);
 }
 
 /* The elements as the program finds them, so that the test needs no digest of its own. */
@@ -742,6 +805,8 @@ int main(void)
 		KMAP_TEST(kmap_insert_twice_is_refused_and_leaves_nothing),
 		KMAP_TEST(kmap_one_hash_many_keys_are_told_apart),
 		KMAP_TEST(kmap_remove_delete_fails_goes_on),
+		KMAP_TEST(kmap_filter_bit_stays_for_the_last_of_its_keys),
+		KMAP_TEST(kmap_adopt_leaves_no_bit_of_a_key_that_is_gone),
 		KMAP_TEST(kmap_adopt_keeps_what_is_known_and_nothing_else),
 		KMAP_TEST(kmap_adopt_then_switch_serves_new_version),
 		KMAP_TEST(kmap_random_steps_equal_the_model),

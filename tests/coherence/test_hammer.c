@@ -464,6 +464,7 @@ static int setup_rooms(void)
 	struct kmap_options places = { .hot_fd = fp->maps.hot_fd,
 				       .entries = fp->maps.entries,
 				       .hits = fp->maps.hits,
+				       .filter = fp->maps.filter,
 				       .conf = fp->maps.conf,
 				       .entry_cnt = fp->maps.entry_cnt,
 				       .log_base = fp->maps.log_base,

@@ -82,9 +82,11 @@ int fastrig_open(struct fastrig *rig, struct bpf_object *object)
 	rig->conf = map_shared(map_fd(rig, XC_MAP_CONF), map_bytes(rig, XC_MAP_CONF));
 	rig->entries = map_shared(map_fd(rig, XC_MAP_ENTRY), map_bytes(rig, XC_MAP_ENTRY));
 	rig->hits = map_shared(map_fd(rig, XC_MAP_HITS), map_bytes(rig, XC_MAP_HITS));
+	rig->filter = map_shared(map_fd(rig, XC_MAP_FILTER), map_bytes(rig, XC_MAP_FILTER));
 	rig->log[0] = extent_new(rig, 0);
 	rig->log[1] = extent_new(rig, RIG_FAR_EXTENT);
-	if (!rig->conf || !rig->entries || !rig->hits || !rig->log[0] || !rig->log[1]) {
+	if (!rig->conf || !rig->entries || !rig->hits || !rig->filter || !rig->log[0] ||
+	    !rig->log[1]) {
 		fastrig_close(rig);
 		return -ENOMEM;
 	}
@@ -100,6 +102,8 @@ void fastrig_close(struct fastrig *rig)
 		munmap(rig->entries, map_bytes(rig, XC_MAP_ENTRY));
 	if (rig->hits)
 		munmap(rig->hits, map_bytes(rig, XC_MAP_HITS));
+	if (rig->filter)
+		munmap(rig->filter, map_bytes(rig, XC_MAP_FILTER));
 	for (int i = 0; i < 2; i++)
 		if (rig->log[i])
 			munmap(rig->log[i], XC_EXTENT_SIZE);
@@ -171,6 +175,7 @@ void fastrig_clear(struct fastrig *rig)
 {
 	map_clear(rig->hot_fd, sizeof(struct xc_digest));
 	memset(rig->entries, 0, rig->entry_cnt * sizeof(*rig->entries));
+	memset(rig->filter, 0, map_bytes(rig, XC_MAP_FILTER));
 	rig->entry_next = 0;
 	rig->log_next = 64;
 }
@@ -211,6 +216,7 @@ void fastrig_hot(struct fastrig *rig, struct span key, uint32_t idx)
 	if (bpf_map_lookup_elem(rig->hot_fd, &digest, &old) == 0 && old < rig->entry_cnt)
 		rig->entries[old].kind = XC_ENTRY_VACANT;
 	must(bpf_map_update_elem(rig->hot_fd, &digest, &idx, BPF_ANY));
+	rig->filter[xc_filter_word(digest.lo)] |= xc_filter_bit(digest.lo);
 }
 
 void fastrig_entry(struct fastrig *rig, uint32_t idx, const struct rig_item *item, uint64_t key_loc)

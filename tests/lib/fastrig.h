@@ -30,6 +30,7 @@ struct fastrig {
 	struct xc_conf *conf;
 	struct xc_entry *entries;
 	uint32_t *hits;
+	uint64_t *filter;
 	uint32_t entry_cnt;
 	uint32_t ifindex; /* whose addresses fastrig_local writes; RIG_IFINDEX unless changed */
 	uint8_t *log[2];  /* extents 0 and RIG_FAR_EXTENT */

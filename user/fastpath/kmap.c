@@ -43,7 +43,8 @@ struct place {
 struct kmap {
 	struct kmap_options options;
 	struct place *places;
-	uint32_t *chains; /* heads, chain_mask + 1 of them */
+	uint8_t *filter_cnts; /* keys behind each bit of the filter */
+	uint32_t *chains;     /* heads, chain_mask + 1 of them */
 	uint32_t chain_mask;
 	pthread_mutex_t shards[SHARDS];
 	uint32_t free_head;
@@ -80,9 +81,11 @@ int kmap_new(const struct kmap_options *options, struct kmap **ret)
 	kmap->chain_mask = chains - 1;
 	kmap->places = alloc_zero(options->entry_cnt, sizeof(*kmap->places));
 	kmap->chains = alloc_zero(chains, sizeof(*kmap->chains));
-	if (!kmap->places || !kmap->chains) {
+	kmap->filter_cnts = alloc_zero(XC_FILTER_WORDS, 64);
+	if (!kmap->places || !kmap->chains || !kmap->filter_cnts) {
 		alloc_free(kmap->places);
 		alloc_free(kmap->chains);
+		alloc_free(kmap->filter_cnts);
 		alloc_free(kmap);
 		return -ENOMEM;
 	}
@@ -106,6 +109,7 @@ void kmap_free(struct kmap *kmap)
 		pthread_mutex_destroy(&kmap->shards[i]);
 	alloc_free(kmap->places);
 	alloc_free(kmap->chains);
+	alloc_free(kmap->filter_cnts);
 	alloc_free(kmap);
 }
 
@@ -127,6 +131,46 @@ static struct xc_digest digest_of(const struct kmap *kmap, struct span key)
 	memcpy(&word, key.ptr + pos, key.len - pos);
 	xc_sip_final(&sip, word, (uint32_t)key.len, XC_SIP_C, XC_SIP_D, &digest);
 	return digest;
+}
+
+/* --- the filter --- */
+
+static uint8_t *filter_cnt(struct kmap *kmap, const struct xc_digest *digest)
+{
+	return &kmap->filter_cnts[xc_filter_word(digest->lo) * 64 +
+				  (uint32_t)__builtin_ctzll(xc_filter_bit(digest->lo))];
+}
+
+static void filter_add(struct kmap *kmap, const struct xc_digest *digest)
+{
+	uint64_t *word = &kmap->options.filter[xc_filter_word(digest->lo)];
+	uint8_t *cnt = filter_cnt(kmap, digest);
+
+	if (*cnt < UINT8_MAX)
+		++*cnt;
+	__atomic_store_n(word, *word | xc_filter_bit(digest->lo), __ATOMIC_RELAXED);
+}
+
+/* A count that was full once is not known any more: its bit stays. */
+static void filter_remove(struct kmap *kmap, const struct xc_digest *digest)
+{
+	uint64_t *word = &kmap->options.filter[xc_filter_word(digest->lo)];
+	uint8_t *cnt = filter_cnt(kmap, digest);
+
+	if (*cnt < UINT8_MAX && --*cnt == 0)
+		__atomic_store_n(word, *word & ~xc_filter_bit(digest->lo), __ATOMIC_RELAXED);
+}
+
+/* After adoption: bits of keys that are gone go. Those of the others were never off. */
+static void filter_tidy(struct kmap *kmap)
+{
+	for (uint32_t i = 0; i < XC_FILTER_WORDS; i++) {
+		uint64_t bits = 0;
+
+		for (uint32_t bit = 0; bit < 64; bit++)
+			bits |= (uint64_t)(kmap->filter_cnts[i * 64 + bit] > 0) << bit;
+		__atomic_store_n(&kmap->options.filter[i], bits, __ATOMIC_RELAXED);
+	}
 }
 
 /* --- the table of places --- */
@@ -349,6 +393,7 @@ int kmap_insert(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret
 		removed_push(kmap, idx);
 		return err;
 	}
+	filter_add(kmap, &digest);
 	*ret_idx = idx;
 	return 0;
 }
@@ -366,6 +411,7 @@ void kmap_remove(struct kmap *kmap, uint32_t idx)
 	struct xc_digest digest = digest_of(kmap, span_of(place->key, place->key_len));
 
 	hot_delete(kmap, &digest);
+	filter_remove(kmap, &digest);
 	place_forget(kmap, idx);
 	removed_push(kmap, idx);
 }
@@ -479,7 +525,9 @@ int kmap_adopt(struct kmap *kmap,
 		digest = digest_of(kmap, span_of(place->key, place->key_len));
 		if (bpf_map_update_elem(kmap->options.hot_fd, &digest, &idx, BPF_ANY))
 			return -errno;
+		filter_add(kmap, &digest);
 	}
+	filter_tidy(kmap);
 	return 0;
 }
 

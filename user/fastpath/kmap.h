@@ -9,7 +9,7 @@
  * Units     expiry in boot-time ns, sizes in bytes.
  * Errors    -ENOSPC no free place, -EEXIST the digest already has one, other errno from the map
  *           call.
- * Owner     sole writer of xc_hot and xc_entry; keeps locations, copies no values.
+ * Owner     sole writer of xc_hot, xc_entry and xc_filter; keeps locations, copies no values.
  * Threads   kmap_insert, kmap_remove, kmap_release: promoter thread. kmap_find, kmap_switch,
  *           kmap_vacate: any thread that holds the key's lock in the store; no system call.
  * Invariant an entry is switched or emptied before the write that caused it is acknowledged. A
@@ -33,6 +33,7 @@ struct kmap_options {
 	int hot_fd;
 	struct xc_entry *entries;
 	uint32_t *hits;
+	uint64_t *filter;
 	struct xc_conf *conf;
 	uint32_t entry_cnt;
 	const uint8_t *log_base;

@@ -23,6 +23,7 @@
 #include "base/rand.h"
 #include "fastpath/impl.h"
 
+#define FILTER_BYTES (XC_FILTER_WORDS * sizeof(uint64_t))
 #define PAGE 4096UL
 
 int loader_log_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
@@ -273,7 +274,8 @@ static int open_maps(struct fastpath *fp)
 	maps->conf = loader_map(maps->conf_fd, sizeof(struct xc_conf));
 	maps->entries = loader_map(maps->entry_fd, fp->entries_bytes);
 	maps->hits = loader_map(maps->hits_fd, fp->hits_bytes);
-	if (!maps->conf || !maps->entries || !maps->hits) {
+	maps->filter = loader_map(bpf_map__fd(fp->skel->maps.xc_filter), FILTER_BYTES);
+	if (!maps->conf || !maps->entries || !maps->hits || !maps->filter) {
 		log_line(LOG_ERROR, "fastpath", "cannot map the shared arrays: %s",
 			 strerror(errno));
 		return -ENOMEM;
@@ -494,6 +496,7 @@ void fastpath_close(struct fastpath *fp)
 	loader_unmap(fp->maps.conf, sizeof(struct xc_conf));
 	loader_unmap(fp->maps.entries, fp->entries_bytes);
 	loader_unmap(fp->maps.hits, fp->hits_bytes);
+	loader_unmap(fp->maps.filter, FILTER_BYTES);
 	close_progs(fp);
 	fastpath_bpf__destroy(fp->skel);
 	/* Where nothing is pinned the lock has nothing to protect. */

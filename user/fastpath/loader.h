@@ -63,6 +63,7 @@ struct fastpath_maps {
 	struct xc_conf *conf;	  /* mapped, shared with the program */
 	struct xc_entry *entries; /* mapped, entry_cnt of them */
 	uint32_t *hits;		  /* mapped, one word an entry */
+	uint64_t *filter;	  /* mapped, XC_FILTER_WORDS */
 	uint32_t entry_cnt;
 	uint8_t *log_base; /* extents, contiguous */
 	uint64_t log_bytes;
