@@ -72,6 +72,7 @@ kernel_answered() { # at least one, in each replay
 }
 
 start() { # VARIABLE=VALUE...
+	: >"$dir/out" # not the last one's words: what runs behind & opens it a moment later
 	# what runs behind a script's & starts with SIGINT ignored, for good
 	setsid env --default-signal=INT "$@" tools/demo.sh >"$dir/out" 2>&1 &
 	demo=$!
