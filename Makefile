@@ -17,6 +17,8 @@ CLANG ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
 LLVM_STRIP ?= $(firstword $(wildcard /usr/bin/llvm-strip /usr/bin/llvm-strip-14) llvm-strip)
 PREFIX ?= /usr/local
+# A system's own prefixes share /etc; any other is complete in itself.
+SYSCONFDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/etc,$(PREFIX)/etc)
 DESTDIR ?=
 VERSION := 0.1.0
 
@@ -263,18 +265,46 @@ bench: all
 	$(Q)$(B)/bench/packet $(BENCH_ARGS)
 
 # --- installing -----------------------------------------------------------------------------------
-## install: into $(DESTDIR)$(PREFIX); PREFIX is /usr/local unless given
-.PHONY: install uninstall
-install: $(B)/xdpcached $(B)/xdpcache $(B)/xdpcache.bpf.o
-	install -D -m 0755 $(B)/xdpcached $(DESTDIR)$(PREFIX)/sbin/xdpcached
-	install -D -m 0755 $(B)/xdpcache $(DESTDIR)$(PREFIX)/bin/xdpcache
-	install -D -m 0644 $(B)/xdpcache.bpf.o $(DESTDIR)$(PREFIX)/lib/xdpcache/xdpcache.bpf.o
+# MODE:FILE:PLACE, what install puts there and uninstall takes away; folders that are ours alone.
+CONF := $(SYSCONFDIR)/xdpcache/xdpcached.conf
+DOCS := $(PREFIX)/share/doc/xdpcache
+INSTALLED := 0755:$(B)/xdpcached:$(PREFIX)/sbin/xdpcached \
+	0755:$(B)/xdpcache:$(PREFIX)/bin/xdpcache \
+	0644:$(B)/xdpcache.bpf.o:$(PREFIX)/lib/xdpcache/xdpcache.bpf.o \
+	0644:$(B)/packaging/xdpcached.service:$(PREFIX)/lib/systemd/system/xdpcached.service \
+	0644:tools/packaging/xdpcache.sysusers:$(PREFIX)/lib/sysusers.d/xdpcache.conf \
+	0644:tools/packaging/xdpcached.conf:$(DOCS)/xdpcached.conf \
+	$(foreach f,README.md LICENSE,0644:$(f):$(DOCS)/$(f)) \
+	$(foreach f,$(wildcard docs/*.md docs/decisions/*.md),0644:$(f):$(DOCS)/$(f))
+OWN_DIRS := $(PREFIX)/lib/xdpcache $(DOCS)/docs/decisions $(DOCS)/docs $(DOCS) \
+	$(SYSCONFDIR)/xdpcache
 
-## uninstall: removes what install put there
+# The unit names where things were installed.
+EXEC := $(PREFIX)/sbin/xdpcached --config $(SYSCONFDIR)/
+$(B)/packaging/xdpcached.service: tools/packaging/xdpcached.service FORCE
+	$(Q)mkdir -p $(@D)
+	$(Q)sed -e 's|=xdpcached --config /etc/|=$(EXEC)|' \
+		-e 's|file:/usr/share/doc/xdpcache/|file:$(DOCS)/docs/|' $< > $@
+.PHONY: FORCE
+
+## install: into $(DESTDIR)$(PREFIX), which is /usr/local unless given; a configuration is kept
+.PHONY: install uninstall
+install: $(B)/xdpcached $(B)/xdpcache $(B)/xdpcache.bpf.o $(B)/packaging/xdpcached.service
+	$(Q)for f in $(INSTALLED); do IFS=: read -r mode from to <<< "$$f"; \
+		install -D -m $$mode $$from $(DESTDIR)$$to || exit; \
+	done
+	$(Q)if [ -e $(DESTDIR)$(CONF) ]; then echo '$(CONF) was there and stays'; else \
+		install -D -m 0644 tools/packaging/xdpcached.conf $(DESTDIR)$(CONF); fi
+	@echo 'installed; next, to run it under systemd: docs/operations.md, "Starting"'
+
+## uninstall: removes what install put there; a configuration that was changed stays
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/sbin/xdpcached $(DESTDIR)$(PREFIX)/bin/xdpcache
-	rm -f $(DESTDIR)$(PREFIX)/lib/xdpcache/xdpcache.bpf.o
-	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/lib/xdpcache
+	$(Q)for f in $(INSTALLED); do rm -f $(DESTDIR)$${f##*:} || exit; done
+	$(Q)if cmp -s tools/packaging/xdpcached.conf $(DESTDIR)$(CONF); then rm $(DESTDIR)$(CONF); \
+		elif [ -e $(DESTDIR)$(CONF) ]; then echo '$(CONF) was changed and stays'; fi
+	$(Q)for d in $(OWN_DIRS); do \
+		[ ! -d $(DESTDIR)$$d ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$$d; \
+	done
 
 ## all: the daemon, the command, the BPF object (make alone does this)
 ## clean: removes build/

@@ -97,17 +97,17 @@ static int become(const char *user)
 
 int process_drop_privileges(const char *user)
 {
+	bool may_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
 	int err = 0;
 
-	/* As memcached: -u means something only to root. */
-	if (geteuid() != 0)
-		return 0;
 	capng_clear(CAPNG_SELECT_BOTH);
-	if (capng_apply(CAPNG_SELECT_BOUNDS)) {
+	/* Without CAP_SETPCAP it cannot; no_new_privs then makes the bounding set mean nothing. */
+	if (may_bound && capng_apply(CAPNG_SELECT_BOUNDS)) {
 		log_line(LOG_ERROR, "process", "cannot drop the capability bounding set");
 		return -EPERM;
 	}
-	if (user)
+	/* As memcached: -u means something only to root. */
+	if (user && geteuid() == 0)
 		err = become(user);
 	if (err)
 		return err;

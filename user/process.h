@@ -21,8 +21,8 @@ void process_remove_pid(const char *path);
 /* Room for that many connections and a few files more; warns when the limit stays lower. */
 void process_raise_files(uint32_t conn_max);
 /*
- * Becomes `user` (NULL: stays who it is) and gives up every capability, now and for whatever it
- * might execute.
+ * Becomes `user` (NULL, or not root: stays who it is) and gives up every capability, now and for
+ * whatever it might execute.
  */
 int process_drop_privileges(const char *user);
 /* Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 in every thread and returns a descriptor that tells of

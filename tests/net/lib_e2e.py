@@ -107,13 +107,16 @@ class Rig:
             run("ip", "netns", "add", name)
             run("ip", "-n", name, "link", "set", "lo", "up")
         if self.kind == "veth":
-            run("ip", "link", "add", self.server_if, "netns", self.server_ns, "mtu",
-                str(self.mtu), "type", "veth", "peer", "name", self.client_if, "netns",
-                self.client_ns, "mtu", str(self.mtu))
-            self.configure(self.server_ns, self.server_if, self.server)
-            self.configure(self.client_ns, self.client_if, self.client)
+            self.make_wire()
             if self.native_client:
                 self.attach_client()
+
+    def make_wire(self):
+        run("ip", "link", "add", self.server_if, "netns", self.server_ns, "mtu", str(self.mtu),
+            "type", "veth", "peer", "name", self.client_if, "netns", self.client_ns, "mtu",
+            str(self.mtu))
+        self.configure(self.server_ns, self.server_if, self.server)
+        self.configure(self.client_ns, self.client_if, self.client)
 
     @staticmethod
     def configure(ns, interface, addrs):

@@ -53,10 +53,17 @@ struct warden {
 
 /* --- the child --- */
 
-/* BPF, NET_ADMIN, PERFMON: attach. SYS_ADMIN: open programs by number, to recognise our own. */
+/*
+ * BPF, NET_ADMIN, PERFMON: attach. SYS_ADMIN: open programs by number, to recognise our own. A
+ * daemon that was not started by root reaches its pins by DAC_OVERRIDE, or not at all.
+ */
 static int keep_few_capabilities(void)
 {
+	bool not_owner = geteuid() != 0 && capng_have_capability(CAPNG_PERMITTED, CAP_DAC_OVERRIDE);
+
 	capng_clear(CAPNG_SELECT_BOTH);
+	if (not_owner)
+		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_DAC_OVERRIDE);
 	capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET, CAP_BPF,
 		      CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, -1);
 	/* It fails without CAP_SETPCAP; no_new_privs then makes the bounding set mean nothing. */
