@@ -11,6 +11,7 @@ what was not answered, refused or went back is counted.
 import array
 import glob
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -24,7 +25,10 @@ import lib_e2e as e2e
 ALLOW = ["--allow", "10.78.0.0/24"]
 KEYS = [b"keep%d" % n for n in range(200)]
 TTL_SEC = 1000
-UPGRADES = 3
+LONG = os.environ.get("XC_TEST_LONG") == "1"
+UPGRADES = 30 if LONG else 3
+KILLS = 100 if LONG else 5
+SEED = int(os.environ.get("XC_TEST_SEED") or time.time_ns() & 0xffffffff)
 PACE_SEC = 0.002
 
 
@@ -323,7 +327,7 @@ def replaced_under_load(*flags, pinned=()):
         try:
             for turn in range(UPGRADES):
                 time.sleep(0.5)
-                daemon = upgrade(rig, daemon, *ALLOW, *flags, "-t", str(1 + turn))
+                daemon = upgrade(rig, daemon, *ALLOW, *flags, "-t", str(1 + turn % 3))
             time.sleep(0.5)
         finally:
             for client in clients:
@@ -352,6 +356,57 @@ def replaced_daemon_loses_no_get_and_refuses_no_connection():
 
 def replaced_daemon_with_fast_path_loses_no_get_and_refuses_no_connection():
     replaced_under_load(pinned=(b"keep1",))
+
+
+def killed_amid(rig, rand, *flags):
+    """Both daemons are killed somewhere between the asking and the first answer of the next."""
+    daemon = e2e.Daemon(rig, *ALLOW, *flags)
+    fill(daemon)
+    before = contents(daemon)
+    for kill in range(KILLS):
+        daemon.set(b"version", b"%d" % kill)
+        if kill % 2 and not flags:
+            daemon.pin(b"version")
+        words = daemon.process.args + ["--upgrade"]
+        following = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rand.random() * 0.15)
+        daemon.kill()
+        following.kill()
+        following.wait()
+        daemon = e2e.Daemon(rig, *ALLOW, *flags)
+        assert contents(daemon) == before, kill
+        assert daemon.ask(b"get version\r\n").splitlines()[1] == b"%d" % kill, kill
+    daemon.stop()
+
+
+def killed_amid_an_upgrade_keeps_everything():
+    print(f"# XC_TEST_SEED={SEED}")
+    with e2e.Rig("veth") as rig:
+        path = memory_file(rig)
+        try:
+            killed_amid(rig, random.Random(SEED), "--no-fastpath", "-e", path)
+        finally:
+            os.unlink(path)
+
+
+def killed_amid_an_upgrade_of_the_fast_path_keeps_everything():
+    with e2e.Rig("veth") as rig:
+        killed_amid(rig, random.Random(SEED + 1))
+
+
+def abandoned_hand_over_keeps_the_items():
+    """Whoever asked is gone before it gets anything: the daemon has ended, the items have not."""
+    with e2e.Rig("veth") as rig:
+        daemon = e2e.Daemon(rig, *ALLOW)
+        fill(daemon)
+        before = contents(daemon)
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(f"{rig.folder}/c.sock")
+            s.sendall(b'{"cmd":"handover"}\n')
+        daemon.process.wait(20)
+        daemon = e2e.Daemon(rig, *ALLOW)
+        assert contents(daemon) == before
+        daemon.stop()
 
 
 def upgrade_without_a_daemon_is_a_start():
@@ -500,6 +555,9 @@ sys.exit(e2e.main([
     pinned_log_is_taken_over_by_its_state,
     replaced_daemon_loses_no_get_and_refuses_no_connection,
     replaced_daemon_with_fast_path_loses_no_get_and_refuses_no_connection,
+    killed_amid_an_upgrade_keeps_everything,
+    killed_amid_an_upgrade_of_the_fast_path_keeps_everything,
+    abandoned_hand_over_keeps_the_items,
     upgrade_without_a_daemon_is_a_start,
     hand_over_is_refused_to_others,
     systemd_restart_keeps_contents_and_refuses_nobody,

@@ -189,6 +189,34 @@ static void remove_unix_removes_only_its_own_file(void **state)
 	rmdir(folder);
 }
 
+static void socket_of_another_process_is_recognised(void **state)
+{
+	struct sock_addr addr, other;
+	int tcp, udp;
+
+	(void)state;
+	assert_int_equal(sock_resolve("127.0.0.1:0", 0, &addr, 1, NULL), 1);
+	tcp = sock_listen_tcp(&addr, 8);
+	udp = sock_bind_udp(&addr);
+	assert_true(tcp >= 0 && udp >= 0);
+	/* Any port will do, */
+	assert_true(sock_is(tcp, SOCK_STREAM, &addr));
+	assert_false(sock_is(tcp, SOCK_DGRAM, &addr));
+	assert_true(sock_is(udp, SOCK_DGRAM, &addr));
+	/* or this one. */
+	assert_int_equal(sock_local(tcp, &other), 0);
+	assert_true(sock_is(tcp, SOCK_STREAM, &other));
+	sock_set_port(&other, (uint16_t)(sock_port(&other) ^ 1));
+	assert_false(sock_is(tcp, SOCK_STREAM, &other));
+	assert_int_equal(sock_resolve("127.0.0.2:0", 0, &other, 1, NULL), 1);
+	assert_false(sock_is(tcp, SOCK_STREAM, &other));
+	assert_int_equal(sock_resolve("[::1]:0", 0, &other, 1, NULL), 1);
+	assert_false(sock_is(tcp, SOCK_STREAM, &other));
+	close(tcp);
+	close(udp);
+	assert_false(sock_is(tcp, SOCK_STREAM, &addr));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,6 +228,7 @@ int main(void)
 		cmocka_unit_test(port_is_set_in_both_families),
 		cmocka_unit_test(listen_unix_replaces_only_what_nobody_uses),
 		cmocka_unit_test(remove_unix_removes_only_its_own_file),
+		cmocka_unit_test(socket_of_another_process_is_recognised),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,14 +28,15 @@ static int map(struct memory *memory)
 }
 
 /* Of another size nothing can be used: it begins as zeroes. */
-static int fit(struct memory *memory)
+static int fit(struct memory *memory, bool *ret_fresh)
 {
 	struct stat st;
 
 	if (fstat(memory->fd, &st))
 		return -errno;
 	memory->kept = st.st_size > 0;
-	if ((uint64_t)st.st_size >= memory->bytes)
+	*ret_fresh = (uint64_t)st.st_size < memory->bytes;
+	if (!*ret_fresh)
 		return 0;
 	if (ftruncate(memory->fd, 0) || ftruncate(memory->fd, (off_t)memory->bytes))
 		return -errno;
@@ -45,7 +46,8 @@ static int fit(struct memory *memory)
 int memory_adopt(int fd, uint64_t bytes, struct memory *ret)
 {
 	struct memory memory = { .bytes = bytes, .fd = fd };
-	int err = fit(&memory);
+	bool fresh;
+	int err = fit(&memory, &fresh);
 
 	if (!err)
 		err = map(&memory);
@@ -88,16 +90,31 @@ static int open_file(const char *path)
 	return err;
 }
 
+/* Once: what is given back later is the file's to keep. */
+static int reserve(const struct memory *memory)
+{
+	int err;
+
+	if (!fallocate(memory->fd, 0, 0, (off_t)memory->bytes) || errno == EOPNOTSUPP)
+		return 0;
+	err = -errno;
+	/* The next start must not take the holes for memory. */
+	if (ftruncate(memory->fd, 0))
+		return -errno;
+	return err;
+}
+
 int memory_file(const char *path, uint64_t bytes, struct memory *ret)
 {
 	struct memory memory = { .bytes = bytes, .fd = open_file(path) };
+	bool fresh = false;
 	int err;
 
 	if (memory.fd < 0)
 		return memory.fd;
-	err = fit(&memory);
-	if (!err && !memory.kept && fallocate(memory.fd, 0, 0, (off_t)bytes) && errno != EOPNOTSUPP)
-		err = -errno;
+	err = fit(&memory, &fresh);
+	if (!err && fresh)
+		err = reserve(&memory);
 	if (!err)
 		err = map(&memory);
 	if (err)
