@@ -61,6 +61,7 @@ struct store {
 	struct evict evict;
 	uint64_t hash_secret[STORE_SECRET_WORDS];
 	uint64_t value_inline_max;     /* larger values are chained */
+	_Atomic uint32_t headroom;     /* segments kept free for writers beside pool.reserve */
 	_Atomic uint32_t limit_wanted; /* pool.limit is on its way there */
 	_Atomic uint32_t open_max;     /* segments that one thread may hold open */
 
@@ -185,6 +186,10 @@ void chain_seal(const struct store *store, struct item_header *item);
 /* --- the limit (limit.c) --- */
 
 void store_init_limit(struct store *store);
+/* Segments that should be free at any time: the reclaimer's reserve, and writers' headroom. */
+uint32_t store_free_target(const struct store *store);
+/* After a round: as many segments were taken while it waited. Reclaimer. */
+void store_tune_headroom(struct store *store, uint64_t taken_cnt);
 /* Segments to be freed before the limit can be lowered by as many; 0: it is where it should be. */
 uint32_t store_limit_step(const struct store *store);
 /* Takes a step, if the one before is done and there is room for what must move. Reclaimer. */

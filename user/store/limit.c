@@ -11,8 +11,14 @@
 /* Open segments cannot be reclaimed: all threads together hold at most about 1/8 of a log so. */
 #define OPEN_SHARE 8
 #define OPEN_MIN 2U
-#define RESERVE_SHARE 64
+/* The reclaimer's own, for copies. */
+#define RESERVE_SHARE 256
 #define RESERVE_MIN 4
+/* At the start, until the first rounds show what is needed. */
+#define HEADROOM_SHARE 64
+#define HEADROOM_MIN 4
+/* At most 1/16 of the log stands free. */
+#define HEADROOM_SHARE_MAX 16
 /* Half of what one round empties: the other half makes room. */
 #define STEP_MAX 32
 #define STEP_SHARE 16
@@ -27,8 +33,28 @@ static void apply(struct store *store, uint32_t cnt)
 	segment_limit(&store->pool, cnt);
 }
 
+/*
+ * What writers take while a round waits they will take in the next one, too; twice that, so that
+ * the next round begins before it is gone. It rises at once and falls slowly.
+ */
+void store_tune_headroom(struct store *store, uint64_t taken_cnt)
+{
+	uint32_t max = atomic_load(&store->pool.limit) / HEADROOM_SHARE_MAX;
+	uint32_t old = atomic_load(&store->headroom);
+	uint64_t now = HEADROOM_MIN + 2 * taken_cnt;
+
+	if (now < old)
+		now = old - (old + 7) / 8 > now ? old - (old + 7) / 8 : now;
+	if (now > max)
+		now = max;
+	atomic_store(&store->headroom, now < HEADROOM_MIN ? HEADROOM_MIN : (uint32_t)now);
+}
+
 void store_init_limit(struct store *store)
 {
+	atomic_store(&store->headroom, store->pool.cnt / HEADROOM_SHARE < HEADROOM_MIN
+					       ? HEADROOM_MIN
+					       : store->pool.cnt / HEADROOM_SHARE);
 	store->trimmed = store->pool.cnt;
 	atomic_store(&store->limit_wanted, store->pool.cnt);
 	apply(store, store->pool.cnt);
@@ -61,6 +87,12 @@ uint32_t store_limit_step(const struct store *store)
 	return limit <= wanted ? 0 : limit - wanted < step ? limit - wanted : step;
 }
 
+uint32_t store_free_target(const struct store *store)
+{
+	return atomic_load_explicit(&store->pool.reserve, memory_order_relaxed) +
+	       atomic_load_explicit(&store->headroom, memory_order_relaxed);
+}
+
 void store_move_limit(struct store *store)
 {
 	struct segment_pool *pool = &store->pool;
@@ -72,7 +104,7 @@ void store_move_limit(struct store *store)
 	} else if (step > 0 && segment_end(pool) <= limit) {
 		/* What was never used needs no room elsewhere. */
 		if (segment_used_end(pool) <= wanted &&
-		    free_cnt >= limit - wanted + 2 * atomic_load(&pool->reserve))
+		    free_cnt >= limit - wanted + store_free_target(store))
 			apply(store, wanted);
 		else if (free_cnt >= step + atomic_load(&pool->reserve))
 			apply(store, limit - step);

@@ -363,8 +363,8 @@ static void take_finished(struct store_thread *t, struct round *round)
  */
 static uint32_t lacking(struct store *store, const struct round *round)
 {
-	uint32_t target = 2 * store->pool.reserve + atomic_load(&store->demand) + BATCH_MAX / 16 +
-			  store_limit_step(store);
+	uint32_t target =
+		store_free_target(store) + atomic_load(&store->demand) + store_limit_step(store);
 	uint32_t coming;
 
 	pthread_mutex_lock(&store->pool.lock);
@@ -491,6 +491,7 @@ static bool run_round(struct store_thread *t)
 {
 	struct store *store = t->store;
 	struct round round = { .chains = SEGMENT_NONE };
+	uint64_t taken_cnt;
 
 	store_trim(store); /* of what the round before released, or the limit parked */
 	store_move_limit(store);
@@ -509,6 +510,7 @@ static bool run_round(struct store_thread *t)
 	if (round.cnt == 0 && round.piece_cnt == 0 && round.chains == SEGMENT_NONE)
 		return false;
 
+	taken_cnt = segment_taken_cnt(&store->pool);
 	store_offline(t);
 	if (!wait_threads(store)) {
 		give_up_round(store, &round);
@@ -518,6 +520,7 @@ static bool run_round(struct store_thread *t)
 	if (store->options.log.grace)
 		store->options.log.grace(store->options.log.ctx);
 	store_online(t);
+	store_tune_headroom(store, segment_taken_cnt(&store->pool) - taken_cnt);
 	release_round(store, &round);
 	if (lacking(store, &(struct round){ 0 }) == 0)
 		atomic_store(&store->demand, 0);

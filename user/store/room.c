@@ -136,7 +136,7 @@ static uint64_t append_open(struct store_thread *t, uint32_t *open, uint32_t byt
 static uint64_t append_fresh(struct store_thread *t, uint32_t *open, uint8_t queue, uint32_t bytes)
 {
 	struct segment_pool *pool = &t->store->pool;
-	uint32_t limit, reserve, free_cnt;
+	uint32_t limit, free_target, free_cnt;
 
 	*open = segment_take(pool, SEGMENT_OPEN, t->privileged);
 	if (*open == SEGMENT_NONE)
@@ -145,12 +145,12 @@ static uint64_t append_fresh(struct store_thread *t, uint32_t *open, uint8_t que
 	pool->segments[*open].queue = queue;
 	pool->segments[*open].era = evict_era(&t->store->evict);
 	limit = atomic_load(&pool->limit);
-	reserve = atomic_load(&pool->reserve);
+	free_target = store_free_target(t->store);
 	free_cnt = segment_free_cnt(pool);
 	if (free_cnt < limit)
 		evict_note_items(&t->store->evict, atomic_load(&t->store->index.item_cnt),
-				 limit - free_cnt, limit - 2 * reserve);
-	if (free_cnt < 2 * reserve)
+				 limit - free_cnt, limit - free_target);
+	if (free_cnt < free_target)
 		store_wake_reclaimer(t->store);
 	return segment_append(pool, *open, bytes);
 }

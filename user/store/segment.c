@@ -245,6 +245,16 @@ uint32_t segment_free_cnt(struct segment_pool *pool)
 	return cnt;
 }
 
+uint64_t segment_taken_cnt(struct segment_pool *pool)
+{
+	uint64_t cnt;
+
+	pthread_mutex_lock(&pool->lock);
+	cnt = pool->seq; /* each segment taken has the next number */
+	pthread_mutex_unlock(&pool->lock);
+	return cnt;
+}
+
 uint64_t segment_released_cnt(struct segment_pool *pool)
 {
 	uint64_t cnt;

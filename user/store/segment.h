@@ -197,7 +197,8 @@ uint32_t segment_end(struct segment_pool *pool);
 /* Behind the last segment that is neither parked nor free. */
 uint32_t segment_used_end(struct segment_pool *pool);
 uint32_t segment_free_cnt(struct segment_pool *pool);
-uint64_t segment_released_cnt(struct segment_pool *pool);
+uint64_t segment_taken_cnt(struct segment_pool *pool);	  /* ever */
+uint64_t segment_released_cnt(struct segment_pool *pool); /* ever */
 
 static inline enum segment_state segment_state(const struct segment *seg)
 {
