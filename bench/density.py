@@ -22,9 +22,11 @@ MIB = 1 << 20
 
 
 def options():
-    parser = argparse.ArgumentParser(description="Items that fit into the same -m, here and in memcached.")
+    parser = argparse.ArgumentParser(
+        description="Items that fit into the same -m, here and in memcached.")
     parser.add_argument("-m", "--memory", type=int, default=1024, help="MiB (default 1024)")
-    parser.add_argument("--items", type=int, default=10_000_000, help="written to each (default 10 M)")
+    parser.add_argument("--items", type=int, default=10_000_000,
+                        help="written to each (default 10 M)")
     parser.add_argument("--key", type=int, default=32, help="bytes of a key (default 32)")
     parser.add_argument("--values", default="32,300", help="bytes of a value (default 32,300)")
     parser.add_argument("--server", default="build/xdpcached")
@@ -40,8 +42,8 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.process = subprocess.Popen([*words, "-p", str(self.port), "-l", "127.0.0.1", "-U", "0"],
-                                        stderr=subprocess.DEVNULL)
+        words = [*words, "-p", str(self.port), "-l", "127.0.0.1", "-U", "0"]
+        self.process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
         for _ in range(500):
             try:
                 self.sock = socket.create_connection(("127.0.0.1", self.port))

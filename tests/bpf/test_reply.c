@@ -293,6 +293,9 @@ static void pick_hit(struct rand *r, uint8_t *key, uint8_t *value, struct hit *r
 			.cas = rand_next(r) >> rand_below(r, 64),
 		},
 	};
+	/* Another server's port is not answered. */
+	if (ret->request.from_port == PKTGEN_SERVER_PORT)
+		ret->request.from_port = PKTGEN_CLIENT_PORT;
 	for (uint64_t i = 0; i < rand_below(r, 3); i++)
 		ret->request.tags[i] = tpids[rand_below(r, 2)];
 	fill_key(key, key_len, r);
