@@ -72,6 +72,7 @@ struct config {
 	const char *pin_root;	  /* --pin-root */
 	const char *instance;	  /* --instance */
 	const char *control_path; /* --control */
+	bool control_given;	  /* the path is the operator's choice, not the default */
 	const char *config_file;  /* --config */
 	enum log_level log_level;
 

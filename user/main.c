@@ -533,6 +533,7 @@ static int setup_control(struct daemon *d)
 {
 	struct control_options options = {
 		.path = d->config.control_path,
+		.dispensable = !d->config.control_given,
 		.sources = {
 			.ctx = d, .store = source_store, .command = source_command,
 			.fastpath = d->fp ? source_fastpath : NULL,
@@ -730,6 +731,8 @@ int main(int argc, char **argv)
 	d.start_ns = clock_now_ns(d.clock);
 	process_raise_files(d.config.conn_max);
 	warm_from_systemd(&d.warm);
+	if (process_check_user(d.config.user))
+		return EXIT_FAILURE;
 	if (d.config.daemonize && process_daemonize())
 		return EXIT_FAILURE;
 	if (d.config.upgrade)

@@ -77,12 +77,20 @@ void process_raise_files(uint32_t conn_max)
 		 (unsigned long long)limit.rlim_cur, conn_max);
 }
 
+int process_check_user(const char *user)
+{
+	if (!user || geteuid() != 0 || getpwnam(user))
+		return 0;
+	log_line(LOG_ERROR, "process", "no user \"%s\"; create it or change -u", user);
+	return -ENOENT;
+}
+
 static int become(const char *user)
 {
 	const struct passwd *pw = getpwnam(user);
 
 	if (!pw) {
-		log_line(LOG_ERROR, "process", "no user \"%s\"; create it or change -u", user);
+		process_check_user(user); /* says so */
 		return -ENOENT;
 	}
 	if (getuid() == pw->pw_uid)

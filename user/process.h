@@ -20,6 +20,8 @@ int process_write_pid(const char *path);
 void process_remove_pid(const char *path);
 /* Room for that many connections and a few files more; warns when the limit stays lower. */
 void process_raise_files(uint32_t conn_max);
+/* -ENOENT: root is to become a user that does not exist; to be asked before anything is made. */
+int process_check_user(const char *user);
 /*
  * Becomes `user` (NULL, or not root: stays who it is) and gives up every capability, now and for
  * whatever it might execute.

@@ -277,27 +277,33 @@ static int make_directory(const char *path)
 	return errno == EEXIST ? 0 : -errno;
 }
 
+static bool is_forbidden(int err)
+{
+	return err == -EACCES || err == -EPERM || err == -EROFS;
+}
+
 static int open_socket(struct control *control)
 {
+	const char *what = "make the directory of";
 	int rc = make_directory(control->path);
 
-	if (rc) {
-		log_line(LOG_ERROR, "control",
-			 "cannot make the directory of %s: %s; name another with "
-			 "--control",
-			 control->path, strerror(-rc));
-		return rc;
+	if (!rc) {
+		what = "listen on";
+		rc = sock_listen_unix(control->path, 0660, 16, &control->file);
 	}
-	rc = sock_listen_unix(control->path, 0660, 16, &control->file);
 	if (rc == -EADDRINUSE)
 		log_line(LOG_ERROR, "control",
 			 "another daemon answers on %s: stop it, or give this one its "
 			 "own --control and --instance",
 			 control->path);
+	else if (rc < 0 && control->options.dispensable && is_forbidden(rc))
+		log_line(LOG_WARN, "control",
+			 "cannot %s %s: %s; the daemon goes on, but the xdpcache command cannot "
+			 "reach it: name another path with --control",
+			 what, control->path, strerror(-rc));
 	else if (rc < 0)
-		log_line(LOG_ERROR, "control",
-			 "cannot listen on %s: %s; name another path with --control", control->path,
-			 strerror(-rc));
+		log_line(LOG_ERROR, "control", "cannot %s %s: %s; name another path with --control",
+			 what, control->path, strerror(-rc));
 	if (rc < 0)
 		return rc;
 	control->listener = (struct loop_source){ .fd = rc, .ready = listener_ready };
@@ -342,18 +348,26 @@ err_close:
 	close(control->listener.fd);
 err_free:
 	alloc_free(control);
+	if (options->dispensable && is_forbidden(rc)) {
+		*ret = NULL;
+		return 0;
+	}
 	return rc;
 }
 
 void control_set_promoter(struct control *control, struct promoter *promoter)
 {
-	control->options.sources.promoter = promoter;
+	if (control)
+		control->options.sources.promoter = promoter;
 }
 
 int control_start(struct control *control)
 {
-	int rc = -pthread_create(&control->thread, NULL, serve, control);
+	int rc;
 
+	if (!control)
+		return 0;
+	rc = -pthread_create(&control->thread, NULL, serve, control);
 	if (rc)
 		log_line(LOG_ERROR, "control", "cannot start its thread: %s", strerror(-rc));
 	else

@@ -72,6 +72,7 @@ struct control_sources {
 
 struct control_options {
 	const char *path;
+	bool dispensable;    /* where it may not be made: warn, and go on without a server */
 	uint32_t client_max; /* 0: 16 */
 	uint32_t idle_ms;    /* 0: a minute */
 	struct control_sources sources;
@@ -79,10 +80,10 @@ struct control_options {
 
 struct control;
 
-/* Makes directory and socket; clients may connect, and wait. */
+/* Makes directory and socket; clients may connect, and wait. dispensable: *ret may be NULL. */
 int control_open(const struct control_options *options, struct control **ret);
-int control_start(struct control *control);
-/* For sources that begin after the socket was opened; before control_start. */
+int control_start(struct control *control); /* NULL-safe */
+/* For sources that begin after the socket was opened; before control_start. NULL-safe. */
 void control_set_promoter(struct control *control, struct promoter *promoter);
 /* Ends the thread if it runs, closes every client, removes the socket file. NULL-safe. */
 void control_stop(struct control *control);

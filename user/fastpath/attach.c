@@ -370,10 +370,10 @@ int fastpath_attach(struct fastpath *fp)
 			continue;
 		/* A name that is not there is a mistake in any mode. */
 		if (fp->options.xdp_mode != XDP_MODE_AUTO || err == -ENODEV) {
-			log_line(LOG_ERROR, "fastpath",
-				 "%s: cannot attach in %s mode: %s; try --xdp-mode auto, or see: "
-				 "xdpcache doctor",
-				 iface->name, mode_names[fp->options.xdp_mode], iface->reason);
+			log_line(LOG_ERROR, "fastpath", "%s: cannot attach in %s mode: %s%s",
+				 iface->name, mode_names[fp->options.xdp_mode], iface->reason,
+				 err == -ENODEV ? ""
+						: "; try --xdp-mode auto, or see: xdpcache doctor");
 			undo(fp, attached);
 			return err;
 		}

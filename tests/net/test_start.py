@@ -1,0 +1,88 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""A start needs no more than what was asked for, and one that fails says why once and leaves nothing.
+
+Method: the daemon as an unprivileged user beside a /run/xdpcache that is root's, and starts that
+cannot succeed; what they say and what is there afterwards.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import lib_e2e as e2e
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
+DEFAULT = "/run/xdpcache/control.sock"
+
+
+def command(*flags, wrapper=()):
+    return [*wrapper, f"{e2e.BUILD}/xdpcached", "-l", "127.0.0.1", *flags]
+
+
+def refused(*flags, wrapper=()):
+    """What a start that fails says."""
+    done = subprocess.run(command(*flags, wrapper=wrapper), stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, check=False,
+                          timeout=30 * e2e.SCALE)
+    assert done.returncode == 1, done
+    return done.stdout
+
+
+def version():
+    try:
+        with socket.create_connection(("127.0.0.1", e2e.PORT), 5) as s:
+            s.sendall(b"version\r\n")
+            return s.recv(100)
+    except ConnectionRefusedError:
+        return b""
+
+
+def unprivileged_daemon_serves_without_the_default_control_socket():
+    os.makedirs("/run/xdpcache", exist_ok=True)
+    os.chown("/run/xdpcache", 0, 0)
+    with subprocess.Popen(command(wrapper=NOBODY), stderr=subprocess.PIPE, text=True) as daemon:
+        try:
+            e2e.wait_until(lambda: version().startswith(b"VERSION") or daemon.poll() is not None,
+                           what="it serves")
+            assert daemon.poll() is None, daemon.stderr.read()
+            assert not os.path.exists(DEFAULT)
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+        said = daemon.stderr.read()
+        assert daemon.wait() == 0, said
+    warnings = [line for line in said.splitlines() if line.startswith("warn")]
+    assert len(warnings) == 1 and DEFAULT in warnings[0] and "--control" in warnings[0], said
+
+
+def unprivileged_daemon_with_a_named_control_socket_does_not_start_without():
+    for path in (DEFAULT, "/run/xdpcache/other.sock"):
+        said = refused("--control", path, wrapper=NOBODY)
+        assert f"error control: cannot listen on {path}: Permission denied" in said, said
+
+
+def unknown_user_is_noticed_before_anything_is_made():
+    with e2e.Rig("lo") as rig:
+        said = refused("-u", "nosuch", "--interface", "lo", "--pin-root", rig.pin_root,
+                       "--control", f"{rig.folder}/c.sock")
+        assert said.count("error") == 1 and 'no user "nosuch"' in said, said
+        assert "fastpath" not in said, said
+        assert not os.path.exists(rig.pin_root)
+
+
+def unknown_interface_gets_one_hint():
+    with e2e.Rig("lo") as rig:
+        said = refused("--interface", "nope", "--pin-root", rig.pin_root, "--control",
+                       f"{rig.folder}/c.sock")
+        assert "nope: cannot attach in auto mode: no such interface; see: ip -br link\n" in said, said
+        assert not os.path.exists(rig.pin_root)
+
+
+sys.exit(e2e.main([
+    unprivileged_daemon_serves_without_the_default_control_socket,
+    unprivileged_daemon_with_a_named_control_socket_does_not_start_without,
+    unknown_user_is_noticed_before_anything_is_made,
+    unknown_interface_gets_one_hint,
+]))
