@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""A start needs no more than what was asked for, and one that fails says why once and leaves nothing.
+"""A start needs no more than what was asked for; one that fails says why once and leaves nothing.
 
 Method: the daemon as an unprivileged user beside a /run/xdpcache that is root's, and starts that
 cannot succeed; what they say and what is there afterwards.
 """
 
+import json
 import os
 import signal
 import socket
@@ -76,8 +77,45 @@ def unknown_interface_gets_one_hint():
     with e2e.Rig("lo") as rig:
         said = refused("--interface", "nope", "--pin-root", rig.pin_root, "--control",
                        f"{rig.folder}/c.sock")
-        assert "nope: cannot attach in auto mode: no such interface; see: ip -br link\n" in said, said
+        why = "nope: cannot attach in auto mode: no such interface; see: ip -br link\n"
+        assert why in said, said
         assert not os.path.exists(rig.pin_root)
+
+
+def command_line(rig, *words, wrapper=()):
+    words = (f"{e2e.BUILD}/xdpcache", "--pin-root", rig.pin_root, "--instance", "e2e", "--control",
+             f"{rig.folder}/c.sock", "--json", *words)
+    return subprocess.run(["nsenter", f"--net=/run/netns/{rig.server_ns}", *wrapper, *words],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+
+
+def doctor_on_port(rig, wrapper=()):
+    """Its finding about the daemon's UDP port: verdict and text."""
+    rows = json.loads(command_line(rig, "doctor", "--port", str(e2e.PORT), wrapper=wrapper).stdout)
+    row, = (row for row in rows if row["check"] == "port")
+    return row["verdict"], row["text"]
+
+
+def doctor_does_not_take_the_daemon_for_a_stranger():
+    with e2e.Rig("lo") as rig:
+        os.chmod(rig.folder, 0o755)
+        daemon = e2e.Daemon(rig)
+        for wrapper in ((), NOBODY):
+            verdict, text = doctor_on_port(rig, wrapper)
+            assert verdict == "ok" and f"the daemon (pid {daemon.process.pid})" in text, text
+        daemon.stop()
+        daemon = e2e.Daemon(rig, "--no-fastpath")
+        verdict, text = doctor_on_port(rig)
+        assert verdict == "ok" and "by the daemon" in text, text
+        verdict, text = doctor_on_port(rig, NOBODY)
+        assert verdict == "warn" and "only root sees" in text, text
+        daemon.stop()
+
+
+def load_as_nobody_says_to_be_root():
+    with e2e.Rig("lo") as rig:
+        done = command_line(rig, "load", "--interface", "lo", wrapper=NOBODY)
+        assert done.returncode == 1 and "run it as root" in done.stderr, done
 
 
 sys.exit(e2e.main([
@@ -85,4 +123,6 @@ sys.exit(e2e.main([
     unprivileged_daemon_with_a_named_control_socket_does_not_start_without,
     unknown_user_is_noticed_before_anything_is_made,
     unknown_interface_gets_one_hint,
+    doctor_does_not_take_the_daemon_for_a_stranger,
+    load_as_nobody_says_to_be_root,
 ]))

@@ -44,6 +44,7 @@ struct finding {
 struct doctor {
 	const struct cli *cli;
 	uint16_t port;
+	bool daemon_answers;
 	struct finding findings[FINDINGS_MAX];
 	uint32_t cnt;
 };
@@ -224,7 +225,9 @@ static void check_daemon(struct doctor *d)
 	char error[CLIENT_ERROR_MAX];
 	json_t *reply = NULL;
 
-	if (client_ask(d->cli->control, json_pack("{s:s}", "cmd", "stats"), &reply, error) == 0)
+	d->daemon_answers =
+		client_ask(d->cli->control, json_pack("{s:s}", "cmd", "stats"), &reply, error) == 0;
+	if (d->daemon_answers)
 		say(d, OK, "daemon", "answers on %s", d->cli->control);
 	else
 		say(d, WARN, "daemon", "%s", error);
@@ -257,7 +260,13 @@ static void check_port(struct doctor *d, pid_t owner)
 	if (sock_resolve("0.0.0.0", d->port, &any, 1, NULL) != 1)
 		return;
 	err = sock_probe(&any, SOCK_DGRAM);
-	if (err == -EADDRINUSE)
+	if (err == -EADDRINUSE && d->daemon_answers)
+		say(d, OK, "port", "UDP port %u is taken, by the daemon if it serves UDP there",
+		    d->port);
+	else if (err == -EADDRINUSE && geteuid() != 0)
+		say(d, WARN, "port", "UDP port %u is taken; whether by the daemon only root sees",
+		    d->port);
+	else if (err == -EADDRINUSE)
 		say(d, WARN, "port",
 		    "UDP port %u is another program's (memcached?): stop it, or give the daemon "
 		    "another -p; see: ss -lunp",
@@ -291,7 +300,7 @@ static void check_pins(struct doctor *d)
 		    state->entry_cnt);
 	if (!err)
 		check_allowlist(d, state);
-	check_port(d, err ? 0 : state->owner);
+	check_port(d, state ? state->owner : 0);
 	free(state);
 }
 
@@ -423,8 +432,8 @@ int cmd_doctor(const struct cli *cli, int argc, char **argv)
 	check_memory(&d);
 	check_tc(&d);
 	check_grace(&d);
-	check_pins(&d);
 	check_daemon(&d);
+	check_pins(&d);
 	for (int i = 1; i < argc; i += 2) {
 		if (strcmp(argv[i], "--interface") == 0)
 			check_interface(&d, argv[i + 1]);

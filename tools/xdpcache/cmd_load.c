@@ -97,8 +97,11 @@ int cmd_load(const struct cli *cli, int argc, char **argv)
 		return CLI_USAGE;
 	}
 	err = fastpath_open(&options, &fp);
-	if (err)
-		return CLI_FAILED; /* the loader has said why */
+	if (err) { /* the loader has said why */
+		if (geteuid() != 0)
+			fprintf(stderr, "xdpcache load: run it as root\n");
+		return CLI_FAILED;
+	}
 	err = fastpath_attach(fp);
 	if (!err && !cli->json)
 		printf("loaded; start the daemon with the same --interface to serve\n");
