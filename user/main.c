@@ -541,7 +541,7 @@ static int setup_control(struct daemon *d)
 			.samples_dropped = source_samples_dropped, .config = source_config,
 			.handover = source_handover,
 			.clock = d->clock, .start_ns = d->start_ns,
-			.limit_bytes = d->config.memory_bytes, .thread_cnt = d->config.thread_cnt,
+			.thread_cnt = d->config.thread_cnt,
 		},
 	};
 

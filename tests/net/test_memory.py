@@ -112,6 +112,7 @@ def check(fast):
         print(f"# cache_memlimit: {now / (half * MIB):.3f} of half")
         assert now <= half * MIB * (1 + OVER) + granule, now / (half * MIB)
         assert daemon.stats()["daemon.items"] > 0
+        assert daemon.stats()["daemon.limit_bytes"] == half * MIB
         # A gift that cannot be had is refused: extents need a privilege that is gone.
         up = daemon.ask(b"cache_memlimit %d\r\n" % LIMIT_MIB, b"\r\n")
         assert up.startswith(b"MEMLIMIT_ADJUST_FAILED" if fast else b"OK"), up

@@ -72,6 +72,12 @@ static int fill_fastpath(void *ctx, struct control_fastpath *ret)
 	return 0;
 }
 
+static void fill_memory(void *ctx, struct command_memory *ret)
+{
+	(void)ctx;
+	*ret = (struct command_memory){ .limit = 64 << 20, .log = 50 << 20, .total = 63 << 20 };
+}
+
 static void print_config(void *ctx, FILE *out)
 {
 	(void)ctx;
@@ -88,10 +94,10 @@ static struct control *start_with(uint32_t client_max, uint32_t idle_ms)
 			.store = fill_store,
 			.command = fill_command,
 			.fastpath = fill_fastpath,
+			.memory = fill_memory,
 			.config = print_config,
 			.clock = clock_system(),
 			.start_ns = clock_now_ns(clock_system()),
-			.limit_bytes = 64 << 20,
 			.thread_cnt = 2,
 		},
 	};
@@ -549,6 +555,8 @@ static void stats_has_the_documented_fields(void **state)
 	assert_int_equal(number_at(root, "daemon", "items"), 11);
 	assert_int_equal(number_at(root, "daemon", "bytes"), 12);
 	assert_int_equal(number_at(root, "daemon", "limit_bytes"), 64 << 20);
+	assert_int_equal(number_at(root, "memory", "log_bytes"), 50 << 20);
+	assert_int_equal(number_at(root, "memory", "total_bytes"), 63 << 20);
 	assert_int_equal(number_at(root, "daemon", "evictions"), 13);
 	assert_int_equal(number_at(root, "daemon", "expired"), 14);
 	assert_int_equal(number_at(root, "daemon", "threads"), 2);

@@ -32,7 +32,6 @@ static void add_process(json_t *daemon, const struct control_sources *sources)
 	set_number(daemon, "pid", (uint64_t)getpid());
 	set_number(daemon, "uptime_sec", up_ns / NSEC_PER_SEC);
 	set_number(daemon, "threads", sources->thread_cnt);
-	set_number(daemon, "limit_bytes", sources->limit_bytes);
 }
 
 static void add_commands(json_t *daemon, const struct control_sources *sources)
@@ -78,12 +77,14 @@ static json_t *store_json(json_t *daemon, const struct control_sources *sources)
 	return store;
 }
 
-static json_t *memory_json(const struct control_sources *sources)
+/* The parts under their own names, and the sum that -m or cache_memlimit allows under daemon. */
+static json_t *memory_json(json_t *daemon, const struct control_sources *sources)
 {
 	struct command_memory memory;
 	json_t *object = json_object();
 
 	sources->memory(sources->ctx, &memory);
+	set_number(daemon, "limit_bytes", memory.limit);
 #define X(part) set_number(object, #part "_bytes", memory.part);
 	COMMAND_MEMORY(X)
 #undef X
@@ -145,7 +146,7 @@ json_t *answer_stats(const struct control_sources *sources, const json_t *reques
 	if (sources->store)
 		json_object_set_new(root, "store", store_json(daemon, sources));
 	if (sources->memory)
-		json_object_set_new(root, "memory", memory_json(sources));
+		json_object_set_new(root, "memory", memory_json(daemon, sources));
 	if (sources->promoter)
 		json_object_set_new(root, "hot", hot_json(sources));
 	return root;

@@ -66,7 +66,6 @@ struct control_sources {
 	struct promoter *promoter; /* NULL: no hot keys */
 	const struct clock *clock;
 	uint64_t start_ns; /* when the daemon began, boot time */
-	uint64_t limit_bytes;
 	uint32_t thread_cnt;
 };
 

@@ -16,7 +16,8 @@
 #define RESERVE_MIN 4
 /* At the start, until the first rounds show what is needed. */
 #define HEADROOM_SHARE 64
-#define HEADROOM_MIN 4
+/* 1/128 of a log of usual size: what a burst after a quiet time meets. */
+#define HEADROOM_MIN 8
 /* At most 1/16 of the log stands free. */
 #define HEADROOM_SHARE_MAX 16
 /* Half of what one round empties: the other half makes room. */
@@ -34,8 +35,8 @@ static void apply(struct store *store, uint32_t cnt)
 }
 
 /*
- * What writers take while a round waits they will take in the next one, too; twice that, so that
- * the next round begins before it is gone. It rises at once and falls slowly.
+ * What was taken during a round will be taken during the next one, too; twice that, so that the
+ * next one begins before it is gone. It rises at once and falls slowly.
  */
 void store_tune_headroom(struct store *store, uint64_t taken_cnt)
 {

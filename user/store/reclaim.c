@@ -15,6 +15,8 @@
 #include "store/impl.h"
 
 #define BATCH_MAX 64
+/* Items whose buckets are fetched from memory at the same time. */
+#define PREFETCH_MAX 16
 #define ROUND_IDLE_MS 100
 /* Segments with at least 1/8 of their bytes dead are cleaned before any live item is evicted. */
 #define DEAD_SHARE 8
@@ -112,11 +114,10 @@ static enum fate settle_item(struct store_thread *t, struct index_slot *slot, ui
 }
 
 /* False if the item stays where it is. */
-static bool empty_item(struct store_thread *t, uint64_t loc, const struct segment *seg,
-		       enum reason reason)
+static bool empty_item(struct store_thread *t, uint64_t loc, uint64_t hash,
+		       const struct segment *seg, enum reason reason)
 {
 	struct store *store = t->store;
-	uint64_t hash = store_hash_at(store, loc);
 	struct index_lock lock = index_lock(&store->index, hash);
 	enum fate fate = FATE_MOVED;
 	struct index_slot slot;
@@ -151,13 +152,24 @@ static bool empty_segment(struct store_thread *t, uint32_t idx, enum reason reas
 	uint64_t end = segment_loc(pool, idx) + seg->used;
 
 	while (loc < end && atomic_load_explicit(&seg->live_bytes, memory_order_acquire) > 0) {
-		struct item_header *item = item_at(pool->base, loc);
-		uint32_t word0 = item_word0(item);
+		uint64_t locs[PREFETCH_MAX], hashes[PREFETCH_MAX];
+		uint32_t cnt = 0;
 
-		if ((word0 & ITEM_COMMITTED) && !(word0 & ITEM_DEAD) &&
-		    !empty_item(t, loc, seg, reason))
-			return false;
-		loc += item_bytes(item);
+		/* Their buckets lie anywhere: wait for many at the same time. */
+		for (; loc < end && cnt < PREFETCH_MAX;
+		     loc += item_bytes(item_at(pool->base, loc))) {
+			uint32_t word0 = item_word0(item_at(pool->base, loc));
+
+			if (!(word0 & ITEM_COMMITTED) || (word0 & ITEM_DEAD))
+				continue;
+			locs[cnt] = loc;
+			hashes[cnt] = store_hash_at(t->store, loc);
+			store_prefetch_slot(t->store, hashes[cnt++]);
+		}
+		for (uint32_t i = 0; i < cnt; i++) {
+			if (!empty_item(t, locs[i], hashes[i], seg, reason))
+				return false;
+		}
 	}
 	return true;
 }
@@ -491,7 +503,7 @@ static bool run_round(struct store_thread *t)
 {
 	struct store *store = t->store;
 	struct round round = { .chains = SEGMENT_NONE };
-	uint64_t taken_cnt;
+	uint64_t taken_cnt = segment_taken_cnt(&store->pool);
 
 	store_trim(store); /* of what the round before released, or the limit parked */
 	store_move_limit(store);
@@ -510,7 +522,6 @@ static bool run_round(struct store_thread *t)
 	if (round.cnt == 0 && round.piece_cnt == 0 && round.chains == SEGMENT_NONE)
 		return false;
 
-	taken_cnt = segment_taken_cnt(&store->pool);
 	store_offline(t);
 	if (!wait_threads(store)) {
 		give_up_round(store, &round);
