@@ -188,7 +188,7 @@ static int run_trace(const struct config *config, const struct layout *layout, s
 	uint64_t log_bytes = layout->log_bytes;
 
 	struct run run = { .config = config,
-			   .clock.now_ns = run_now_ns,
+			   .clock = { .now_ns = run_now_ns, .wall_ns = run_now_ns },
 			   .now_ns = TTL_EPOCH_SEC * NSEC_PER_SEC,
 			   .item_bytes = layout->item_bytes };
 	struct store_options options = {
@@ -338,10 +338,11 @@ static void show(const struct config *config, const struct result *r)
 	       ratio);
 	if (config->bytes)
 		printf("\"byte_miss_ratio\":%.6f,", byte_ratio);
-	printf("\"capacity\":%.0f,\"segments\":%u,\"segment_bytes\":%u,\"refused\":%" PRIu64
-	       ",\"evicted\":%" PRIu64 ",\"copied_per_written\":%.4f}\n",
-	       r->capacity, r->counts.segment_cnt, r->counts.segment_bytes, r->refused,
-	       r->counts.evicted_cnt, r->copied);
+	printf("\"capacity\":%.0f,\"log_bytes\":%" PRIu64
+	       ",\"segments\":%u,\"segment_bytes\":%u,\"refused\":%" PRIu64 ",\"evicted\":%" PRIu64
+	       ",\"copied_per_written\":%.4f}\n",
+	       r->capacity, r->counts.log_bytes, r->counts.segment_cnt, r->counts.segment_bytes,
+	       r->refused, r->counts.evicted_cnt, r->copied);
 }
 
 static int usage(FILE *to)

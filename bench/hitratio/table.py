@@ -51,6 +51,8 @@ def main():
     parser.add_argument("--policy", action="append", choices=list(COLUMNS))
     parser.add_argument("--write", metavar="FILE")
     parser.add_argument("--min", type=int, default=0, help="skip sizes of fewer objects")
+    parser.add_argument("--max", type=int, default=1 << 62, help="and of more")
+    parser.add_argument("--mode", choices=["obj", "bytes"], help="only these rows")
     args = parser.parse_args()
     policies = args.policy or list(COLUMNS)
     lines = ["| Trace | Size | " + " | ".join(policies) + " |",
@@ -63,7 +65,7 @@ def main():
         if mode == "obj":
             objects[trace, row["frac"]] = size
         counted = objects[trace, row["frac"]]
-        if counted < args.min:
+        if not args.min <= counted <= args.max or args.mode not in (None, mode):
             continue
         judged = counted >= OBJECTS_MIN
         cells, ours = [], {}

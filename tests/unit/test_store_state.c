@@ -345,6 +345,50 @@ static void state_access_counts_and_age_outlive_a_stop(void **state)
 	saved_free(&s);
 }
 
+/* Saved by one policy, taken over by `policy`: what the item's use and queue are then. */
+static uint32_t use_under(const char *saved_by, const char *policy, uint8_t *ret_era)
+{
+	struct index_slot slot;
+	struct index_lock lock;
+	struct item_view view;
+	struct saved s;
+	char text[24];
+	struct span span = key_text(text, 2);
+	uint32_t use;
+
+	saved_make(&s);
+	s.rig.options.eviction = saved_by;
+	reopen(&s);
+	atomic_store(&s.rig.store->evict.lru.era, 5);
+	for (int i = 0; i < 2; i++)
+		assert_true(store_find(s.rig.t, span, store_hash(s.rig.store, span), &view));
+	save(&s);
+	s.rig.options.eviction = policy;
+	reopen(&s);
+	assert_true(was_loaded(&s));
+	lock = index_lock(&s.rig.store->index, store_hash(s.rig.store, span));
+	assert_true(store_find_slot(s.rig.store, &lock, span, &slot));
+	use = index_slot_use(&slot);
+	index_unlock(&lock);
+	*ret_era = evict_era(&s.rig.store->evict);
+	store_rig_stop(&s.rig);
+	saved_free(&s);
+	return use;
+}
+
+static void state_eras_outlive_a_stop_under_the_same_policy_only(void **state)
+{
+	uint32_t use;
+	uint8_t era;
+
+	(void)state;
+	use = use_under("lru", "lru", &era);
+	assert_int_equal(use, era);
+	assert_in_range(era, 5, EVICT_ERAS - 1);
+	assert_int_equal(use_under("lru", "lfu", &era), 0);
+	assert_int_equal(era, 0);
+}
+
 /* A crash after the start: the file is still there, the log has moved on. */
 static void state_is_trusted_once(void **state)
 {
@@ -723,6 +767,7 @@ int main(void)
 		cmocka_unit_test(state_saved_store_comes_back_as_it_was),
 		cmocka_unit_test(state_large_log_comes_back_and_a_bit_of_it_is_noticed),
 		cmocka_unit_test(state_access_counts_and_age_outlive_a_stop),
+		cmocka_unit_test(state_eras_outlive_a_stop_under_the_same_policy_only),
 		cmocka_unit_test(state_is_trusted_once),
 		cmocka_unit_test(state_every_flipped_bit_is_noticed),
 		cmocka_unit_test(state_damaged_segment_is_dropped_whole_and_alone),

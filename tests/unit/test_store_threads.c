@@ -222,9 +222,10 @@ static void sleep_ms(uint64_t ms)
 	nanosleep(&pause, NULL);
 }
 
-static void run(const struct store_options *options, struct store_counts *ret)
+/* One of `runs` that share the time. */
+static void run(const struct store_options *options, uint32_t runs, struct store_counts *ret)
 {
-	uint64_t ms = 1000 * runopts_budget_sec(SHORT_SEC);
+	uint64_t ms = 1000 * runopts_budget_sec(SHORT_SEC) / runs;
 	struct shared *shared = calloc(1, sizeof(*shared));
 	struct worker *workers = calloc(THREADS, sizeof(*workers));
 
@@ -268,8 +269,21 @@ static void threads_under_eviction_never_read_torn_or_stale(void **state)
 	struct store_counts counts;
 
 	(void)state;
-	run(&options, &counts);
+	run(&options, 1, &counts);
 	assert_true(counts.evicted_cnt > 0 && counts.moved_cnt > 0);
+}
+
+/* Each keeps its own state beside the items: eras, sketch, ghost. */
+static void threads_under_every_policy_never_read_torn_or_stale(void **state)
+{
+	(void)state;
+	for (const char *const *name = store_eviction_names(); *name; name++) {
+		struct store_options options = { .log.bytes = 1ULL << 20, .eviction = *name };
+		struct store_counts counts;
+
+		run(&options, 4, &counts);
+		assert_true(counts.evicted_cnt > 0);
+	}
 }
 
 /* A moving index cap: splits, overflow and full chains beside everything else. */
@@ -279,7 +293,7 @@ static void threads_with_full_index_never_read_torn_or_stale(void **state)
 	struct store_counts counts;
 
 	(void)state;
-	run(&options, &counts);
+	run(&options, 1, &counts);
 	assert_true(counts.evicted_cnt > 0);
 }
 
@@ -368,6 +382,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(threads_under_eviction_never_read_torn_or_stale),
+		cmocka_unit_test(threads_under_every_policy_never_read_torn_or_stale),
 		cmocka_unit_test(threads_with_full_index_never_read_torn_or_stale),
 		cmocka_unit_test(threads_adding_to_one_key_lose_nothing),
 	};

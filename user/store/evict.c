@@ -50,6 +50,25 @@ const char *const *store_eviction_names(void)
 	return names;
 }
 
+void evict_save(const struct evict *evict, struct evict_state *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	strncpy(ret->policy, evict->policy->name, sizeof(ret->policy) - 1);
+	ret->era = atomic_load(&evict->lru.era);
+	ret->oldest = atomic_load(&evict->lru.oldest);
+	ret->scan = atomic_load(&evict->scan);
+}
+
+bool evict_load(struct evict *evict, const struct evict_state *state)
+{
+	if (strncmp(state->policy, evict->policy->name, sizeof(state->policy)))
+		return false;
+	atomic_store(&evict->lru.era, state->era % EVICT_ERAS);
+	atomic_store(&evict->lru.oldest, state->oldest % EVICT_ERAS);
+	atomic_store(&evict->scan, state->scan != 0);
+	return true;
+}
+
 void evict_note_items(struct evict *evict, uint64_t item_cnt, uint32_t used_cnt, uint32_t used_max)
 {
 	uint64_t capacity = item_cnt;

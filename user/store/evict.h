@@ -121,9 +121,23 @@ struct evict {
 	struct evict_tinylfu tinylfu;
 };
 
+/* Saved beside the index: what its uses, and the segments' queues and eras, mean. */
+struct evict_state {
+	char policy[13]; /* padded with zeros */
+	uint8_t era;
+	uint8_t oldest;
+	uint8_t scan;
+};
+
+_Static_assert(sizeof(struct evict_state) == 16, "no hidden padding: it is summed");
+
 /* -EINVAL: no such policy. */
 int evict_init(struct evict *evict, const struct evict_setup *setup);
 void evict_fini(struct evict *evict);
+
+void evict_save(const struct evict *evict, struct evict_state *ret);
+/* False: another policy saved it, and nothing of it holds. */
+bool evict_load(struct evict *evict, const struct evict_state *state);
 
 /* used_cnt of the segments that are used at most hold item_cnt items. */
 void evict_note_items(struct evict *evict, uint64_t item_cnt, uint32_t used_cnt, uint32_t used_max);

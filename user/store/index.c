@@ -511,6 +511,23 @@ void index_grow(struct index *index, uint64_t (*hash_of)(void *ctx, uint64_t loc
 	atomic_store_explicit(&index->growing, 0, memory_order_release);
 }
 
+static void bucket_forget_use(struct index_bucket *bucket)
+{
+	atomic_store_explicit(&bucket->lock, 0, memory_order_relaxed);
+	for (uint32_t idx = 0; idx < INDEX_SLOTS; idx++) {
+		if (!is_link(bucket, idx))
+			bucket->meta[idx] &= (1U << META_USE_SHIFT) - 1;
+	}
+}
+
+void index_forget_use(struct index *index)
+{
+	for (uint32_t i = 0; i < atomic_load(&index->bucket_cnt); i++)
+		bucket_forget_use(&index->buckets[i]);
+	for (uint32_t i = 0; i < atomic_load(&index->overflow_used); i++)
+		bucket_forget_use(&index->overflow[i]);
+}
+
 uint64_t index_bytes(const struct index *index)
 {
 	uint64_t cnt = atomic_load_explicit(&index->bucket_cnt, memory_order_relaxed);

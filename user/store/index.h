@@ -103,6 +103,9 @@ bool index_wants_growth(const struct index *index);
  * locked. */
 void index_grow(struct index *index, uint64_t (*hash_of)(void *ctx, uint64_t loc), void *ctx);
 
+/* Sets every item's use to 0; no other thread may be here. */
+void index_forget_use(struct index *index);
+
 uint64_t index_bytes(const struct index *index);
 /* Walks every slot of bucket number b (with the lock held); for tests and walks. */
 struct index_lock index_lock_bucket(struct index *index, uint32_t bucket_idx);

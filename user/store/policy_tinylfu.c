@@ -78,6 +78,8 @@ static void age(struct evict *evict)
 		return;
 	state->aged_at = touches;
 	sketch_halve(&evict->sketch);
+	atomic_store_explicit(&evict->lru.era, (evict_era(evict) + 1) % EVICT_ERAS,
+			      memory_order_relaxed);
 	for (uint32_t i = 0; i < DUELS; i++) {
 		state->tail[i] /= 2;
 		state->admitted[i] /= 2;
@@ -100,20 +102,27 @@ static uint8_t tinylfu_victim_queue(struct evict *evict,
 	return QUEUE_PROBATION;
 }
 
-static struct evict_verdict tinylfu_leave(struct evict *evict, const struct evict_item *item)
+/* The item's count, halved as often as the sketch was since the item came to its segment. */
+static uint8_t aged_count(const struct evict *evict, const struct evict_item *item)
 {
-	sketch_raise(&evict->sketch, item->hash, item->use & COUNT_MASK);
+	return (uint8_t)((item->use & COUNT_MASK) >>
+			 (uint8_t)(evict_era(evict) - item->era) % EVICT_ERAS);
+}
+
+static struct evict_verdict tinylfu_leave(struct evict *evict, uint64_t hash, uint8_t cnt)
+{
+	sketch_raise(&evict->sketch, hash, cnt);
 	return (struct evict_verdict){ .survives = false };
 }
 
 static struct evict_verdict tinylfu_judge(struct evict *evict, const struct evict_item *item)
 {
 	struct evict_tinylfu *state = &evict->tinylfu;
-	uint8_t cnt = item->use & COUNT_MASK;
+	uint8_t cnt = aged_count(evict, item);
 
 	if (item->queue == QUEUE_WINDOW) {
 		if (cnt <= state->tail[rand_below(&evict->rand, DUELS)])
-			return tinylfu_leave(evict, item);
+			return tinylfu_leave(evict, item->hash, cnt);
 		state->admitted[state->admitted_at++ % DUELS] = cnt;
 		return (struct evict_verdict){ .survives = true,
 					       .queue = QUEUE_PROBATION,
@@ -125,7 +134,7 @@ static struct evict_verdict tinylfu_judge(struct evict *evict, const struct evic
 					       .use = cnt };
 	state->tail[state->tail_at++ % DUELS] = cnt;
 	if (cnt <= state->admitted[rand_below(&evict->rand, DUELS)])
-		return tinylfu_leave(evict, item);
+		return tinylfu_leave(evict, item->hash, cnt);
 	return (struct evict_verdict){ .survives = true, .queue = QUEUE_PROBATION, .use = cnt / 2 };
 }
 

@@ -25,7 +25,7 @@
 #include "store/impl.h"
 
 #define STATE_MAGIC 0x4554415453434458ULL /* "XDCSTATE" */
-#define STATE_VERSION 1
+#define STATE_VERSION 2
 /* Summing is bound by memory; more than this many do not make it faster. */
 #define SUM_THREADS 4
 #define SUM_THREAD_BYTES (8ULL << 20) /* worth a thread of its own */
@@ -47,8 +47,9 @@ struct state_header {
 	uint32_t overflow_used;
 	uint32_t overflow_free;
 	uint32_t overflow_free_cnt;
-	uint64_t saved_ns;	/* boot time */
-	uint64_t saved_wall_ns; /* for whoever looks at it */
+	struct evict_state evict; /* what the uses in the index and the queues mean */
+	uint64_t saved_ns;	  /* boot time */
+	uint64_t saved_wall_ns;	  /* for whoever looks at it */
 	uint64_t records_sum;
 	uint64_t index_sum;
 	uint64_t sum; /* of all before it */
@@ -64,7 +65,8 @@ struct state_record {
 	uint8_t state; /* SEALED or CHAIN */
 	uint8_t queue;
 	uint8_t sealed_early;
-	uint8_t pad[5]; /* 0 */
+	uint8_t era;
+	uint8_t pad[4]; /* 0 */
 };
 
 _Static_assert(sizeof(struct state_record) == 40, "no hidden padding: it is summed");
@@ -237,6 +239,7 @@ static void note_record(struct store *store, struct state *state, uint32_t idx)
 		.state = (uint8_t)segment_state(seg),
 		.queue = seg->queue,
 		.sealed_early = seg->sealed_early,
+		.era = seg->era,
 	};
 }
 
@@ -285,6 +288,7 @@ static void fill_header(struct store *store, struct state_header *header)
 	header->overflow_used = atomic_load(&store->index.overflow_used);
 	header->overflow_free = store->index.overflow_free;
 	header->overflow_free_cnt = store->index.overflow_free_cnt;
+	evict_save(&store->evict, &header->evict);
 	header->saved_ns = clock_now_ns(clock);
 	header->saved_wall_ns = clock_wall_ns(clock);
 	header->records_sum = 0;
@@ -428,6 +432,7 @@ static void take_over(struct store *store, struct store_thread *t, const struct 
 {
 	const struct state_header *header = &state->header;
 	struct index *index = &store->index;
+	bool same_policy = evict_load(&store->evict, &header->evict);
 
 	memcpy(store->hash_secret, header->hash_secret, sizeof(store->hash_secret));
 	for (uint32_t i = 0; i < header->record_cnt; i++) {
@@ -435,7 +440,8 @@ static void take_over(struct store *store, struct store_thread *t, const struct 
 		struct segment *seg = &store->pool.segments[record->idx];
 
 		seg->used = record->used;
-		seg->queue = record->queue;
+		seg->queue = same_policy ? record->queue : 0;
+		seg->era = same_policy ? record->era : 0;
 		seg->sealed_early = record->sealed_early;
 		atomic_store(&seg->live_bytes, record->live_bytes);
 		atomic_store(&seg->expire_max_ds, record->expire_max_ds);
@@ -456,6 +462,8 @@ static void take_over(struct store *store, struct store_thread *t, const struct 
 	index->overflow_free = header->overflow_free;
 	index->overflow_free_cnt = header->overflow_free_cnt;
 	atomic_store(&index->item_cnt, header->index_item_cnt);
+	if (!same_policy)
+		index_forget_use(index);
 	atomic_store(&t->tally.item_cnt, header->item_cnt);
 	atomic_store(&t->tally.item_bytes, header->item_bytes);
 	atomic_store(&t->tally.key_value_bytes, header->key_value_bytes);
