@@ -35,6 +35,7 @@ LIBS := -lbpf -lelf -lz -lconfig -ljansson -lcap-ng -lseccomp -lsystemd -lxxhash
 
 .PHONY: all
 all: $(B)/xdpcache.bpf.o $(B)/xdpcached $(B)/xdpcache bench-programs
+	@:
 
 # --- bpf object and skeleton ----------------------------------------------------------------------
 BPF_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))

@@ -13,7 +13,8 @@
 # in between, namespaces, pins and processes are gone afterwards. Exit status 0 only if every reply
 # was right and nothing was left behind. From the environment:
 #
-#   TRACE=FILE...   replay these files (lines KEY, or TIME,KEY,SIZE[,TTL]; .xz is unpacked);
+#   TRACE=FILE...   replay these files (lines KEY, or TIME,KEY,SIZE[,TTL]; .xz is unpacked),
+#                   parted by blanks unless one file is called so;
 #                   TRACE=etc: the generated workload (Atikoglu et al., SIGMETRICS'12), which is
 #                   also what runs when there are no traces in ../shared/traces
 #   DURATION=SEC    of each replay (10)
@@ -153,6 +154,8 @@ finish() {
 	local status=$?
 	trap '' INT TERM
 	clean_up
+	[ "$status" -eq 130 ] && [ -z "$failed" ] &&
+		echo "demo: interrupted; nothing was left behind" >&2
 	[ "$status" -eq 0 ] && [ -n "$failed" ] && status=1
 	exit "$status"
 }
@@ -199,8 +202,9 @@ make_receiving_end() {
 }
 
 start_daemon() {
-	# not through the function: $! must be the daemon, not a shell that waits for it
-	nsenter --net="/run/netns/$server_ns" build/xdpcached --interface "$server_if" \
+	# Not through the function: $! must be the daemon, not a shell that waits for it. In a
+	# session of its own: ^C is for the clients, who are done before their server is.
+	setsid nsenter --net="/run/netns/$server_ns" build/xdpcached --interface "$server_if" \
 		--xdp-mode "$MODE" -p "$PORT" -m "$MEMORY" --hot-threshold "$HOT_THRESHOLD" \
 		--allow 10.77.0.0/24 --allow fd77::/64 --pin-root "$pin_root" \
 		--instance demo --control "$dir/control.sock" >"$dir/daemon.log" 2>&1 &
@@ -220,6 +224,10 @@ start_daemon() {
 pick_traces() {
 	local name
 	traces=()
+	if [ -n "${TRACE:-}" ] && [ -e "$TRACE" ]; then
+		traces=("$TRACE")
+		return
+	fi
 	if [ -n "${TRACE:-}" ]; then
 		# shellcheck disable=SC2206 # several files, parted by blanks
 		traces=($TRACE)
@@ -234,6 +242,15 @@ pick_traces() {
 		done
 	fi
 	[ ${#traces[@]} -eq 0 ] && traces=(etc)
+}
+
+# What cannot be replayed is better known before anything is made.
+check_traces() {
+	local trace
+	for trace in "${traces[@]}"; do
+		[ "$trace" = etc ] || build/bench/load --check --trace "$trace" ||
+			die "TRACE=FILE... names what to replay; TRACE=etc needs no file"
+	done
 }
 
 # replay TRACE ADDRESS
@@ -253,6 +270,8 @@ replay() {
 	say
 }
 
+pick_traces
+check_traces
 make_hosts
 make_receiving_end
 start_daemon
@@ -260,7 +279,6 @@ grep -E 'fastpath: .*: (native|generic)|ready' "$dir/daemon.log"
 say
 
 stats_command="build/xdpcache --json --control $dir/control.sock stats"
-pick_traces
 number=0
 for trace in "${traces[@]}"; do
 	# IPv4 and IPv6 in turn

@@ -398,6 +398,7 @@ int engine_run(struct engine *engine)
 	if (engine->options->duration_sec > 0)
 		end_ns = start_ns + (uint64_t)(engine->options->duration_sec * NSEC_PER_SEC);
 	engine->figures->start_ns = start_ns;
+	engine->stats_before_cnt = engine->stats->answer_cnt;
 	all_start(engine);
 	while (engine->active_cnt && !engine->error) {
 		turn(engine);

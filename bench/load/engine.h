@@ -36,8 +36,9 @@ struct engine {
 	struct op *ops;
 	uint32_t op_cnt;
 	uint32_t active_cnt;
-	uint64_t started;    /* requests taken from the workload */
-	uint32_t prefill_at; /* next key; UINT32_MAX: not filling */
+	uint64_t stats_before_cnt; /* answers of *stats from before the run */
+	uint64_t started;	   /* requests taken from the workload */
+	uint32_t prefill_at;	   /* next key; UINT32_MAX: not filling */
 	bool stopping;
 	int error;
 	/* Told every 250 ms; NULL: nobody. */

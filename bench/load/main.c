@@ -123,10 +123,14 @@ int main(int argc, char **argv)
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
 	error = workload_init(&workload, &options, &keys);
-	if (error)
-		complain(options.trace ? options.trace : "making keys", error);
-	else
+	if (error) {
+		if (!options.trace) /* of a trace all has been said */
+			complain("making keys", error);
+	} else if (options.check) {
+		status = 0;
+	} else {
 		status = run(&options, &workload);
+	}
 	workload_fini(&workload);
 	stats_fini(&stats);
 	loop_fini(&loop);

@@ -41,6 +41,8 @@ static const struct option_row rows[] = {
 	  "write (and fill after misses) over TCP to here; required" },
 	{ "trace", "FILE", OPTION_TEXT, FIELD(trace), 0, 0,
 	  "replay: lines KEY, or TIME,KEY,SIZE[,TTL]; .xz is unpacked" },
+	{ "check", NULL, OPTION_FLAG, FIELD(check), 0, 0,
+	  "only read the trace, and say what is wrong with it" },
 	{ "repeat", NULL, OPTION_FLAG, FIELD(repeat), 0, 0, "start the trace again when it ends" },
 	{ "seed", "N", OPTION_U64, FIELD(seed), 0, 0, "of everything that is drawn (20120611)" },
 	{ "duration", "SEC", OPTION_REAL, FIELD(duration_sec), 0, 1e6,
@@ -158,6 +160,8 @@ static int finish(struct options *options)
 {
 	int error;
 
+	if (options->check)
+		return 0;
 	if (!options->server_tcp_text) {
 		fprintf(stderr, "load: --server-tcp is required (--help lists the options)\n");
 		return -EINVAL;

@@ -26,6 +26,7 @@ struct options {
 	struct sock_addr server_tcp;
 
 	const char *trace; /* NULL: generated */
+	bool check;	   /* read the trace, no more */
 	bool repeat;
 	uint64_t seed;
 	double duration_sec;  /* 0: no bound */

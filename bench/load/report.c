@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -124,7 +125,8 @@ static void rows_print(const struct report *report, FILE *out)
 				(double)histogram_quantile(times, quantiles[q]) / 1000);
 		fputc('\n', out);
 	}
-	fputc('\n', out);
+	fputs("  A miss: the key was not set yet, was deleted or had expired. A fill sets it.\n\n",
+	      out);
 }
 
 static void server_print(const struct report *report, FILE *out)
@@ -177,7 +179,7 @@ void report_print(const struct report *report, FILE *out)
 		", unexpected %" PRIu64 ")\n",
 		figures_wrong(figures), figures->lost, figures->retried, report->udp.late,
 		report->udp.unexpected);
-	fprintf(out, "           misses of keys that had been set: %" PRIu64,
+	fprintf(out, "           misses of keys that should have been there: %" PRIu64,
 		figures->verdicts[ORACLE_FALSE_MISS]);
 	if (report->evictions_known)
 		fprintf(out, "; evicted meanwhile: %" PRIu64, report->evictions);
@@ -263,39 +265,57 @@ void report_print_json(const struct report *report, FILE *out)
 
 /* --- the line ------------------------------------------------------------------------ */
 
-/* As much of a line as the terminal shows without a second one. */
-static void line_show(const char *line)
+static int columns(void)
 {
 	struct winsize size = { 0 };
-	int columns = PROGRESS_COLUMNS;
 
 	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)
-		columns = size.ws_col - 1;
-	fprintf(stderr, "\r\033[K%.*s", columns, line);
-	fflush(stderr);
+		return size.ws_col - 1;
+	return PROGRESS_COLUMNS;
 }
 
-static int split_print(char *to, size_t room, const struct progress *progress,
-		       const struct engine *engine)
+/* A line that never wraps: what has no room is left out from its start on, with all after it. */
+struct line {
+	char text[PROGRESS_LINE_MAX];
+	int len;
+	int room;
+};
+
+__attribute__((format(printf, 2, 3))) static void add(struct line *line, const char *fmt, ...)
+{
+	char *at = line->text + line->len;
+	int left = line->room - line->len;
+	va_list args;
+	int len;
+
+	va_start(args, fmt);
+	len = vsnprintf(at, sizeof(line->text) - (size_t)line->len, fmt, args);
+	va_end(args);
+	if (len <= left) {
+		line->len += len;
+	} else {
+		*at = '\0';
+		line->room = line->len;
+	}
+}
+
+static void split_add(struct line *line, const struct progress *progress,
+		      const struct engine *engine)
 {
 	const struct figures *figures = engine->figures;
 	uint64_t cnt[FIGURES_KIND_CNT];
 	uint64_t reads;
-	int len;
 
 	for (uint32_t i = 0; i < FIGURES_KIND_CNT; i++)
 		cnt[i] = figures->times[i].cnt - progress->cnt[i];
 	reads = cnt[FIGURES_KERNEL] + cnt[FIGURES_DAEMON] + cnt[FIGURES_MISS];
 	if (engine->options->kernel_ttl)
-		len = snprintf(to, room, "kernel %.1f%% daemon %.1f%%",
-			       percent(cnt[FIGURES_KERNEL], reads),
-			       percent(cnt[FIGURES_DAEMON], reads));
-	else
-		len = snprintf(to, room, "hit %.1f%%", percent(cnt[FIGURES_DAEMON], reads));
-	return len + snprintf(to + len, room - (size_t)len, " miss %.1f%%  p50 %.0f us p99 %.0f us",
-			      percent(cnt[FIGURES_MISS], reads),
-			      (double)histogram_quantile(&figures->window, 0.5) / 1000,
-			      (double)histogram_quantile(&figures->window, 0.99) / 1000);
+		add(line, "  kernel %.1f%%", percent(cnt[FIGURES_KERNEL], reads));
+	add(line, engine->options->kernel_ttl ? "  daemon %.1f%%" : "  hit %.1f%%",
+	    percent(cnt[FIGURES_DAEMON], reads));
+	add(line, "  miss %.1f%%", percent(cnt[FIGURES_MISS], reads));
+	add(line, "  p50 %.0f us", (double)histogram_quantile(&figures->window, 0.5) / 1000);
+	add(line, "  p99 %.0f us", (double)histogram_quantile(&figures->window, 0.99) / 1000);
 }
 
 static void line_print(const struct progress *progress, const struct engine *engine,
@@ -305,23 +325,24 @@ static void line_print(const struct progress *progress, const struct engine *eng
 	const struct stats_figures *stats = &engine->stats->figures;
 	double sec = (double)(now_ns - progress->at_ns) / (double)NSEC_PER_SEC;
 	uint64_t requests = figures->requests - progress->requests;
-	char line[PROGRESS_LINE_MAX];
+	struct line line = { .room = columns() };
 	char number[32];
-	size_t len;
 
-	len = (size_t)snprintf(line, sizeof(line), "%.1f s ",
-			       (double)(now_ns - figures->start_ns) / (double)NSEC_PER_SEC);
+	if (line.room >= PROGRESS_LINE_MAX)
+		line.room = PROGRESS_LINE_MAX - 1;
+	add(&line, "%.1f s", (double)(now_ns - figures->start_ns) / (double)NSEC_PER_SEC);
 	if (figures_wrong(figures) || figures->lost)
-		len += (size_t)snprintf(line + len, sizeof(line) - len,
-					"WRONG %" PRIu64 " LOST %" PRIu64 " ",
-					figures_wrong(figures), figures->lost);
-	len += (size_t)snprintf(line + len, sizeof(line) - len, "%8s/s  ",
-				grouped((uint64_t)((double)requests / sec), number));
-	len += (size_t)split_print(line + len, sizeof(line) - len, progress, engine);
-	if (stats->valid)
-		snprintf(line + len, sizeof(line) - len, "  %" PRIu64 " resident, %.0f MiB",
-			 stats->kernel_entries, (double)stats->bytes / (1 << 20));
-	line_show(line);
+		add(&line, "  WRONG %" PRIu64 " LOST %" PRIu64, figures_wrong(figures),
+		    figures->lost);
+	add(&line, "  %s/s", grouped((uint64_t)((double)requests / sec), number));
+	split_add(&line, progress, engine);
+	/* What the server said before the run is no news of it. */
+	if (stats->valid && engine->stats->answer_cnt > engine->stats_before_cnt) {
+		add(&line, "  %s resident", grouped(stats->kernel_entries, number));
+		add(&line, "  %.0f MiB", (double)stats->bytes / (1 << 20));
+	}
+	fprintf(stderr, "\r\033[K%s", line.text);
+	fflush(stderr);
 }
 
 void report_progress(void *ctx, const struct engine *engine, uint64_t now_ns)

@@ -40,8 +40,20 @@ static bool number_parse(const char *text, uint64_t *ret)
 	return errno == 0 && *end == '\0';
 }
 
+/* Column names, and no request with one field spoilt: no field is a number. */
+static bool is_heading(char *const *fields, uint32_t cnt)
+{
+	uint64_t number;
+
+	for (uint32_t i = 0; i < cnt; i++) {
+		if (number_parse(fields[i], &number))
+			return false;
+	}
+	return cnt > 1;
+}
+
 /* 1: a request, 0: nothing to do here, -EINVAL. */
-static int line_parse(char *text, struct line *ret)
+static int line_parse(char *text, bool first, struct line *ret)
 {
 	char *fields[FIELD_MAX];
 	char *save = NULL;
@@ -55,7 +67,7 @@ static int line_parse(char *text, struct line *ret)
 			return -EINVAL;
 		fields[cnt++] = field;
 	}
-	if (cnt == 0)
+	if (cnt == 0 || (first && is_heading(fields, cnt)))
 		return 0;
 	*ret = (struct line){ .key = span_str(fields[cnt >= 3]), .size = NO_SIZE };
 	if (cnt >= 2 && !number_parse(fields[cnt >= 3 ? 2 : 1], &ret->size))
@@ -125,13 +137,14 @@ static int read_lines(struct trace *trace, FILE *in, const char *path, uint32_t 
 
 	while (!error && getline(&text, &room, in) >= 0) {
 		struct line line;
-		int got = line_parse(text, &line);
+		int got = line_parse(text, line_no == 0, &line);
 
 		line_no++;
 		if (got > 0) {
 			error = insert(trace, &line, size_max, keys);
-		} else if (got < 0 && line_no > 1) {
-			fprintf(stderr, "load: %s:%llu: neither KEY nor TIME,KEY,SIZE[,TTL]\n",
+		} else if (got < 0) {
+			fprintf(stderr,
+				"load: %s:%llu: none of KEY, KEY,SIZE and TIME,KEY,SIZE[,TTL]\n",
 				path, (unsigned long long)line_no);
 			error = got;
 		}
@@ -140,6 +153,19 @@ static int read_lines(struct trace *trace, FILE *in, const char *path, uint32_t 
 		error = -EIO;
 	free(text);
 	return error;
+}
+
+/* Why the trace cannot be replayed; -EINVAL, a line, has been told. */
+static void explain(const char *path, bool packed, int error)
+{
+	if (error == -ENODATA)
+		fprintf(stderr, "load: %s: holds no request\n", path);
+	else if (error == -EIO && packed)
+		fprintf(stderr, "load: %s: xz cannot unpack it; see: xz -t FILE\n", path);
+	else if (error == -E2BIG)
+		fprintf(stderr, "load: %s: more than %u requests\n", path, TRACE_MAX);
+	else if (error != -EINVAL)
+		fprintf(stderr, "load: %s: %s\n", path, strerror(-error));
 }
 
 /* Starts `xz -dc` on the file; *ret_fd is what it writes. */
@@ -166,19 +192,18 @@ static int xz_start(const char *path, pid_t *ret_pid, int *ret_fd)
 	return 0;
 }
 
-int trace_open(struct trace *trace, const char *path, uint32_t size_max, struct keys *keys)
+static int read_file(struct trace *trace, const char *path, bool packed, uint32_t size_max,
+		     struct keys *keys)
 {
-	size_t path_len = strlen(path);
 	pid_t pid = 0;
-	FILE *in;
 	int error = 0;
-	int status;
 	int fd = -1;
+	int status;
+	FILE *in;
 
-	memset(trace, 0, sizeof(*trace));
 	if (access(path, R_OK) < 0)
 		return -errno;
-	if (path_len > 3 && strcmp(path + path_len - 3, ".xz") == 0)
+	if (packed)
 		error = xz_start(path, &pid, &fd);
 	else
 		fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -197,10 +222,21 @@ int trace_open(struct trace *trace, const char *path, uint32_t size_max, struct 
 	/* After a reading error xz dies of the closed pipe: that is not its fault. */
 	if (pid && waitpid(pid, &status, 0) == pid && !error && status != 0)
 		error = -EIO;
-	if (!error && trace->cnt == 0)
-		error = -ENODATA;
-	if (error)
+	return error || trace->cnt ? error : -ENODATA;
+}
+
+int trace_open(struct trace *trace, const char *path, uint32_t size_max, struct keys *keys)
+{
+	size_t path_len = strlen(path);
+	bool packed = path_len > 3 && strcmp(path + path_len - 3, ".xz") == 0;
+	int error;
+
+	memset(trace, 0, sizeof(*trace));
+	error = read_file(trace, path, packed, size_max, keys);
+	if (error) {
+		explain(path, packed, error);
 		trace_close(trace);
+	}
 	return error;
 }
 

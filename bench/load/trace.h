@@ -4,13 +4,13 @@
  *
  * Does      reads a trace file whole; its keys go into a struct keys with their value lengths.
  * Shape     a line is "key", "key size", "time key size" or "time key size ttl"; fields are parted
- *           by commas, semicolons, blanks or tabs. A first line whose size is no number is a
- *           heading; lines that are empty or start with # are skipped. Files ending in .xz are
+ *           by commas, semicolons, blanks or tabs. A first line of several fields, none a number,
+ *           is a heading; lines that are empty or start with # are skipped. Files ending in .xz are
  *           read through `xz -dc`.
  * Units     size in bytes, ttl in seconds (0: none). A key keeps the first size seen; lengths are
  *           cut to size_max. Keys without a size get one drawn from the ETC workload.
- * Errors    -EINVAL (a line, named on stderr), -E2BIG (more than TRACE_MAX requests), errno of the
- *           file, -EIO when xz fails.
+ * Errors    -EINVAL (a line), -ENODATA (no request), -E2BIG (more than TRACE_MAX), errno of the
+ *           file, -EIO when xz fails; each after a line on stderr that says what and where.
  * Owner     the trace owns its requests.
  */
 #ifndef XC_LOAD_TRACE_H

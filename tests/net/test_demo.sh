@@ -71,6 +71,17 @@ kernel_answered() { # at least one, in each replay
 		END { exit bad || NR == 0 }'
 }
 
+# shellcheck disable=SC2317 # called through check
+said_calmly() { # the clients were done before their server was
+	grep -q 'interrupted; nothing was left behind' "$dir/out" &&
+		! grep -qE 'broke|FAILED' "$dir/out"
+}
+
+# shellcheck disable=SC2317 # called through check
+refused_early() { # before a daemon was started
+	[ "$status" -eq 1 ] && ! grep -q ready "$dir/out"
+}
+
 start() { # VARIABLE=VALUE...
 	: >"$dir/out" # not the last one's words: what runs behind & opens it a moment later
 	# what runs behind a script's & starts with SIGINT ignored, for good
@@ -110,6 +121,7 @@ until_replay
 kill -INT -- "-$demo"
 end
 check demo_interrupted_fails [ "$status" -eq 130 ]
+check demo_interrupted_says_so_calmly said_calmly
 check demo_interrupted_leaves_nothing nothing_left
 
 start TRACE=etc DURATION=60
@@ -121,8 +133,13 @@ check demo_with_a_killed_daemon_leaves_nothing nothing_left
 
 start TRACE="$dir/none.txt" DURATION=2
 end
-check demo_without_its_trace_fails [ "$status" -eq 1 ]
+check demo_without_its_trace_fails refused_early
 check demo_without_its_trace_leaves_nothing nothing_left
+
+cp "$dir/trace.txt" "$dir/a trace.txt"
+start TRACE="$dir/a trace.txt" DURATION=1
+end
+check demo_takes_a_path_with_a_blank right
 
 echo "1..$n"
 exit $bad

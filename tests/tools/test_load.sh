@@ -123,12 +123,55 @@ check load_prefilled_keys_all_hit [ "$(field miss count)" -eq 0 ]
 printf 'time,key,size,ttl\n1,a,10\n2,b c,20\n' >"$dir/bad.csv"
 run "$server_port" --trace "$dir/bad.csv"
 check load_trace_with_a_bad_line_is_refused grep -q 'bad.csv:3' "$dir/out"
+# For what is wrong with a trace no server is needed.
+# shellcheck disable=SC2317 # called through check
+refused() { # FILE WORDS
+	"$load" --check --trace "$1" >"$dir/out" 2>&1
+	[ $? -eq 3 ] && grep -qF -- "$2" "$dir/out" && [ "$(wc -l <"$dir/out")" -le 2 ]
+}
+printf '1,key,abc\n2,key,10\n' >"$dir/first.csv"
+check load_trace_with_a_bad_first_line_is_refused refused "$dir/first.csv" 'first.csv:1: none of'
+: >"$dir/empty.txt"
+check load_empty_trace_is_refused refused "$dir/empty.txt" 'holds no request'
+echo key >"$dir/plain.xz"
+check load_trace_that_is_not_xz_is_refused refused "$dir/plain.xz" 'xz cannot unpack it'
+check load_missing_trace_is_refused refused "$dir/none.txt" 'No such file'
 printf '# a trace\n1.5 a 10\n2;b\t2000;9\n\n3,a,10\n4,c,0\n' >"$dir/good.txt"
 xz -k "$dir/good.txt"
 run "$server_port" --trace "$dir/good.txt.xz"
+check load_good_trace_passes_the_check "$load" --check --trace "$dir/good.txt.xz"
 check load_trace_of_four_requests_is_replayed right 4
 run "$server_port" --trace "$dir/good.txt.xz" --repeat --requests 100
 check load_trace_is_repeated_when_asked right 100
+
+# The live line on a narrow terminal: fields are left out, never cut.
+# shellcheck disable=SC2317 # called through check
+narrow() { # COLUMNS
+	/usr/bin/python3 - "$1" "$load" "127.0.0.1:$server_port" >"$dir/out" 2>&1 <<'END'
+import fcntl, os, pty, re, struct, sys, termios
+columns, load, server = int(sys.argv[1]), *sys.argv[2:]
+pid, fd = pty.fork()
+if pid == 0:
+    fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    os.execv(load, [load, "--server-tcp", server, "--flush", "--duration", "0.8"])
+text = b""
+try:
+    while got := os.read(fd, 4096):
+        text += got
+except OSError:
+    pass
+os.waitpid(pid, 0)
+lines = [part for part in re.findall(r"\r\x1b\[K([^\r\n\x1b]*)", text.decode())
+         if part and not part.startswith("workload")]
+field = r"[\d.]+ s|[\d,]+/s|(hit|miss) [\d.]+%|p\d+ \d+ us"
+whole = re.compile(rf"({field})(  ({field}))*")
+print(lines)
+sys.exit(not (lines and all(whole.fullmatch(l) and len(l) < columns for l in lines)))
+END
+}
+for columns in 20 33 37 47 80; do
+	check "load_line_of_${columns}_columns_has_whole_fields" narrow "$columns"
+done
 
 with_fault none
 check load_right_server_behind_the_proxy_is_right right 4000
