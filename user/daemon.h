@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * daemon - the rooms of one running xdpcached, and how each is set up.
+ *
+ * Does      holds every room; main.c says in which order they come and go, daemon_store.c what
+ *           holds items, daemon_net.c what speaks to the outside.
+ * Errors    negative errno; what went wrong and what to do about it is in the log.
+ * Owner     main.
+ * Threads   main, but for the functions that rooms call back, which say so where they are given.
+ */
+#ifndef XC_DAEMON_H
+#define XC_DAEMON_H
+
+#include "base/clock.h"
+#include "base/loop.h"
+#include "budget.h"
+#include "config.h"
+#include "fastpath/lease.h"
+#include "warm.h"
+
+struct daemon {
+	struct config config;
+	const struct clock *clock;
+	uint64_t start_ns;
+	struct fastpath *fp; /* NULL: no fast path */
+	struct warden *warden;
+	struct budget budget;
+	struct warm warm;
+	uint64_t log_bytes;
+	struct store *store;
+	struct kmap *kmap;
+	struct tracker *tracker;
+	struct promoter *promoter;
+	struct net *net;
+	struct control *control;
+	struct locals *locals;
+	struct lease lease;
+	struct loop loop;
+	struct loop_source on_signal, on_timer, on_address;
+	bool stopping;
+	bool serving; /* set up whole: what is in the store is worth keeping */
+	bool deposed; /* another process has the maps */
+};
+
+/* Log, with or without a fast path, and the store in it, with what an earlier process left. */
+int daemon_open_store(struct daemon *d);
+/* Kernel entries that the store vouches for; from here on it keeps them right. */
+int daemon_adopt_entries(struct daemon *d);
+int daemon_open_tracker(struct daemon *d);
+int daemon_start_promoter(struct daemon *d);
+/* Binds; nothing is answered yet. */
+int daemon_open_net(struct daemon *d);
+/* The program on its interfaces, guards and addresses in its maps; no lease yet. */
+int daemon_attach(struct daemon *d);
+int daemon_open_control(struct daemon *d);
+
+#endif

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What speaks to the outside: sockets, interfaces, the control socket; and what their rooms ask of
+ * the others.
+ */
+#include "daemon.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cidr.h"
+#include "base/log.h"
+#include "base/sock.h"
+#include "control/server.h"
+#include "fastpath/allow.h"
+#include "fastpath/counters.h"
+#include "fastpath/kmap.h"
+#include "fastpath/lease.h"
+#include "fastpath/loader.h"
+#include "fastpath/locals.h"
+#include "hotkey/tracker.h"
+#include "net/net.h"
+#include "process.h"
+#include "store/store.h"
+
+/* --- sockets --- */
+
+static void kernel_counts(void *ctx, struct command_kernel_counts *ret)
+{
+	const struct daemon *d = ctx;
+	struct xc_stats stats;
+
+	if (counters_read(fastpath_maps(d->fp)->stats_fd, &stats))
+		return;
+	ret->hits = counters_hits(&stats);
+	ret->reply_bytes = stats.reply_bytes;
+}
+
+static void flush_at(void *ctx, uint64_t at_ns)
+{
+	const struct daemon *d = ctx;
+
+	if (d->fp)
+		__atomic_store_n(&fastpath_maps(d->fp)->conf->flush_at_ns, at_ns, __ATOMIC_SEQ_CST);
+	store_promise_flush(d->store, at_ns);
+}
+
+/* One that the kernel was told of and the store not yet counts, too. */
+static uint64_t flush_due(const struct daemon *d)
+{
+	uint64_t due_ns = store_promised_flush(d->store);
+
+	return due_ns == 0 && d->fp ? fastpath_maps(d->fp)->conf->flush_at_ns : due_ns;
+}
+
+static void memory_parts(void *ctx, struct command_memory *ret)
+{
+	const struct daemon *d = ctx;
+	struct budget_parts parts;
+	struct store_counts store;
+
+	budget_parts(&d->budget, &parts);
+	store_counts(d->store, &store);
+	*ret = (struct command_memory){
+		.limit = parts.limit_bytes,
+		.log = store.log_bytes,
+		.log_free = store.log_free_bytes,
+		.index = store.index_bytes,
+		.heap = parts.process_bytes > store.index_bytes
+				? parts.process_bytes - store.index_bytes
+				: 0,
+		.program = parts.program_bytes,
+		.kernel = parts.map_bytes,
+		.total = store.log_bytes + parts.process_bytes + parts.program_bytes +
+			 parts.map_bytes,
+	};
+}
+
+/* Down at once, in the background; up as far as memory was set aside for at the start. */
+static int set_memory(void *ctx, uint64_t bytes)
+{
+	struct daemon *d = ctx;
+	struct budget_parts now;
+
+	budget_parts(&d->budget, &now);
+	if (bytes > d->config.memory_bytes || (d->fp && bytes > now.limit_bytes)) {
+		log_line(LOG_WARN, "main",
+			 "cache_memlimit: %llu MiB is more than can be had now; restart with -m",
+			 (unsigned long long)(bytes >> 20));
+		return -ENOMEM;
+	}
+	budget_set_limit(&d->budget, bytes);
+	return 0;
+}
+
+static void on_shutdown(void *ctx, bool graceful)
+{
+	(void)ctx;
+	kill(getpid(), graceful ? SIGUSR1 : SIGTERM);
+}
+
+int daemon_open_net(struct daemon *d)
+{
+	const struct config *c = &d->config;
+	struct net_options options = {
+		.settings = {
+			.memory_bytes = c->memory_bytes, .item_max = c->item_max,
+			.conn_max = c->conn_max, .thread_cnt = c->thread_cnt,
+			.tcp_port = c->tcp_port, .udp_port = c->udp_port,
+			.udp_reply_max = c->udp_reply_max,
+			.listen = c->listen.cnt ? c->listen.items[0] : NULL,
+			.unix_path = c->unix_path, .unix_mode = c->unix_mode,
+			.backlog = c->backlog, .requests_per_event = c->requests_per_event,
+			.idle_timeout_sec = c->idle_timeout_sec, .verbosity = c->verbosity,
+			.no_evict = c->no_evict, .no_flush = c->no_flush,
+			.allow_shutdown = c->allow_shutdown,
+		},
+		.listen = c->listen.items, .listen_cnt = c->listen.cnt,
+		.allow = c->allow.items, .allow_cnt = c->allow.cnt,
+		.store = d->store, .tracker = d->tracker, .clock = d->clock,
+		.hooks = { .ctx = d, .memory = memory_parts, .set_memory = set_memory,
+			   .flush_at = flush_at, .flush_due_ns = flush_due(d),
+			   .shutdown = on_shutdown },
+		.inherited = d->warm.sockets, .inherited_cnt = d->warm.socket_cnt,
+	};
+	int err;
+
+	if (d->fp)
+		options.hooks.kernel_counts = kernel_counts;
+	err = net_open(&options, &d->net);
+	warm_drop_sockets(&d->warm);
+	return err;
+}
+
+/* The -l addresses, for xc_local; a wildcard among them means all, as none at all does. */
+static uint32_t listen_addresses(const struct config *c, uint8_t ret[][16], uint32_t max)
+{
+	static const uint8_t any4[16] = { [10] = 0xff, [11] = 0xff }, any6[16];
+	uint32_t cnt = 0;
+
+	for (uint32_t i = 0; i < c->listen.cnt && cnt < max; i++) {
+		struct sock_addr addrs[LOCALS_ONLY_MAX];
+		int found = sock_resolve(c->listen.items[i], 0, addrs, max - cnt, NULL);
+
+		for (int a = 0; a < found; a++) {
+			const struct sockaddr *sa = (const struct sockaddr *)&addrs[a].storage;
+
+			if (!cidr_addr_of(sa, ret[cnt]))
+				continue;
+			if (memcmp(ret[cnt], any4, 16) == 0 || memcmp(ret[cnt], any6, 16) == 0)
+				return 0;
+			cnt++;
+		}
+	}
+	return cnt;
+}
+
+int daemon_attach(struct daemon *d)
+{
+	const struct fastpath_maps *maps = fastpath_maps(d->fp);
+	uint8_t only[LOCALS_ONLY_MAX][16];
+	uint32_t only_cnt = listen_addresses(&d->config, only, LOCALS_ONLY_MAX);
+	int err = allow_apply(maps, d->config.allow.items, d->config.allow.cnt);
+
+	if (!err)
+		err = lease_init(&d->lease, d->fp, d->config.lease_ms);
+	if (!err)
+		err = fastpath_attach(d->fp);
+	if (!err)
+		err = locals_open(d->fp, only, only_cnt, &d->locals);
+	if (!err)
+		maps->conf->port_be = htons(net_udp_port(d->net));
+	return err;
+}
+
+/* --- control --- */
+
+static void source_store(void *ctx, struct store_counts *ret)
+{
+	store_counts(((struct daemon *)ctx)->store, ret);
+}
+
+static void source_command(void *ctx, struct command_counts *ret)
+{
+	command_own_counts(net_command(((struct daemon *)ctx)->net), ret);
+}
+
+static int source_fastpath(void *ctx, struct control_fastpath *ret)
+{
+	const struct daemon *d = ctx;
+	const struct fastpath_maps *maps = fastpath_maps(d->fp);
+	int cnt = fastpath_interfaces(d->fp, ret->interfaces, FASTPATH_INTERFACE_MAX);
+
+	ret->interface_cnt = cnt > 0 ? (uint32_t)cnt : 0;
+	ret->entry_cnt = kmap_used_cnt(d->kmap);
+	ret->entry_max = maps->entry_cnt;
+	ret->lease_ms = d->config.lease_ms;
+	ret->serve_until_ns = maps->conf->serve_until_ns;
+	return counters_read(maps->stats_fd, &ret->stats);
+}
+
+static uint64_t source_samples_dropped(void *ctx)
+{
+	return tracker_dropped_cnt(((struct daemon *)ctx)->tracker);
+}
+
+static void source_config(void *ctx, FILE *out)
+{
+	config_print(&((struct daemon *)ctx)->config, out, true);
+}
+
+static bool source_handover(void *ctx, int fd)
+{
+	struct daemon *d = ctx;
+
+	if (!warm_ask_successor(&d->warm, fd))
+		return false;
+	kill(getpid(), SIGUSR1);
+	return true;
+}
+
+int daemon_open_control(struct daemon *d)
+{
+	struct control_options options = {
+		.path = d->config.control_path,
+		.dispensable = !d->config.control_given,
+		.sources = {
+			.ctx = d, .store = source_store, .command = source_command,
+			.fastpath = d->fp ? source_fastpath : NULL,
+			.memory = memory_parts,
+			.samples_dropped = source_samples_dropped, .config = source_config,
+			.handover = source_handover,
+			.clock = d->clock, .start_ns = d->start_ns,
+			.thread_cnt = d->config.thread_cnt,
+		},
+	};
+
+	return control_open(&options, &d->control);
+}
