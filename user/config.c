@@ -108,6 +108,7 @@ static void each_flag(struct config_build *b, int argc, char **argv, const char 
 	char what[80];
 	const struct config_where where = { .source = source, .what = what };
 	const struct config_option *option;
+	bool unknown = false;
 	int found;
 
 	flag_names_init(&names);
@@ -116,6 +117,7 @@ static void each_flag(struct config_build *b, int argc, char **argv, const char 
 	while ((found = getopt_long(argc, argv, names.letters, names.longs, NULL)) != -1) {
 		if (found == '?' || found == ':') {
 			bad_flag(b, found, argv, source);
+			unknown |= found == '?';
 			continue;
 		}
 		option = found >= LONG_BASE ? &config_options[found - LONG_BASE]
@@ -126,7 +128,8 @@ static void each_flag(struct config_build *b, int argc, char **argv, const char 
 			snprintf(what, sizeof(what), "-%c", found);
 		each(b, option, optarg, &where);
 	}
-	if (optind < argc)
+	/* Behind a name that is none it may be that one's value. */
+	if (optind < argc && !unknown)
 		build_error(b, "%s%s\"%s\" is not a flag; --help lists them", source ? source : "",
 			    source ? ": " : "", argv[optind]);
 }

@@ -70,6 +70,15 @@ static void read_list(struct config_build *b, const struct config_option *option
 	}
 }
 
+/* The name that a file has for what was meant; NULL: no guess. */
+static const char *nearest_name(const char *name)
+{
+	const char *near = option_nearest(name, false);
+	const struct config_option *option = near ? option_by_long(near) : NULL;
+
+	return option && option->section ? option->name : NULL;
+}
+
 static void read_setting(struct config_build *b, const char *section, config_setting_t *setting,
 			 const char *source)
 {
@@ -86,7 +95,7 @@ static void read_setting(struct config_build *b, const char *section, config_set
 		build_error(b, "%s: %s: write it as %s in the section %s", source, what,
 			    elsewhere->name, elsewhere->section);
 	} else if (!option) {
-		near = option_nearest(name, false);
+		near = nearest_name(name);
 		build_error(b, "%s: %s: no such option%s%s%s", source, what,
 			    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 	} else if (option->type == OPT_LIST && !text && !config_setting_is_group(setting)) {
@@ -143,7 +152,9 @@ static void read_libconfig(struct config_build *b, const char *path)
 	if (config_read_file(&file, path))
 		read_root(b, config_root_setting(&file), path);
 	else if (config_error_type(&file) == CONFIG_ERR_PARSE)
-		build_error(b, "%s:%d: %s",
+		build_error(b,
+			    "%s:%d: %s here or just before; a section is written "
+			    "network: { port = 11211; };",
 			    config_error_file(&file) ? config_error_file(&file) : path,
 			    config_error_line(&file), config_error_text(&file));
 	else

@@ -89,7 +89,7 @@ def row_of(key):
 
 def stats_counts_what_kernel_and_daemon_answered():
     tcp(b"set a 0 0 5\r\nhello\r\n", b"STORED\r\n")
-    assert cli("hot", "pin", "a") == {"pinned": True}
+    assert cli("hot", "pin", "a") == {"pinned": True, "resident": True, "why": "pinned"}
     wait_until(lambda: (row_of("a") or {}).get("resident"), what="a is resident")
     before = cli("stats")
     udp_get(b"a", b"hello", 300)
@@ -145,6 +145,22 @@ def hot_unpin_undoes_pin():
     assert cli("hot", "unpin", "a") == {"pinned": False}
     assert not (row_of("a") or {}).get("pinned")
     assert "pinned" in cli("hot", "unpin", "a", status=1)
+
+
+def hot_pin_says_what_came_of_it():
+    said = cli("hot", "pin", "nobody-set-me", as_json=False)
+    assert "not in the kernel: not in the store" in said, said
+    cli("hot", "unpin", "nobody-set-me")
+    tcp(b"set big 0 0 2000\r\n" + b"x" * 2000 + b"\r\n", b"STORED\r\n")
+    said = cli("hot", "pin", "big", as_json=False)
+    assert "does not fit a datagram" in said, said
+    assert row_of("big")["value_bytes"] == 2000, row_of("big")
+    cli("hot", "unpin", "big")
+    assert "not hexadecimal" in cli("hot", "pin", "--hex", "zz", status=2)
+
+
+def status_unknown_option_is_named():
+    assert '"--jsn" is none of its options' in cli("status", "--jsn", status=2, as_json=False)
 
 
 def hot_key_that_is_no_text_is_pinned_in_hexadecimal():
@@ -273,6 +289,8 @@ TESTS = [
     stats_watch_prints_again_and_again,
     stats_for_people_names_what_happened,
     hot_unpin_undoes_pin,
+    hot_pin_says_what_came_of_it,
+    status_unknown_option_is_named,
     hot_key_that_is_no_text_is_pinned_in_hexadecimal,
     config_effective_is_a_file_that_gives_the_same,
     config_check_names_file_and_line,

@@ -636,8 +636,9 @@ struct promoter {
 	int rc;
 };
 
-int promoter_pin(struct promoter *promoter, struct span key)
+int promoter_pin(struct promoter *promoter, struct span key, const char **ret_why)
 {
+	*ret_why = "not in the store";
 	memcpy(promoter->bytes, key.ptr, key.len);
 	promoter->pinned = span_of(promoter->bytes, key.len);
 	return promoter->rc;

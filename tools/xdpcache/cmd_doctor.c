@@ -245,7 +245,8 @@ static void check_allowlist(struct doctor *d, const struct inspect *state)
 		    "every source is allowed: whoever forges an address makes this host send to "
 		    "it; name your clients' networks with --allow");
 	else
-		say(d, OK, "allowlist", "%u source prefixes", state->allow_cnt);
+		say(d, OK, "allowlist", "%u source prefix%s", state->allow_cnt,
+		    state->allow_cnt == 1 ? "" : "es");
 }
 
 static void check_port(struct doctor *d, pid_t owner)
@@ -296,8 +297,9 @@ static void check_pins(struct doctor *d)
 		    "the program is attached but no daemon runs: every packet "
 		    "passes; start xdpcached, or run: xdpcache unload");
 	else
-		say(d, OK, "pins", "%u interface(s), %u keys", state->interface_cnt,
-		    state->entry_cnt);
+		say(d, OK, "pins", "%u interface%s, %u key%s", state->interface_cnt,
+		    state->interface_cnt == 1 ? "" : "s", state->entry_cnt,
+		    state->entry_cnt == 1 ? "" : "s");
 	if (!err)
 		check_allowlist(d, state);
 	check_port(d, state ? state->owner : 0);
@@ -364,7 +366,7 @@ static void check_bypass(struct doctor *d)
 
 	if (chains > 0)
 		say(d, WARN, "bypass",
-		    "%d nftables chain(s) at INPUT do not see requests that XDP answers, nor do "
+		    "nftables chains at INPUT (%d) do not see requests that XDP answers, nor do "
 		    "conntrack and tcpdump here; the allowlist (--allow) is their firewall",
 		    chains);
 	else

@@ -98,6 +98,27 @@ static int list(const struct cli *cli, int argc, char **argv)
 	return CLI_DONE;
 }
 
+/* Two digits a byte, one byte or more. */
+static bool is_hex(const char *text)
+{
+	size_t len = strlen(text);
+
+	return len && len % 2 == 0 && strspn(text, "0123456789abcdefABCDEF") == len;
+}
+
+/* What came of it: a pin of a key that is not there, or does not fit, waits. */
+static void print_pinned(const json_t *result)
+{
+	const char *why = json_string_value(json_object_get(result, "why"));
+
+	if (json_is_true(json_object_get(result, "resident")))
+		printf("Pinned: the kernel serves it from now on.\n");
+	else
+		printf("Pinned, but not in the kernel: %s. It goes there once it exists and fits "
+		       "(xdpcache hot list).\n",
+		       why ? why : "reason unknown");
+}
+
 static int pin(const struct cli *cli, const char *verb, int argc, char **argv)
 {
 	bool hex = argc > 0 && !strcmp(argv[0], "--hex");
@@ -107,6 +128,11 @@ static int pin(const struct cli *cli, const char *verb, int argc, char **argv)
 
 	if (argc != 1 + hex)
 		return usage();
+	if (hex && !is_hex(key)) {
+		fprintf(stderr, "xdpcache hot %s: \"%s\" is not hexadecimal: two digits a byte\n",
+			verb, key);
+		return CLI_USAGE;
+	}
 	request = json_pack("{s:s, s:s}", "cmd", name, hex ? "key_hex" : "key", key);
 	if (!request) {
 		fprintf(stderr,
@@ -121,8 +147,7 @@ static int pin(const struct cli *cli, const char *verb, int argc, char **argv)
 		json_dumpf(result, stdout, JSON_INDENT(2));
 		printf("\n");
 	} else if (!strcmp(verb, "pin")) {
-		printf("Pinned: the kernel serves it whenever it exists and fits (xdpcache hot "
-		       "list).\n");
+		print_pinned(result);
 	} else {
 		printf("Unpinned.\n");
 	}

@@ -114,8 +114,8 @@ static void print_text(const struct inspect *state, const char *word, uint64_t n
 	printf("keys        %s of %s\n", table_count(a, state->entry_cnt),
 	       table_count(b, state->entry_max));
 	printf("log         %s\n", table_bytes(a, (uint64_t)state->extent_cnt * XC_EXTENT_SIZE));
-	printf("addresses   %u served, %u source prefixes allowed\n", state->local_cnt,
-	       state->allow_cnt);
+	printf("addresses   %u served, %u source prefix%s allowed\n", state->local_cnt,
+	       state->allow_cnt, state->allow_cnt == 1 ? "" : "es");
 	printf("ABI         version %u\n",
 	       state->configured ? state->conf.version : XC_ABI_VERSION);
 	printf("answered    %s GETs; missed %s\n", table_count(a, counters_hits(&state->stats)),
@@ -146,9 +146,11 @@ int cmd_status(const struct cli *cli, int argc, char **argv)
 	const char *word;
 	int err;
 
-	(void)argv;
 	if (argc > 1) {
-		fprintf(stderr, "xdpcache status: takes no arguments\n");
+		fprintf(stderr,
+			"xdpcache status: \"%s\" is none of its options; see: xdpcache status "
+			"--help\n",
+			argv[1]);
 		return CLI_USAGE;
 	}
 	err = inspect_pins(cli->pin_root, cli->instance, &state);

@@ -153,12 +153,14 @@ static json_t *pin(const struct control_sources *sources, const json_t *request,
 		   char error[CONTROL_ERROR_MAX])
 {
 	char bytes[XC_KEY_MAX];
+	const char *why = NULL;
 	struct span key;
 	int rc;
 
 	if (no_promoter(sources, error) || !key_of(request, bytes, &key, error))
 		return NULL;
-	rc = on ? promoter_pin(sources->promoter, key) : promoter_unpin(sources->promoter, key);
+	rc = on ? promoter_pin(sources->promoter, key, &why)
+		: promoter_unpin(sources->promoter, key);
 	if (rc == -ENOSPC)
 		snprintf(error, CONTROL_ERROR_MAX,
 			 "too many keys are pinned; unpin one first (`xdpcache hot list`)");
@@ -166,7 +168,12 @@ static json_t *pin(const struct control_sources *sources, const json_t *request,
 		snprintf(error, CONTROL_ERROR_MAX, "this key is not pinned");
 	else if (rc)
 		snprintf(error, CONTROL_ERROR_MAX, "%s", strerror(-rc));
-	return rc ? NULL : json_pack("{s:b}", "pinned", on);
+	if (rc)
+		return NULL;
+	if (!on)
+		return json_pack("{s:b}", "pinned", 0);
+	return json_pack("{s:b, s:b, s:s}", "pinned", 1, "resident", !why, "why",
+			 why ? why : "pinned");
 }
 
 json_t *answer_hot_pin(const struct control_sources *sources, const json_t *request,

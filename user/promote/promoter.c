@@ -330,6 +330,18 @@ static int by_rate(const void *a, const void *b)
 	return l < r ? 1 : l > r ? -1 : 0;
 }
 
+/* Of a pin that is not in the kernel. */
+static void row_of_pin(struct promoter *p, const struct pin *pin, struct promoter_row *row)
+{
+	struct span key = span_of(pin->key, pin->key_len);
+	struct item_view view;
+
+	*row = (struct promoter_row){ .key_len = pin->key_len, .pinned = true, .why = pin->why };
+	memcpy(row->key, pin->key, pin->key_len);
+	if (store_peek(p->thread, key, store_hash(p->options.store, key), &view))
+		row->value_len = view.value_len;
+}
+
 static void publish(struct promoter *p)
 {
 	uint32_t cnt = 0;
@@ -343,10 +355,7 @@ static void publish(struct promoter *p)
 
 		if (!pin->why)
 			continue;
-		*row = (struct promoter_row){ .key_len = pin->key_len,
-					      .pinned = true,
-					      .why = pin->why };
-		memcpy(row->key, pin->key, pin->key_len);
+		row_of_pin(p, pin, row);
 		cnt++;
 	}
 	for (uint32_t c = 0; c < p->candidate_cnt && cnt < ROWS_MAX; c++) {
@@ -548,7 +557,7 @@ static void wait_round(struct promoter *p)
 	}
 }
 
-int promoter_pin(struct promoter *p, struct span key)
+int promoter_pin(struct promoter *p, struct span key, const char **ret_why)
 {
 	int err = 0;
 
@@ -566,8 +575,13 @@ int promoter_pin(struct promoter *p, struct span key)
 			memcpy(pin->key, key.ptr, key.len);
 		}
 	}
-	if (!err)
+	if (!err) {
+		uint32_t i;
+
 		wait_round(p);
+		i = pin_find(p, key); /* others may have unpinned meanwhile */
+		*ret_why = i < p->pin_cnt ? p->pins[i].why : NULL;
+	}
 	pthread_mutex_unlock(&p->lock);
 	return err;
 }

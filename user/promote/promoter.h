@@ -53,8 +53,11 @@ struct promoter_row {
 int promoter_start(const struct promoter_options *options, struct promoter **ret);
 void promoter_stop(struct promoter *promoter); /* NULL-safe; residents stay in the maps */
 
-/* Keeps the key resident whenever it exists and fits. Returns after the next round has seen it. */
-int promoter_pin(struct promoter *promoter, struct span key);
+/*
+ * Keeps the key resident whenever it exists and fits. Returns after the next round has seen it;
+ * *ret_why is NULL when it is resident then, else static text that says why not.
+ */
+int promoter_pin(struct promoter *promoter, struct span key, const char **ret_why);
 int promoter_unpin(struct promoter *promoter, struct span key);
 /* Residents, pins and hot keys, hottest first. */
 uint32_t promoter_list(struct promoter *promoter, struct promoter_row *rows, uint32_t max);
