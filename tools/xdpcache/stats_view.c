@@ -58,8 +58,9 @@ static void print_share(const struct view *v, const char *name, uint64_t part, u
 
 	if (v->tty)
 		table_bar(bar, part, whole, BAR_CELLS);
-	printf("  %-22s %16s %8s %13s  %s\n", name, table_count(count, part),
-	       table_share(share, part, whole), rate(v, speed, part, part_before), bar);
+	printf("  %-22s %16s %8s %13s%s%s\n", name, table_count(count, part),
+	       table_share(share, part, whole), rate(v, speed, part, part_before),
+	       bar[0] ? "  " : "", bar);
 }
 
 static void print_head(const struct view *v)
@@ -95,6 +96,9 @@ static void print_gets(const struct view *v)
 		before[i] = value_of(v->before, rows[i].section, NULL, rows[i].name);
 		whole += now[i];
 	}
+	/* Of the kernel's alone, all would be its own. */
+	if (!json_object_get(v->now, "daemon"))
+		whole = 0;
 	printf("GETs\n");
 	for (int i = 0; i < 3; i++) {
 		if (json_object_get(v->now, rows[i].section))
