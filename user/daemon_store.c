@@ -64,17 +64,6 @@ static uint32_t entry_cnt_for(const struct config *config)
 
 /* --- fast path --- */
 
-static bool show_progress(void *ctx, uint64_t done, uint64_t total)
-{
-	(void)ctx;
-	if (isatty(STDERR_FILENO))
-		fprintf(stderr, "\rmaking the log: %llu / %llu MiB%s",
-			(unsigned long long)(done * XC_EXTENT_SIZE >> 20),
-			(unsigned long long)(total * XC_EXTENT_SIZE >> 20),
-			done == total ? "\n" : "");
-	return true;
-}
-
 static int open_fastpath(struct daemon *d)
 {
 	struct fastpath_options options = {
@@ -84,7 +73,6 @@ static int open_fastpath(struct daemon *d)
 		.xdp_mode = d->config.xdp_mode,
 		.entry_cnt = entry_cnt_for(&d->config),
 		.log_bytes = d->log_bytes,
-		.progress = show_progress,
 	};
 	int err;
 

@@ -30,11 +30,6 @@ struct parcel {
 	uint32_t kind;
 };
 
-union parcel_control {
-	char bytes[CMSG_SPACE(sizeof(int))];
-	struct cmsghdr align;
-};
-
 void warm_init(struct warm *warm)
 {
 	memset(warm, 0, sizeof(*warm));
@@ -69,21 +64,9 @@ void warm_from_systemd(struct warm *warm)
 
 static int receive_parcel(int sock, struct parcel *ret, int *ret_fd)
 {
-	union parcel_control control = { 0 };
-	struct iovec iov = { .iov_base = ret, .iov_len = sizeof(*ret) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
-	ssize_t len = recvmsg(sock, &msg, MSG_WAITALL | MSG_CMSG_CLOEXEC);
-	struct cmsghdr *cmsg = len > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	int err = sock_receive_message(sock, ret, sizeof(*ret), ret_fd);
 
-	*ret_fd = -1;
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
-		memcpy(ret_fd, CMSG_DATA(cmsg), sizeof(*ret_fd));
-	if (len < 0)
-		return errno == EAGAIN ? -ETIMEDOUT : -errno;
-	return len == sizeof(*ret) && ret->magic == PARCEL_MAGIC ? 0 : -EPROTO;
+	return err ? err : ret->magic == PARCEL_MAGIC ? 0 : -EPROTO;
 }
 
 static int take_all(struct warm *warm, int sock)
@@ -102,7 +85,7 @@ static int take_all(struct warm *warm, int sock)
 int warm_from_daemon(struct warm *warm, const char *control_path)
 {
 	const struct timeval patience = { .tv_sec = WAIT_SEC };
-	int sock = sock_connect_unix(control_path);
+	int sock = sock_connect_unix(control_path, 0);
 	int err = 0;
 
 	if (sock < 0) {
@@ -257,22 +240,9 @@ void warm_drop_sockets(struct warm *warm)
 
 static int send_parcel(int sock, enum parcel_kind kind, int fd)
 {
-	struct parcel parcel = { .magic = PARCEL_MAGIC, .kind = kind };
-	union parcel_control control = { 0 };
-	struct iovec iov = { .iov_base = &parcel, .iov_len = sizeof(parcel) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	struct cmsghdr *cmsg;
+	const struct parcel parcel = { .magic = PARCEL_MAGIC, .kind = kind };
 
-	if (fd >= 0) {
-		msg.msg_control = control.bytes;
-		msg.msg_controllen = sizeof(control.bytes);
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-	}
-	return sendmsg(sock, &msg, MSG_NOSIGNAL) == sizeof(parcel) ? 0 : -errno;
+	return sock_send_message(sock, &parcel, sizeof(parcel), fd);
 }
 
 void warm_give(struct warm *warm)

@@ -320,7 +320,7 @@ check doctor_taken_port_is_told port_taken
 firewall() {
 	on_server nft 'add table inet xctest
 		add chain inet xctest in { type filter hook input priority 0; }' &&
-		xdpcache doctor --json >"$dir/doctor" && finds bypass "warn " "1 nftables" &&
+		xdpcache doctor --json >"$dir/doctor" && finds bypass "warn " "INPUT (1)" &&
 		on_server nft delete table inet xctest
 }
 check doctor_firewall_that_is_bypassed_is_told firewall

@@ -7,34 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/sock.h"
 #include "control/server.h"
-
-static int join(const char *path)
-{
-	/* A stopped daemon with a full backlog would hold connect for ever. */
-	const struct timeval limit = { .tv_sec = CLIENT_WAIT_MS / 1000 };
-	struct sockaddr_un name = { .sun_family = AF_UNIX };
-	int fd, rc;
-
-	if (strlen(path) >= sizeof(name.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(name.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) == 0 &&
-	    connect(fd, (struct sockaddr *)&name, sizeof(name)) == 0)
-		return fd;
-	rc = errno == EAGAIN ? -ETIMEDOUT : -errno;
-	close(fd);
-	return rc;
-}
 
 static int send_all(int fd, const char *text, size_t len)
 {
@@ -162,7 +140,8 @@ int client_ask(const char *path, json_t *request, json_t **ret_result,
 
 	json_decref(request);
 	if (!rc) {
-		fd = join(path);
+		/* A stopped daemon with a full backlog would hold connect for ever. */
+		fd = sock_connect_unix(path, CLIENT_WAIT_MS);
 		rc = fd < 0 ? fd : send_all(fd, text, strlen(text));
 	}
 	if (!rc)

@@ -15,17 +15,6 @@
 #include "control/stats.h"
 #include "fastpath/loader.h"
 
-static bool show_progress(void *ctx, uint64_t done, uint64_t total)
-{
-	(void)ctx;
-	if (isatty(STDERR_FILENO))
-		fprintf(stderr, "\rmaking the log: %llu / %llu MiB%s",
-			(unsigned long long)(done * XC_EXTENT_SIZE >> 20),
-			(unsigned long long)(total * XC_EXTENT_SIZE >> 20),
-			done == total ? "\n" : "");
-	return true;
-}
-
 static bool parse_mode(const char *text, enum xdp_mode *ret)
 {
 	if (strcmp(text, "auto") == 0)
@@ -78,7 +67,6 @@ int cmd_load(const struct cli *cli, int argc, char **argv)
 	struct fastpath_options options = { .pin_root = cli->pin_root,
 					    .instance = cli->instance,
 					    .log_bytes = fastpath_log_bytes(64ULL << 20),
-					    .progress = show_progress,
 					    .load_only = true };
 	struct fastpath *fp;
 	int err;

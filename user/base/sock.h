@@ -59,8 +59,16 @@ int sock_listen_unix(const char *path, uint32_t mode, uint32_t backlog, struct s
 int sock_remove_unix(const char *path, const struct sock_file *file);
 /* A socket that another process made: of this type, bound to this address (port 0: any)? */
 bool sock_is(int fd, int type, const struct sock_addr *addr);
-/* A stream connection, blocking: to the server that listens on this path. */
-int sock_connect_unix(const char *path);
+/*
+ * A stream connection, blocking: to the server that listens on this path. Waits for its backlog at
+ * most wait_ms (0: as long as it takes): -ETIMEDOUT.
+ */
+int sock_connect_unix(const char *path, uint32_t wait_ms);
+/* A message over a unix socket, whole, with a descriptor in it unless fd is -1. */
+int sock_send_message(int sock, const void *bytes, size_t len, int fd);
+/* *ret_fd (the caller's from then on): -1 when none came. -EPIPE: the other side has ended;
+ * -EPROTO: less than a message came. */
+int sock_receive_message(int sock, void *bytes, size_t len, int *ret_fd);
 /*
  * -EADDRINUSE when another process has the address: SO_REUSEPORT alone would let two servers share
  * a port in silence.

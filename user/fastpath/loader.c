@@ -352,6 +352,16 @@ static void drop_larger_log(struct fastpath *fp, uint32_t extent_cnt)
 	}
 }
 
+/* The kernel zeroes every page: seconds for each few GiB. */
+static void show_progress(uint32_t done, uint32_t total)
+{
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\rmaking the log: %llu / %llu MiB%s",
+			(unsigned long long)(done * XC_EXTENT_SIZE >> 20),
+			(unsigned long long)(total * XC_EXTENT_SIZE >> 20),
+			done == total ? "\n" : "");
+}
+
 static int map_extent(struct fastpath *fp, uint32_t number)
 {
 	uint8_t *at = fp->maps.log_base + (uint64_t)number * XC_EXTENT_SIZE;
@@ -386,8 +396,8 @@ static int open_log(struct fastpath *fp)
 	fp->maps.log_bytes = (uint64_t)cnt * XC_EXTENT_SIZE;
 	for (uint32_t i = 0; i < cnt && !err; i++) {
 		err = map_extent(fp, i);
-		if (!err && fp->options.progress)
-			fp->options.progress(fp->options.progress_ctx, i + 1, cnt);
+		if (!err)
+			show_progress(i + 1, cnt);
 	}
 	if (err)
 		log_line(LOG_ERROR, "fastpath",

@@ -40,9 +40,6 @@ struct fastpath_options {
 	/* size of xc_hot, xc_entry and xc_hits when they are made here; adopted maps keep theirs */
 	uint32_t entry_cnt;
 	uint64_t log_bytes; /* whole extents; adopted extents are reused, missing ones added */
-	/* NULL, or told of each extent made */
-	bool (*progress)(void *ctx, uint64_t done, uint64_t total);
-	void *progress_ctx;
 	/* xdpcache load: make, pin and attach, but leave the configuring to a daemon */
 	bool load_only;
 };

@@ -18,6 +18,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/sock.h"
 #include "fastpath/impl.h"
 
 /* As ps shows it; 15 characters are what the kernel keeps. */
@@ -122,28 +123,6 @@ static int carry_out(struct fastpath *fp, const struct request *request, struct 
 	}
 }
 
-static void answer(int sock, const struct reply *reply, int fd)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { 0 };
-	struct iovec iov = { .iov_base = (void *)reply, .iov_len = sizeof(*reply) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	struct cmsghdr *cmsg;
-
-	if (fd >= 0) {
-		msg.msg_control = control.bytes;
-		msg.msg_controllen = sizeof(control.bytes);
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-	}
-	sendmsg(sock, &msg, MSG_NOSIGNAL); /* the daemon is gone: the next receive says so */
-}
-
 /* It needs neither the values nor the lock, which must end with the daemon. */
 static void let_go(struct fastpath *fp)
 {
@@ -167,7 +146,8 @@ static void guard(struct fastpath *fp, int sock)
 		if (len <= 0)
 			return;
 		reply.err = len == sizeof(request) ? carry_out(fp, &request, &reply, &fd) : -EINVAL;
-		answer(sock, &reply, fd);
+		/* The daemon is gone: the next receive says so. */
+		sock_send_message(sock, &reply, sizeof(reply), fd);
 		if (fd >= 0)
 			close(fd);
 	}
@@ -264,33 +244,19 @@ void warden_stop(struct warden *warden)
 	alloc_free(warden);
 }
 
-/* Waits so long for an answer. *ret_fd (may be NULL): the descriptor that came along, or -1. */
+/* Waits so long for an answer. *ret_fd: the descriptor that came along, or -1. */
 static int receive(struct warden *warden, int timeout_ms, struct reply *ret, int *ret_fd)
 {
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { 0 };
-	struct iovec iov = { .iov_base = ret, .iov_len = sizeof(*ret) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
 	struct pollfd ready = { .fd = warden->fd, .events = POLLIN };
-	struct cmsghdr *cmsg;
 	int cnt;
 
+	*ret_fd = -1;
 	do {
 		cnt = poll(&ready, 1, timeout_ms);
 	} while (cnt < 0 && errno == EINTR); /* signals come as a descriptor: this is rare */
 	if (cnt == 0)
 		return -ETIMEDOUT;
-	if (recvmsg(warden->fd, &msg, MSG_CMSG_CLOEXEC) != sizeof(*ret))
-		return -EPIPE;
-	cmsg = CMSG_FIRSTHDR(&msg);
-	if (ret_fd && cmsg && cmsg->cmsg_type == SCM_RIGHTS)
-		memcpy(ret_fd, CMSG_DATA(cmsg), sizeof(*ret_fd));
-	return 0;
+	return sock_receive_message(warden->fd, ret, sizeof(*ret), ret_fd) ? -EPIPE : 0;
 }
 
 /* Takes the answer that was given up on, so that it is not mistaken for another request's. */
@@ -311,13 +277,17 @@ static int catch_up(struct warden *warden)
 
 static int ask(struct warden *warden, const struct request *request, struct reply *ret, int *ret_fd)
 {
-	int err = catch_up(warden);
+	int fd, err = catch_up(warden);
 
 	if (err)
 		return err;
 	if (send(warden->fd, request, sizeof(*request), MSG_NOSIGNAL) != sizeof(*request))
 		return -EPIPE;
-	err = receive(warden, ANSWER_MS, ret, ret_fd);
+	err = receive(warden, ANSWER_MS, ret, &fd);
+	if (ret_fd)
+		*ret_fd = fd;
+	else if (fd >= 0)
+		close(fd);
 	if (err == -ETIMEDOUT) {
 		warden->is_behind = true;
 		log_line(LOG_ERROR, "warden",
