@@ -64,12 +64,11 @@ static json_t *store_json(json_t *daemon, const struct control_sources *sources)
 	set_number(store, "log_bytes", s.log_bytes);
 	set_number(store, "log_free_bytes", s.log_free_bytes);
 	set_number(store, "index_bytes", s.index_bytes);
-	/* Of live items: header, options, padding, and their share of the index. */
-	json_object_set_new(
-		store, "overhead_bytes_per_item",
-		json_real(s.item_cnt ? (double)(s.item_bytes - s.key_value_bytes + s.index_bytes) /
-					       (double)s.item_cnt
-				     : 0));
+	/* Of live items: header, options, padding and their share of the index; rounded up. */
+	set_number(store, "overhead_bytes_per_item",
+		   s.item_cnt ? (s.item_bytes - s.key_value_bytes + s.index_bytes + s.item_cnt -
+				 1) / s.item_cnt
+			      : 0);
 	set_number(store, "total_items", s.total_items);
 	set_number(store, "evicted", s.evicted_cnt);
 	set_number(store, "expired", s.expired_cnt);
