@@ -65,8 +65,8 @@ static void help_suboptions(void)
 			printf("\n      ");
 			column = 6;
 		}
+		printf("%s%s", column > 6 ? " " : "", name);
 		column += strlen(name) + 1;
-		printf("%s ", name);
 	}
 	printf("\n      and those that begin with ssl_ are refused.\n");
 }

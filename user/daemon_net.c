@@ -200,6 +200,7 @@ static int source_fastpath(void *ctx, struct control_fastpath *ret)
 	ret->entry_max = maps->entry_cnt;
 	ret->lease_ms = d->config.lease_ms;
 	ret->serve_until_ns = maps->conf->serve_until_ns;
+	ret->owner_epoch = maps->conf->owner_epoch;
 	return counters_read(maps->stats_fd, &ret->stats);
 }
 

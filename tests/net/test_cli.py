@@ -138,6 +138,9 @@ def stats_for_people_names_what_happened():
     text = cli("stats", as_json=False)
     for word in ("answered in the kernel", "generic", "lo", "pass_miss", "key not resident"):
         assert word in text, (word, text)
+    assert "%" in text, text
+    for line in text.splitlines():
+        assert line == line.rstrip(), repr(line)
 
 
 def hot_unpin_undoes_pin():
@@ -228,6 +231,8 @@ def restarted_daemon_replaces_the_stale_socket():
     assert os.path.exists(CONTROL)
     DAEMONS[0] = start()
     assert cli("stats")["daemon"]["pid"] == DAEMONS[0].pid
+    assert cli("stats")["fastpath"]["owner_epoch"] == 2
+    assert "%" not in cli("stats", as_json=False)  # the kernel's counters are of two daemons
     stop(DAEMONS[0])
     assert not os.path.exists(CONTROL)
 

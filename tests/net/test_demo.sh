@@ -78,6 +78,13 @@ said_calmly() { # the clients were done before their server was
 }
 
 # shellcheck disable=SC2317 # called through check
+out_of_reach() { # ^C goes to a group, and this is another
+	local group
+	group=$(ps -o pgid= -p "$(pgrep -P "$demo" xdpcached)")
+	[ -n "$group" ] && [ "$((group))" -ne "$demo" ]
+}
+
+# shellcheck disable=SC2317 # called through check
 refused_early() { # before a daemon was started
 	[ "$status" -eq 1 ] && ! grep -q ready "$dir/out"
 }
@@ -118,6 +125,7 @@ check demo_generic_is_right right
 
 start TRACE=etc DURATION=60
 until_replay
+check demo_daemon_is_out_of_reach_of_the_terminal out_of_reach
 kill -INT -- "-$demo"
 end
 check demo_interrupted_fails [ "$status" -eq 130 ]

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "client.h"
@@ -58,6 +59,11 @@ static int check(const struct cli *cli, const char *path)
 		json_decref(root);
 	} else if (rc) {
 		fprintf(stderr, "%s: %u to correct\n", path, findings.error_cnt);
+		if (access(path, F_OK) < 0)
+			fprintf(stderr,
+				"A sample comes with the source: tools/packaging/xdpcached.conf; "
+				"another file is checked with: xdpcache config check "
+				"FILE\n");
 	} else {
 		printf("%s: fine\n", path);
 	}

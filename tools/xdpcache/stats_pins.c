@@ -15,7 +15,8 @@ struct control_fastpath stats_pins_control(const struct inspect *state)
 				       .interface_cnt = state->interface_cnt,
 				       .entry_cnt = state->entry_cnt,
 				       .entry_max = state->entry_max,
-				       .serve_until_ns = state->conf.serve_until_ns };
+				       .serve_until_ns = state->conf.serve_until_ns,
+				       .owner_epoch = state->conf.owner_epoch };
 
 	memcpy(fp.interfaces, state->interfaces, sizeof(fp.interfaces));
 	return fp;

@@ -58,9 +58,8 @@ static void print_share(const struct view *v, const char *name, uint64_t part, u
 
 	if (v->tty)
 		table_bar(bar, part, whole, BAR_CELLS);
-	printf("  %-22s %16s %8s %13s%s%s\n", name, table_count(count, part),
-	       table_share(share, part, whole), rate(v, speed, part, part_before),
-	       bar[0] ? "  " : "", bar);
+	table_line("  %-22s %16s %8s %13s  %s", name, table_count(count, part),
+		   table_share(share, part, whole), rate(v, speed, part, part_before), bar);
 }
 
 static void print_head(const struct view *v)
@@ -80,6 +79,15 @@ static void print_head(const struct view *v)
 	       (unsigned long long)value(v, "daemon", "connections"));
 }
 
+/*
+ * The kernel's counters outlive daemons: they add up with this daemon's only if it is the first
+ * since the maps were made.
+ */
+static bool same_span(const struct view *v)
+{
+	return json_object_get(v->now, "daemon") && value(v, "fastpath", "owner_epoch") <= 1;
+}
+
 static void print_gets(const struct view *v)
 {
 	uint64_t now[3], before[3], whole = 0;
@@ -96,8 +104,7 @@ static void print_gets(const struct view *v)
 		before[i] = value_of(v->before, rows[i].section, NULL, rows[i].name);
 		whole += now[i];
 	}
-	/* Of the kernel's alone, all would be its own. */
-	if (!json_object_get(v->now, "daemon"))
+	if (!same_span(v))
 		whole = 0;
 	printf("GETs\n");
 	for (int i = 0; i < 3; i++) {
@@ -113,13 +120,13 @@ static void print_interface(const json_t *interface)
 	const char *reason = json_string_value(json_object_get(interface, "reason"));
 	bool off = !mode || !strcmp(mode, "off");
 
-	printf("    %-16s %-8s %-4s %-10s %s\n",
-	       json_string_value(json_object_get(interface, "name")), mode ? mode : "?",
-	       json_is_true(json_object_get(interface, "tc")) ? "tc" : "-",
-	       off						     ? "-"
-	       : json_is_true(json_object_get(interface, "by_link")) ? "bpf_link"
-								     : "netlink",
-	       reason ? reason : "");
+	table_line("    %-16s %-8s %-4s %-10s %s",
+		   json_string_value(json_object_get(interface, "name")), mode ? mode : "?",
+		   json_is_true(json_object_get(interface, "tc")) ? "tc" : "-",
+		   off							 ? "-"
+		   : json_is_true(json_object_get(interface, "by_link")) ? "bpf_link"
+									 : "netlink",
+		   reason ? reason : "");
 }
 
 /* The outcomes of one kind that have happened, in words. */
@@ -138,8 +145,8 @@ static void print_outcomes(const struct view *v, const char *group, const char *
 		if (!titled)
 			printf("  %s\n", title);
 		titled = true;
-		printf("    %-20s %16s %13s  %s\n", name, table_count(count, now),
-		       rate(v, speed, now, before), counters_meaning((enum xc_outcome)i));
+		table_line("    %-20s %16s %13s  %s", name, table_count(count, now),
+			   rate(v, speed, now, before), counters_meaning((enum xc_outcome)i));
 	}
 }
 
@@ -185,12 +192,12 @@ static void print_store(const struct view *v)
 	printf("  %-22s %16s\n", "items", table_count(a, value(v, "daemon", "items")));
 	if (v->tty)
 		table_bar(bar, bytes, limit, BAR_CELLS);
-	printf("  %-22s %16s of %-19s  %s\n", "memory", table_bytes(a, bytes),
-	       table_bytes(b, limit), bar);
-	printf("  %-22s %16s          %13s\n", "evicted", table_count(a, evictions),
-	       rate(v, speed, evictions, value_of(v->before, "daemon", NULL, "evictions")));
-	printf("  %-22s %16s          %13s\n", "expired", table_count(a, expired),
-	       rate(v, speed, expired, value_of(v->before, "daemon", NULL, "expired")));
+	table_line("  %-22s %16s of %-19s  %s", "memory", table_bytes(a, bytes),
+		   table_bytes(b, limit), bar);
+	table_line("  %-22s %16s          %13s", "evicted", table_count(a, evictions),
+		   rate(v, speed, evictions, value_of(v->before, "daemon", NULL, "evictions")));
+	table_line("  %-22s %16s          %13s", "expired", table_count(a, expired),
+		   rate(v, speed, expired, value_of(v->before, "daemon", NULL, "expired")));
 }
 
 static void print_hot(const struct view *v)

@@ -2,6 +2,7 @@
 #include "table.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -76,4 +77,18 @@ const char *table_bar(char buf[TABLE_BAR_MAX], uint64_t part, uint64_t whole, ui
 	}
 	*to = '\0';
 	return buf;
+}
+
+void table_line(const char *fmt, ...)
+{
+	char line[TABLE_LINE_MAX];
+	va_list args;
+	size_t len;
+
+	va_start(args, fmt);
+	vsnprintf(line, sizeof(line), fmt, args);
+	va_end(args);
+	for (len = strlen(line); len > 0 && line[len - 1] == ' '; len--)
+		;
+	printf("%.*s\n", (int)len, line);
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #define TABLE_TEXT_MAX 32
+#define TABLE_LINE_MAX 1024
 #define TABLE_BAR_MAX 160 /* 40 cells of up to three bytes, and the end */
 
 const char *table_count(char buf[TABLE_TEXT_MAX], uint64_t count);
@@ -21,5 +22,7 @@ const char *table_duration(char buf[TABLE_TEXT_MAX], uint64_t seconds);
 const char *table_share(char buf[TABLE_TEXT_MAX], uint64_t part, uint64_t whole);
 /* cells wide (40 at most), in eighths of a cell. */
 const char *table_bar(char buf[TABLE_BAR_MAX], uint64_t part, uint64_t whole, uint32_t cells);
+/* A line as printf makes it, without the blanks that an empty last column leaves at its end. */
+__attribute__((format(printf, 1, 2))) void table_line(const char *fmt, ...);
 
 #endif

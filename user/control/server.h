@@ -47,6 +47,7 @@ struct control_fastpath {
 	uint32_t entry_max;	 /* room for so many */
 	uint32_t lease_ms;	 /* length of one lease; 0: not known */
 	uint64_t serve_until_ns; /* boot time */
+	uint64_t owner_epoch;	 /* daemons that these maps have had */
 };
 
 /* What control reads. A NULL function: this daemon has no such part, its numbers are left out. */

@@ -83,6 +83,7 @@ json_t *stats_fastpath_json(const struct control_fastpath *fp, uint64_t now_ns)
 	json_object_set_new(object, "reply_bytes", json_integer((json_int_t)fp->stats.reply_bytes));
 	json_object_set_new(object, "entries", json_integer(fp->entry_cnt));
 	json_object_set_new(object, "entries_max", json_integer(fp->entry_max));
+	json_object_set_new(object, "owner_epoch", json_integer((json_int_t)fp->owner_epoch));
 	json_object_set_new(object, "lease_ms", json_integer(fp->lease_ms));
 	json_object_set_new(object, "lease_left_ms",
 			    json_integer((json_int_t)(left_ns / NSEC_PER_MSEC)));
