@@ -295,7 +295,8 @@ clean_up
 cat <<'END'
 Every reply was right, nothing was left behind.
 
-On a real interface (as root; NETWORK is where your clients are, UDP answers nobody else):
+On a real interface (as root; NETWORK is where your clients are, UDP answers
+nobody else):
 
     build/xdpcached --interface eth0 --allow NETWORK -m 1024
     build/xdpcache status          # and: stats, hot list, doctor

@@ -139,7 +139,7 @@ static void server_print(const struct report *report, FILE *out)
 	fprintf(out, "memory     %.1f of %.1f MiB, %s items, %s expired\n",
 		(double)after->bytes / (1 << 20), (double)after->limit_bytes / (1 << 20),
 		grouped(after->items, number), grouped(after->expired, other));
-	fprintf(out, "fast path  %s: by its own count %s hits (%.2f%% of reads)", after->state,
+	fprintf(out, "fast path  %s: it counts %s hits (%.2f%% of reads)", after->state,
 		grouped(reads_asked(report), number),
 		percent(reads_asked(report), figures_reads(report->figures)));
 	fprintf(out, ", %s keys resident\n", grouped(after->kernel_entries, other));
@@ -175,8 +175,8 @@ void report_print(const struct report *report, FILE *out)
 			number),
 		(double)figures->value_bytes / (1 << 20));
 	fprintf(out,
-		"wrong %" PRIu64 ", lost %" PRIu64 " (sent again %" PRIu64 ", late %" PRIu64
-		", unexpected %" PRIu64 ")\n",
+		"wrong %" PRIu64 ", lost %" PRIu64 "\n           sent again %" PRIu64
+		", late %" PRIu64 ", unexpected %" PRIu64 "\n",
 		figures_wrong(figures), figures->lost, figures->retried, report->udp.late,
 		report->udp.unexpected);
 	fprintf(out, "           misses of keys that should have been there: %" PRIu64,

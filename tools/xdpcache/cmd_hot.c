@@ -4,12 +4,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "client.h"
 #include "table.h"
 
-#define KEY_COLUMNS 40
+#define KEY_COLUMNS_MAX 40
+#define KEY_COLUMNS_MIN 16
+#define OTHER_COLUMNS 62 /* of a row without its key, with most reasons */
 #define LIST_MAX_ROWS 1024
 
 static int usage(void)
@@ -28,18 +32,32 @@ static uint64_t number(const json_t *row, const char *name)
 	return (uint64_t)json_integer_value(json_object_get(row, name));
 }
 
+/* On a terminal what it leaves beside the rest. */
+static int key_columns(void)
+{
+	struct winsize size = { 0 };
+	int left;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
+		return KEY_COLUMNS_MAX;
+	left = size.ws_col - OTHER_COLUMNS;
+	return left > KEY_COLUMNS_MAX	? KEY_COLUMNS_MAX
+	       : left < KEY_COLUMNS_MIN ? KEY_COLUMNS_MIN
+					: left;
+}
+
 /* A key too long for its column ends in an ellipsis; --json has it whole. */
-static void print_row(const json_t *row)
+static void print_row(const json_t *row, int columns)
 {
 	const char *key = json_string_value(json_object_get(row, "key"));
 	char reads[TABLE_TEXT_MAX], kernel[TABLE_TEXT_MAX], writes[TABLE_TEXT_MAX],
 		bytes[TABLE_TEXT_MAX];
 	bool pinned = json_is_true(json_object_get(row, "pinned"));
 	bool resident = json_is_true(json_object_get(row, "resident"));
-	size_t len = strlen(key);
+	bool cut = strlen(key) > (size_t)columns;
 
-	printf("%-*.*s%s %12s %12s %10s %10s  %-9s %s\n", KEY_COLUMNS - (len > KEY_COLUMNS),
-	       KEY_COLUMNS - (len > KEY_COLUMNS), key, len > KEY_COLUMNS ? "…" : "",
+	columns -= cut;
+	printf("%-*.*s%s %9s %9s %9s %10s  %-9s %s\n", columns, columns, key, cut ? "…" : "",
 	       table_count(kernel, number(row, "kernel_reads_sec")),
 	       table_count(reads, number(row, "reads_sec")),
 	       table_count(writes, number(row, "writes_sec")),
@@ -53,15 +71,22 @@ static void print_row(const json_t *row)
 
 static void print_list(const json_t *keys)
 {
+	int columns = key_columns();
+	bool pinned = false;
+
 	if (json_array_size(keys) == 0) {
 		printf("No key is hot, resident or pinned.\n");
 		return;
 	}
-	printf("%-*s %12s %12s %10s %10s  %-9s %s\n", KEY_COLUMNS, "KEY", "KERNEL GET/S",
-	       "DAEMON GET/S", "WRITE/S", "VALUE", "IN", "WHY");
-	for (size_t i = 0; i < json_array_size(keys); i++)
-		print_row(json_array_get(keys, i));
-	printf("\n+ pinned by an operator\n");
+	printf("%-*s %9s %9s\n", columns, "", "KERNEL", "DAEMON");
+	printf("%-*s %9s %9s %9s %10s  %-9s %s\n", columns, "KEY", "GET/S", "GET/S", "WRITE/S",
+	       "VALUE", "IN", "WHY");
+	for (size_t i = 0; i < json_array_size(keys); i++) {
+		print_row(json_array_get(keys, i), columns);
+		pinned |= json_is_true(json_object_get(json_array_get(keys, i), "pinned"));
+	}
+	if (pinned)
+		printf("\n+ pinned by an operator\n");
 }
 
 static int ask(const struct cli *cli, json_t *request, json_t **ret)

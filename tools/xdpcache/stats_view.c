@@ -9,7 +9,7 @@
 #include "fastpath/counters.h"
 #include "table.h"
 
-#define BAR_CELLS 30
+#define BAR_CELLS 16 /* with rates a line has 80 columns */
 
 /* What is printed: the numbers, those of last time, and how. */
 struct view {
@@ -58,7 +58,7 @@ static void print_share(const struct view *v, const char *name, uint64_t part, u
 
 	if (v->tty)
 		table_bar(bar, part, whole, BAR_CELLS);
-	table_line("  %-22s %16s %8s %13s  %s", name, table_count(count, part),
+	table_line("  %-22s %14s %8s %11s  %s", name, table_count(count, part),
 		   table_share(share, part, whole), rate(v, speed, part, part_before), bar);
 }
 
@@ -145,8 +145,9 @@ static void print_outcomes(const struct view *v, const char *group, const char *
 		if (!titled)
 			printf("  %s\n", title);
 		titled = true;
-		table_line("    %-20s %16s %13s  %s", name, table_count(count, now),
-			   rate(v, speed, now, before), counters_meaning((enum xc_outcome)i));
+		table_line("    %-20s %14s%*s  %s", name, table_count(count, now),
+			   v->before ? 12 : 0, rate(v, speed, now, before),
+			   counters_meaning((enum xc_outcome)i));
 	}
 }
 
@@ -189,14 +190,14 @@ static void print_store(const struct view *v)
 	if (!json_object_get(v->now, "store"))
 		return;
 	printf("\nStore\n");
-	printf("  %-22s %16s\n", "items", table_count(a, value(v, "daemon", "items")));
+	printf("  %-22s %14s\n", "items", table_count(a, value(v, "daemon", "items")));
 	if (v->tty)
 		table_bar(bar, bytes, limit, BAR_CELLS);
-	table_line("  %-22s %16s of %-19s  %s", "memory", table_bytes(a, bytes),
+	table_line("  %-22s %14s of %-17s  %s", "memory", table_bytes(a, bytes),
 		   table_bytes(b, limit), bar);
-	table_line("  %-22s %16s          %13s", "evicted", table_count(a, evictions),
+	table_line("  %-22s %14s          %11s", "evicted", table_count(a, evictions),
 		   rate(v, speed, evictions, value_of(v->before, "daemon", NULL, "evictions")));
-	table_line("  %-22s %16s          %13s", "expired", table_count(a, expired),
+	table_line("  %-22s %14s          %11s", "expired", table_count(a, expired),
 		   rate(v, speed, expired, value_of(v->before, "daemon", NULL, "expired")));
 }
 
