@@ -309,7 +309,7 @@ static void clock_calibrated_is_at_most_a_tick_ahead(void **state)
 	 */
 	hz = hz < 150 ? 100 : hz < 275 ? 250 : hz < 500 ? 300 : 1000;
 	tick_ns = (1000000000ULL + hz / 2) / hz;
-	best = clock_edge(tick_ns, 10 * tick_ns);
+	best = clock_edge(tick_ns, 40 * tick_ns);
 	base_ns = best.boot_ns - best.jiffies * tick_ns + tick_ns;
 	/*
 	 * How late a tick comes is the machine's affair: an emulated one holds its timer up. The
@@ -324,8 +324,8 @@ static void clock_calibrated_is_at_most_a_tick_ahead(void **state)
 		tick_cnt += now.jiffies != last.jiffies;
 		last = now;
 	}
-	/* Early by a tick at most, within what the calibration may have missed. */
-	assert_in_range(ahead_max_ns, tick_ns - tick_ns / 8, tick_ns + tick_ns / 8);
+	/* Early by a tick, within what either look may have missed. */
+	assert_in_range(ahead_max_ns, tick_ns - tick_ns / 2, tick_ns + tick_ns / 2);
 }
 
 static int open_object(void **state)
