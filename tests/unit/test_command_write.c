@@ -47,6 +47,22 @@ static int tear_down(void **state)
 	return 0;
 }
 
+/* Tries again while there is no room, as a connection does; gives up after about five seconds. */
+static enum command_upload_state start_patiently(const struct request *req,
+						 struct command_upload *up)
+{
+	const struct timespec pause = { .tv_nsec = (long)NSEC_PER_MSEC };
+	enum command_upload_state state = COMMAND_UPLOAD_BUSY;
+
+	for (uint32_t i = 0; i < 5000 && state == COMMAND_UPLOAD_BUSY; i++) {
+		if (i > 0)
+			nanosleep(&pause, NULL);
+		command_turn(rig.worker);
+		state = command_upload_start(rig.worker, req, up, i == 4999, &rig.resp);
+	}
+	return state;
+}
+
 /* Stores as a connection does that has the value in pieces; the reply. */
 static const char *upload(const char *line, const void *bytes, size_t len, bool bad_end,
 			  struct rand *r)
@@ -58,8 +74,7 @@ static const char *upload(const char *line, const void *bytes, size_t len, bool 
 
 	assert_true(parse_text(span_str(line), 0, &req) > 0);
 	assert_int_equal(req.value_len, len);
-	command_turn(rig.worker);
-	if (command_upload_start(rig.worker, &req, &up, true, &rig.resp) == COMMAND_UPLOAD_GOES) {
+	if (start_patiently(&req, &up) == COMMAND_UPLOAD_GOES) {
 		while (pos < len) {
 			size_t part = 1 + rand_below(r, 30000);
 
@@ -247,9 +262,7 @@ static void upload_with_a_bad_end_or_abandoned_keeps_the_item(void **state)
 	for (uint32_t i = 0; i < 1000; i++) {
 		/* each would take 1/20 of the store if it were not given back */
 		assert_true(parse_text(span_str("set a 7 0 800000\r\n"), 0, &req) > 0);
-		command_turn(rig.worker);
-		assert_int_equal(command_upload_start(rig.worker, &req, &up, true, &rig.resp),
-				 COMMAND_UPLOAD_GOES);
+		assert_int_equal(start_patiently(&req, &up), COMMAND_UPLOAD_GOES);
 		command_upload_fill(rig.worker, &up, span_of(value, rand_below(&r, 800000)));
 		command_upload_abandon(rig.worker, &up);
 	}
