@@ -77,8 +77,8 @@ def resident_bytes(server):
 
 
 def join(address):
-    """A client that is served. One that is gone already, such as whoever looked whether the server is
-    up, holds its place until a thread has noticed."""
+    """A client that is served. One that is gone already, such as whoever looked whether the server
+    is up, holds its place until a thread has noticed."""
     deadline = time.monotonic() + 5
     while True:
         client = Client(address)
