@@ -15,13 +15,16 @@ BUILD=(gcc libc6-dev make clang llvm bpftool pkg-config linux-libc-dev libbpf-de
 	libelf-dev zlib1g-dev libconfig-dev libjansson-dev libcap-ng-dev libmnl-dev
 	libseccomp-dev libsystemd-dev libxxhash-dev)
 RUN=(iproute2 util-linux mount procps xz-utils bpftool)
+# Other people's clients and proxies.
+CLIENTS=(python3-pylibmc libcache-memcached-perl libcache-memcached-fast-perl php-cli
+	php-memcached golang-go golang-github-bradfitz-gomemcache-dev nginx-light nutcracker)
 TEST=("${RUN[@]}" libcmocka-dev memcached libmemcached-tools python3 python3-pymemcache
-	python3-scapy tcpdump ethtool nftables)
+	python3-scapy tcpdump ethtool nftables "${CLIENTS[@]}")
 VM=(qemu-system-x86 cpio busybox-static kmod xz-utils zstd)
 LINT=(clang-format cppcheck shellcheck)
 FUZZ=(libclang-rt-14-dev)
 # Wanted for their programs alone; Debian would start them as services.
-SERVICES=(memcached)
+SERVICES=(memcached nginx nutcracker)
 
 usage() {
 	echo "usage: tools/deps.sh [--list] build|run|test|vm|lint|fuzz..."

@@ -58,6 +58,26 @@ def unprivileged_daemon_serves_without_the_default_control_socket():
     assert len(warnings) == 1 and DEFAULT in warnings[0] and "--control" in warnings[0], said
 
 
+def second_daemon_goes_on_without_the_default_control_socket():
+    """As memcached's users start several: with another port and nothing else."""
+    with subprocess.Popen(command("-p", "11311"), stderr=subprocess.DEVNULL) as first:
+        try:
+            e2e.wait_until(lambda: os.path.exists(DEFAULT), what="the first serves")
+            with subprocess.Popen(command(), stderr=subprocess.PIPE, text=True) as second:
+                try:
+                    e2e.wait_until(lambda: version().startswith(b"VERSION") or
+                                   second.poll() is not None, what="the second serves")
+                finally:
+                    second.send_signal(signal.SIGTERM)
+                said = second.stderr.read()
+                assert second.wait() == 0, said
+            assert "warn control: another daemon answers" in said and "--control" in said, said
+            assert os.path.exists(DEFAULT), "the second took the first one's socket along"
+        finally:
+            first.send_signal(signal.SIGTERM)
+        assert first.wait() == 0
+
+
 def unprivileged_daemon_with_a_named_control_socket_does_not_start_without():
     for path in (DEFAULT, "/run/xdpcache/other.sock"):
         said = refused("--control", path, wrapper=NOBODY)
@@ -120,6 +140,7 @@ def load_as_nobody_says_to_be_root():
 
 sys.exit(e2e.main([
     unprivileged_daemon_serves_without_the_default_control_socket,
+    second_daemon_goes_on_without_the_default_control_socket,
     unprivileged_daemon_with_a_named_control_socket_does_not_start_without,
     unknown_user_is_noticed_before_anything_is_made,
     unknown_interface_gets_one_hint,

@@ -1,18 +1,24 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Stock clients work unchanged: pymemcache and libmemcached's conformance program.
+"""Other people's clients work unchanged: pymemcache, pylibmc and PHP's over libmemcached, two of
+Perl, one of Go, and libmemcached's conformance program.
 
-Method: their own calls against a real server."""
+Method: their own calls against a real server. A client in another language is a program of
+clients/, which prints a line for each thing it checked."""
 
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 import servers
 import tap
 
 SERVER = None
+CLIENTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "clients")
+GO_PACKAGES = "/usr/share/gocode"
 
 
 def pymemcache_client():
@@ -100,6 +106,94 @@ def memccapable_ascii_passes():
     assert result.stdout.count("[pass]") >= 25
 
 
+def run_client(command, least, **options):
+    """Runs a program of clients/; it must have checked that many things, all of them right."""
+    if not shutil.which(command[0]):
+        raise tap.Skip(f"{command[0]} is not installed")
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False,
+                            **options)
+    wrong = [line for line in result.stdout.splitlines() if not line.startswith("ok ")]
+    assert result.returncode == 0 and not wrong, f"{wrong}\n{result.stderr}"
+    assert result.stdout.count("ok ") >= least, result.stdout
+
+
+def address():
+    return "%s:%d" % SERVER.address
+
+
+def perl_cache_memcached_works():
+    run_client(["perl", f"{CLIENTS}/cache_memcached.pl", address(), "Cache::Memcached"], 22)
+
+
+def perl_cache_memcached_fast_works():
+    run_client(["perl", f"{CLIENTS}/cache_memcached.pl", address(), "Cache::Memcached::Fast"], 29)
+
+
+def php_memcached_works():
+    host, port = SERVER.address
+    run_client(["php", f"{CLIENTS}/memcached.php", host, str(port), "text"], 30)
+
+
+def go_gomemcache_works():
+    if not shutil.which("go"):
+        raise tap.Skip("golang-go is not installed")
+    with tempfile.TemporaryDirectory() as folder:
+        program = f"{folder}/gomemcache"
+        # Debian's packages of Go code lie in a GOPATH of their own.
+        subprocess.run(["go", "build", "-o", program, f"{CLIENTS}/gomemcache.go"], check=True,
+                       timeout=300, env={**os.environ, "GO111MODULE": "off", "GOPATH": GO_PACKAGES,
+                                         "GOCACHE": f"{folder}/cache", "GOFLAGS": ""})
+        run_client([program, address()], 28)
+
+
+def pylibmc_client(server, **options):
+    try:
+        import pylibmc
+    except ImportError:
+        raise tap.Skip("python3-pylibmc is not installed") from None
+    return pylibmc.Client([server], **options)
+
+
+def pylibmc_works():
+    client = pylibmc_client(address(), behaviors={"cas": True})
+    client.flush_all()
+    assert client.set("a", {"x": [1, 2]}) and client.get("a") == {"x": [1, 2]}
+    assert client.get("absent") is None and not client.add("a", 1)
+    items = {f"key{i}": f"value{i}" * 50 for i in range(1000)}
+    assert client.set_multi(items) == []
+    assert client.get_multi(list(items) + ["absent"]) == items
+    value, unique = client.gets("a")
+    assert value == {"x": [1, 2]} and client.cas("a", "two", unique)
+    assert not client.cas("a", "three", unique) and client.get("a") == "two"
+    client.set("n", 10)
+    assert client.incr("n", 5) == 15 and client.decr("n", 20) == 0
+    big = os.urandom(1000000)
+    assert client.set("big", big) and client.get("big") == big
+    client.set("bytes", b"END\r\n\0get a\r\n")
+    assert client.get("bytes") == b"END\r\n\0get a\r\n"
+    client.set("a", "x", time=1)
+    client.set("b", "y", time=1)
+    assert client.touch("b", 100)
+    time.sleep(2.2)
+    assert client.get("a") is None and client.get("b") == "y"
+    assert int(client.get_stats()[0][1]["curr_items"]) > 1000
+    assert client.delete_multi(list(items)) and client.get_multi(list(items)) == {}
+
+
+def libmemcached_over_udp_writes():
+    # libmemcached sends over UDP and reads no reply; what it wrote is there for TCP.
+    client = pylibmc_client("udp:" + address())
+    for i in range(100):
+        client.set(f"udp{i}", f"value{i}" * 20)
+    client.delete("udp7")
+    reader = pylibmc_client(address())
+    want = {f"udp{i}": f"value{i}" * 20 for i in range(100) if i != 7}
+    deadline = time.monotonic() + 10
+    while reader.get_multi([f"udp{i}" for i in range(100)]) != want:
+        assert time.monotonic() < deadline, "writes over UDP did not all arrive"
+        time.sleep(0.05)
+
+
 TESTS = [
     pymemcache_storage_commands_work,
     pymemcache_cas_works,
@@ -108,6 +202,12 @@ TESTS = [
     pymemcache_expiry_works,
     pymemcache_noreply_pipeline_works,
     memccapable_ascii_passes,
+    pylibmc_works,
+    libmemcached_over_udp_writes,
+    perl_cache_memcached_works,
+    perl_cache_memcached_fast_works,
+    php_memcached_works,
+    go_gomemcache_works,
 ]
 
 if __name__ == "__main__":

@@ -165,6 +165,9 @@ bool command_fits_udp(const struct request *req)
 	case REQUEST_SHUTDOWN:
 	case REQUEST_MEMLIMIT:
 	case REQUEST_VERBOSITY:
+	case REQUEST_LRU:
+	case REQUEST_LRU_CRAWLER:
+	case REQUEST_SLABS:
 		return false;
 	default:
 		return true;
@@ -214,6 +217,15 @@ enum command_next command_apply(struct command_worker *w, struct request *req,
 		break;
 	case REQUEST_MEMLIMIT:
 		command_memlimit(w, req, resp);
+		break;
+	case REQUEST_LRU:
+		command_lru(req, resp);
+		break;
+	case REQUEST_LRU_CRAWLER:
+		command_lru_crawler(req, resp);
+		break;
+	case REQUEST_SLABS:
+		command_slabs(req, resp);
 		break;
 	case REQUEST_SHUTDOWN:
 		return command_shutdown(w, req, resp);

@@ -68,6 +68,12 @@ void command_verbosity(struct command_worker *w, const struct request *req, stru
 void command_memlimit(struct command_worker *w, const struct request *req, struct response *resp);
 enum command_next command_shutdown(struct command_worker *w, const struct request *req,
 				   struct response *resp);
+/* The class that all items are of to those who ask for slabs. */
+#define COMMAND_CLASS 1
+
+void command_lru(const struct request *req, struct response *resp);
+void command_slabs(const struct request *req, struct response *resp);
+void command_lru_crawler(const struct request *req, struct response *resp);
 void command_stats(struct command_worker *w, const struct request *req, struct response *resp);
 
 static inline void command_sample_read(struct command_worker *w, struct span key, uint64_t hash)

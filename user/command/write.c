@@ -92,9 +92,18 @@ void command_write_answer(struct command_worker *w, const struct request *req,
 	req->compose->status(resp, req, text);
 }
 
+/*
+ * What memcached would hold for it, which is what -I bounds there: header, cas, key and NUL, flags
+ * if any, value and CR LF.
+ */
+static uint64_t memcached_bytes(const struct request *req)
+{
+	return 48 + 8 + req->key.len + 1 + (req->flags ? 4 : 0) + req->value_len + 2;
+}
+
 bool command_admit(struct command_worker *w, const struct request *req, struct response *resp)
 {
-	if (req->value_len <= w->command->options.settings.item_max)
+	if (memcached_bytes(req) <= w->command->options.settings.item_max)
 		return true;
 	command_count(&w->counts.store_too_large, 1);
 	forget(w, req);

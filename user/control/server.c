@@ -277,9 +277,10 @@ static int make_directory(const char *path)
 	return errno == EEXIST ? 0 : -errno;
 }
 
+/* Not ours to have: a place that we may not write to, or that another daemon is at. */
 static bool is_forbidden(int err)
 {
-	return err == -EACCES || err == -EPERM || err == -EROFS;
+	return err == -EACCES || err == -EPERM || err == -EROFS || err == -EADDRINUSE;
 }
 
 static int open_socket(struct control *control)
@@ -291,7 +292,12 @@ static int open_socket(struct control *control)
 		what = "listen on";
 		rc = sock_listen_unix(control->path, 0660, 16, &control->file);
 	}
-	if (rc == -EADDRINUSE)
+	if (rc == -EADDRINUSE && control->options.dispensable)
+		log_line(LOG_WARN, "control",
+			 "another daemon answers on %s: this one goes on, but the xdpcache command "
+			 "cannot reach it: give it its own --control",
+			 control->path);
+	else if (rc == -EADDRINUSE)
 		log_line(LOG_ERROR, "control",
 			 "another daemon answers on %s: stop it, or give this one its "
 			 "own --control and --instance",

@@ -132,6 +132,12 @@ static void read_memlimit(const struct words *w, struct request *req)
 		fail(req, STATUS_UNKNOWN_COMMAND);
 }
 
+static void read_admin(const struct words *w, struct request *req)
+{
+	read_noreply(w, req);
+	req->args = w->rest;
+}
+
 static void read_rest(const struct words *w, struct request *req)
 {
 	req->args = w->rest;
@@ -160,6 +166,9 @@ static const struct verb_row verbs[] = {
 	{ "stats", 5, 1, 0, REQUEST_STATS, read_rest },
 	{ "shutdown", 8, 1, 0, REQUEST_SHUTDOWN, read_rest },
 	{ "cache_memlimit", 14, 2, 3, REQUEST_MEMLIMIT, read_memlimit },
+	{ "lru_crawler", 11, 2, 3, REQUEST_LRU_CRAWLER, read_rest },
+	{ "lru", 3, 3, 7, REQUEST_LRU, read_admin },
+	{ "slabs", 5, 3, 5, REQUEST_SLABS, read_admin },
 	{ "bget", 4, 2, 0, REQUEST_GET, read_retrieval },
 };
 

@@ -40,6 +40,9 @@ enum request_verb {
 	REQUEST_STATS,
 	REQUEST_SHUTDOWN,
 	REQUEST_MEMLIMIT,
+	REQUEST_LRU,
+	REQUEST_LRU_CRAWLER,
+	REQUEST_SLABS,
 	REQUEST_QUIT,
 	REQUEST_VERB_CNT,
 };
@@ -72,6 +75,15 @@ enum request_status {
 	STATUS_MEMLIMIT_UNIT,
 	STATUS_MEMLIMIT_FAILED,
 	STATUS_DUMP_REFUSED,
+	STATUS_DUMP_FORMAT,
+	STATUS_DUMP_CLASS,
+	STATUS_BAD_CLASS,
+	STATUS_CRAWLER_SLEEP,
+	STATUS_LRU_SHARES,
+	STATUS_LRU_FACTORS,
+	STATUS_SLABS_CLASS,
+	STATUS_SLABS_SAME,
+	STATUS_SLABS_SPARE,
 	STATUS_UDP_REFUSED,
 	STATUS_UDP_MULTI_PACKET,
 	STATUS_UDP_TOO_LARGE,
@@ -92,7 +104,7 @@ struct request {
 	uint64_t number; /* incr, decr: delta; verbosity: level; cache_memlimit: MiB */
 	struct span key;
 	struct span keys; /* get family: the keys, apart by spaces; take with request_key */
-	struct span args; /* stats, shutdown: the rest of the line */
+	struct span args; /* administration: the rest of the line */
 	struct span value;
 	const struct compose *compose; /* writes the reply in the client's protocol */
 };
