@@ -55,6 +55,8 @@ struct config {
 	uint32_t requests_per_event; /* -R */
 	bool no_flush;		     /* -F */
 	bool allow_shutdown;	     /* -A */
+	bool no_dump;		     /* -X */
+	bool no_watch;		     /* -W */
 	uint32_t idle_timeout_sec;   /* -o idle_timeout, 0: never */
 
 	/* ours */

@@ -176,6 +176,10 @@ const struct config_option config_options[] = {
 	/* --- commands --- */
 	{ "commands", "disable_flush_all", "disable-flush-all", 'F', OPT_BOOL, FIELD(no_flush),
 	  NULL, NULL, 0, 0, NULL, "refuse flush_all" },
+	{ "commands", "disable_dumping", "disable-dumping", 'X', OPT_BOOL, FIELD(no_dump), NULL,
+	  NULL, 0, 0, NULL, "refuse to list keys: stats cachedump, lru_crawler metadump" },
+	{ "commands", "disable_watch", "disable-watch", 'W', OPT_BOOL, FIELD(no_watch), NULL, NULL,
+	  0, 0, NULL, "refuse watch" },
 	{ "commands", "enable_shutdown", "enable-shutdown", 'A', OPT_BOOL, FIELD(allow_shutdown),
 	  NULL, NULL, 0, 0, NULL, "obey the shutdown command, from whoever reaches the port" },
 
@@ -225,10 +229,6 @@ const struct config_option config_options[] = {
 	  "there are no statistics by key prefix" },
 	{ NULL, NULL, "disable-cas", 'C', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
 	  "every item has its cas unique, it costs nothing more" },
-	{ NULL, NULL, "disable-dumping", 'X', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
-	  "there are no dump commands to disable" },
-	{ NULL, NULL, "disable-watch", 'W', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
-	  "there is no watch command to disable" },
 	{ NULL, NULL, "napi-ids", 'N', OPT_IGNORED, 0, NULL, "<num>", 0, 0, NULL,
 	  "connections are spread over threads by the kernel" },
 	{ NULL, NULL, "enable-sasl", 'S', OPT_REFUSED, 0, NULL, NULL, 0, 0, NULL,

@@ -30,6 +30,7 @@ struct daemon {
 	struct store *store;
 	struct kmap *kmap;
 	struct tracker *tracker;
+	struct eventlog *events;
 	struct promoter *promoter;
 	struct net *net;
 	struct control *control;
@@ -47,6 +48,7 @@ int daemon_open_store(struct daemon *d);
 /* Kernel entries that the store vouches for; from here on it keeps them right. */
 int daemon_adopt_entries(struct daemon *d);
 int daemon_open_tracker(struct daemon *d);
+int daemon_open_events(struct daemon *d);
 int daemon_start_promoter(struct daemon *d);
 /* Binds; nothing is answered yet. */
 int daemon_open_net(struct daemon *d);

@@ -11,12 +11,14 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "command/command.h"
 #include "control/server.h"
 #include "fastpath/grace.h"
 #include "fastpath/kmap.h"
 #include "fastpath/loader.h"
 #include "fastpath/warden.h"
 #include "hotkey/tracker.h"
+#include "observe/eventlog.h"
 #include "promote/coherence.h"
 #include "promote/promoter.h"
 #include "store/store.h"
@@ -254,6 +256,17 @@ int daemon_open_tracker(struct daemon *d)
 
 	d->tracker = tracker_new(&tracker);
 	return d->tracker ? 0 : -ENOMEM;
+}
+
+int daemon_open_events(struct daemon *d)
+{
+	struct store_watcher watcher;
+
+	d->events = eventlog_new(d->clock);
+	if (!d->events)
+		return -ENOMEM;
+	watcher = command_eviction_watcher(d->events);
+	return store_watch(d->store, &watcher);
 }
 
 int daemon_start_promoter(struct daemon *d)

@@ -27,6 +27,7 @@
 #include "fastpath/warden.h"
 #include "hotkey/tracker.h"
 #include "net/net.h"
+#include "observe/eventlog.h"
 #include "process.h"
 #include "promote/promoter.h"
 #include "sandbox.h"
@@ -121,6 +122,8 @@ static int setup(struct daemon *d)
 	if (!err)
 		err = daemon_open_tracker(d);
 	if (!err)
+		err = daemon_open_events(d);
+	if (!err)
 		err = daemon_open_net(d);
 	if (!err && d->fp)
 		err = daemon_attach(d);
@@ -189,6 +192,7 @@ static void teardown(struct daemon *d)
 	promoter_stop(d->promoter);
 	close_store(d);
 	tracker_free(d->tracker);
+	eventlog_free(d->events);
 	kmap_free(d->kmap);
 	locals_close(d->locals);
 	warden_stop(d->warden);

@@ -126,20 +126,16 @@ void sock_set_port(struct sock_addr *addr, uint16_t port)
 		((struct sockaddr_in6 *)&addr->storage)->sin6_port = htons(port);
 }
 
-void sock_text(const struct sock_addr *addr, char ret[SOCK_TEXT_MAX])
+void sock_host_text(const struct sock_addr *addr, char ret[SOCK_TEXT_MAX])
 {
-	char host[INET6_ADDRSTRLEN] = "?";
-
 	switch (addr->storage.ss_family) {
 	case AF_INET:
-		inet_ntop(AF_INET, &((const struct sockaddr_in *)&addr->storage)->sin_addr, host,
-			  sizeof(host));
-		snprintf(ret, SOCK_TEXT_MAX, "%s:%u", host, sock_port(addr));
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)&addr->storage)->sin_addr, ret,
+			  SOCK_TEXT_MAX);
 		break;
 	case AF_INET6:
-		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&addr->storage)->sin6_addr, host,
-			  sizeof(host));
-		snprintf(ret, SOCK_TEXT_MAX, "[%s]:%u", host, sock_port(addr));
+		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&addr->storage)->sin6_addr, ret,
+			  SOCK_TEXT_MAX);
 		break;
 	case AF_UNIX:
 		snprintf(ret, SOCK_TEXT_MAX, "%.107s",
@@ -148,6 +144,19 @@ void sock_text(const struct sock_addr *addr, char ret[SOCK_TEXT_MAX])
 	default:
 		snprintf(ret, SOCK_TEXT_MAX, "<family %d>", addr->storage.ss_family);
 	}
+}
+
+void sock_text(const struct sock_addr *addr, char ret[SOCK_TEXT_MAX])
+{
+	char host[SOCK_TEXT_MAX];
+
+	sock_host_text(addr, host);
+	if (addr->storage.ss_family == AF_INET)
+		snprintf(ret, SOCK_TEXT_MAX, "%.*s:%u", INET_ADDRSTRLEN, host, sock_port(addr));
+	else if (addr->storage.ss_family == AF_INET6)
+		snprintf(ret, SOCK_TEXT_MAX, "[%.*s]:%u", INET6_ADDRSTRLEN, host, sock_port(addr));
+	else
+		memcpy(ret, host, sizeof(host));
 }
 
 int sock_local(int fd, struct sock_addr *ret)

@@ -33,6 +33,8 @@ int sock_resolve(const char *text, uint16_t port, struct sock_addr *ret, uint32_
 		 bool *ret_had_port);
 /* "127.0.0.1:11211", "[::1]:11211", or a unix path. */
 void sock_text(const struct sock_addr *addr, char ret[SOCK_TEXT_MAX]);
+/* The address alone, without port or brackets. */
+void sock_host_text(const struct sock_addr *addr, char ret[SOCK_TEXT_MAX]);
 uint16_t sock_port(const struct sock_addr *addr);
 void sock_set_port(struct sock_addr *addr, uint16_t port);
 /* The address a socket is bound to. */

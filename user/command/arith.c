@@ -19,6 +19,7 @@ void command_arith(struct command_worker *w, const struct request *req, struct r
 	enum store_status status;
 	uint64_t number = 0;
 
+	command_log_lookup(w, req->key);
 	for (uint32_t tries = 0;; tries++) {
 		status =
 			store_arith(w->thread, req->key, hash, req->number, decr, 0, &number, NULL);

@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "hotkey/tracker.h"
+#include "observe/eventlog.h"
 #include "protocol/request.h"
 #include "protocol/response.h"
 #include "store/store.h"
@@ -134,6 +135,8 @@ struct command_settings {
 	bool no_evict;
 	bool no_flush;	     /* -F */
 	bool allow_shutdown; /* -A */
+	bool no_dump;	     /* -X */
+	bool no_watch;	     /* -W */
 };
 
 /* One connection, for `stats conns`. */
@@ -156,6 +159,7 @@ struct command_conns {
 struct command_options {
 	struct store *store;
 	struct tracker *tracker; /* NULL: hot keys are not tracked */
+	struct eventlog *events; /* NULL: nobody can watch */
 	const struct clock *clock;
 	struct command_hooks hooks;
 	struct command_settings settings;
@@ -180,6 +184,8 @@ void command_sleep(struct command_worker *w);
 void command_wake(struct command_worker *w);
 /* The turn's time. */
 uint64_t command_now_ns(const struct command_worker *w);
+/* Whose requests come next: the descriptor that watchers are told. */
+void command_set_client(struct command_worker *w, int fd);
 /* When the delayed flush_all is due; 0: none. */
 uint64_t command_flush_at_ns(const struct command_worker *w);
 
@@ -196,6 +202,7 @@ enum command_next {
 	COMMAND_DONE,
 	COMMAND_MORE,  /* the reply is full: send it, then go on with the keys left in req->keys */
 	COMMAND_CLOSE, /* send what there is, then close */
+	COMMAND_WATCH, /* req->number: the kinds of events the client wants to see from now on */
 };
 
 /*
@@ -239,6 +246,9 @@ void command_upload_fill(struct command_worker *w, struct command_upload *upload
 void command_upload_finish(struct command_worker *w, struct command_upload *upload, bool bad_end,
 			   struct response *resp);
 void command_upload_abandon(struct command_worker *w, struct command_upload *upload);
+
+/* Tells the watchers of evictions; whoever has the store installs it. */
+struct store_watcher command_eviction_watcher(struct eventlog *events);
 
 /* Sums of all workers since the start, or since `stats reset`, kernel hits included. */
 void command_totals(struct command *command, struct command_counts *ret);

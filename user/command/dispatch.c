@@ -115,6 +115,11 @@ uint64_t command_flush_at_ns(const struct command_worker *w)
 	return atomic_load_explicit(&w->command->flush_at_ns, memory_order_relaxed);
 }
 
+void command_set_client(struct command_worker *w, int fd)
+{
+	w->client_fd = fd;
+}
+
 struct command_counts *command_counts(struct command_worker *w)
 {
 	return &w->counts;
@@ -168,6 +173,7 @@ bool command_fits_udp(const struct request *req)
 	case REQUEST_LRU:
 	case REQUEST_LRU_CRAWLER:
 	case REQUEST_SLABS:
+	case REQUEST_WATCH:
 		return false;
 	default:
 		return true;
@@ -227,6 +233,8 @@ enum command_next command_apply(struct command_worker *w, struct request *req,
 	case REQUEST_SLABS:
 		command_slabs(req, resp);
 		break;
+	case REQUEST_WATCH:
+		return command_watch(w, req, resp);
 	case REQUEST_SHUTDOWN:
 		return command_shutdown(w, req, resp);
 	case REQUEST_QUIT:

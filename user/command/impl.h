@@ -36,6 +36,7 @@ struct command_worker {
 	uint64_t now_ns;
 	uint64_t wait_left_ns; /* of this turn: see command_wait */
 	uint32_t idx;
+	int client_fd; /* command_set_client */
 	/* Read by other threads: off the line that the worker works on. */
 	_Alignas(64) struct command_counts counts;
 };
@@ -74,6 +75,19 @@ enum command_next command_shutdown(struct command_worker *w, const struct reques
 void command_lru(const struct request *req, struct response *resp);
 void command_slabs(const struct request *req, struct response *resp);
 void command_lru_crawler(const struct request *req, struct response *resp);
+enum command_next command_watch(struct command_worker *w, struct request *req,
+				struct response *resp);
+
+/* --- what watchers are told; nothing when there are none --- */
+
+/* item NULL: the last store_find of this worker missed. */
+void command_log_fetch(struct command_worker *w, struct span key, const struct item_view *item);
+/* Looks the key up for them, as memcached does before it changes an item. */
+void command_log_lookup(struct command_worker *w, struct span key);
+void command_log_store(struct command_worker *w, const struct request *req,
+		       enum store_status status);
+void command_log_delete(struct command_worker *w, struct span key);
+
 void command_stats(struct command_worker *w, const struct request *req, struct response *resp);
 
 static inline void command_sample_read(struct command_worker *w, struct span key, uint64_t hash)

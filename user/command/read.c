@@ -52,6 +52,7 @@ static bool find(struct command_worker *w, struct span key, uint64_t hash, struc
 		command_count(&w->counts.get_hits, 1);
 	else
 		count_miss(w);
+	command_log_fetch(w, key, found ? ret : NULL);
 	command_sample_read(w, key, hash);
 	return found;
 }
@@ -63,6 +64,7 @@ static enum store_status touch(struct command_worker *w, struct span key, uint64
 	uint64_t expire_ns = command_expire_ns(w, exptime);
 	enum store_status status;
 
+	command_log_lookup(w, key);
 	for (uint32_t tries = 0;; tries++) {
 		status = store_touch(w->thread, key, hash, expire_ns, ret);
 		if (status != STORE_AGAIN || !command_wait(w, resp, tries))

@@ -7,6 +7,7 @@ void command_remove(struct command_worker *w, const struct request *req, struct 
 	uint64_t hash = store_hash(w->store, req->key);
 	enum store_status status;
 
+	command_log_lookup(w, req->key);
 	for (uint32_t tries = 0;; tries++) {
 		status = store_remove(w->thread, req->key, hash, 0);
 		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
@@ -16,6 +17,7 @@ void command_remove(struct command_worker *w, const struct request *req, struct 
 	command_count(status == STORE_OK ? &w->counts.delete_hits : &w->counts.delete_misses, 1);
 	switch (status) {
 	case STORE_OK:
+		command_log_delete(w, req->key);
 		req->compose->status(resp, req, STATUS_DELETED);
 		break;
 	case STORE_NOT_FOUND:

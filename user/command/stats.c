@@ -210,6 +210,19 @@ static const char *const never[] = {
 	"lru_bumps_dropped",
 };
 
+static void print_events(const struct printer *p, struct eventlog *events)
+{
+	struct eventlog_counts counts = { 0 };
+
+	if (events)
+		eventlog_counts(events, &counts);
+	stat_u64(p, "log_worker_dropped", 0); /* a line goes to its watchers at once */
+	stat_u64(p, "log_worker_written", counts.written);
+	stat_u64(p, "log_watcher_skipped", counts.skipped);
+	stat_u64(p, "log_watcher_sent", counts.sent);
+	stat_u64(p, "log_watchers", counts.stream_cnt);
+}
+
 static void print_store(const struct printer *p, struct command *command)
 {
 	struct store_counts s;
@@ -246,6 +259,7 @@ static void print_general(const struct printer *p, struct command *command)
 		hooks->kernel_counts(hooks->ctx, &kernel);
 	stat_u64(p, "kernel_hits", kernel.hits);
 	print_server(p, command, &counts);
+	print_events(p, command->options.events);
 	print_store(p, command);
 }
 

@@ -112,6 +112,7 @@ void command_upload_finish(struct command_worker *w, struct command_upload *uplo
 	}
 	if (command_flush_at_ns(w))
 		command_flush_due(w);
+	command_log_lookup(w, req->key);
 	command_count(&w->counts.cmd_set, 1);
 	command_sample_write(w, req->key, upload->pending.put.hash);
 	command_write_answer(w, req, resp, store_commit(w->thread, &upload->pending, NULL));

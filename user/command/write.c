@@ -61,6 +61,7 @@ void command_write_answer(struct command_worker *w, const struct request *req,
 {
 	enum request_status text = STATUS_STORED;
 
+	command_log_store(w, req, status);
 	if (req->verb == REQUEST_CAS)
 		count_cas(w, status);
 	switch (status) {
@@ -105,6 +106,7 @@ bool command_admit(struct command_worker *w, const struct request *req, struct r
 {
 	if (memcached_bytes(req) <= w->command->options.settings.item_max)
 		return true;
+	command_log_store(w, req, STORE_TOO_LARGE);
 	command_count(&w->counts.store_too_large, 1);
 	forget(w, req);
 	req->compose->status(resp, req, STATUS_TOO_LARGE);
@@ -116,6 +118,7 @@ void command_write(struct command_worker *w, const struct request *req, struct r
 	struct store_put put;
 	enum store_status status;
 
+	command_log_lookup(w, req->key);
 	command_count(&w->counts.cmd_set, 1);
 	if (req->value_bad) {
 		req->compose->status(resp, req, STATUS_BAD_CHUNK);

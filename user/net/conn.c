@@ -35,6 +35,8 @@
 /* For a refused client to read why. */
 #define LINGER_NS (2 * NSEC_PER_SEC)
 #define SPARE_MAX 256
+/* Of a watcher's lines, a turn. */
+#define EVENTS_TURN_MAX 32768
 /* A large value waits for room this long before it is refused; its client alone waits. */
 #define PARK_MAX_NS NSEC_PER_SEC
 
@@ -49,8 +51,14 @@ enum step {
 	STEP_CLOSE, /* after sending */
 };
 
-static const char *const conn_states[] = { "conn_read", "conn_nread", "conn_swallow",
-					   "conn_mwrite" };
+enum conn_state { STATE_READ, STATE_NREAD, STATE_SWALLOW, STATE_MWRITE, STATE_PARSE, STATE_WATCH };
+
+/* As `stats conns` of memcached calls them. */
+static const char *const conn_states[] = {
+	[STATE_READ] = "conn_read",	  [STATE_NREAD] = "conn_nread",
+	[STATE_SWALLOW] = "conn_swallow", [STATE_MWRITE] = "conn_mwrite",
+	[STATE_PARSE] = "conn_parse_cmd", [STATE_WATCH] = "conn_watch",
+};
 
 const char *conn_state(const struct conn *c)
 {
@@ -59,9 +67,17 @@ const char *conn_state(const struct conn *c)
 
 static void note_state(struct conn *c)
 {
-	uint8_t state = c->out.bytes ? 3 : c->skip || c->skip_line ? 2 : c->upload ? 1 : 0;
+	enum conn_state state = STATE_READ;
 
-	__atomic_store_n(&c->state, state, __ATOMIC_RELAXED);
+	if (c->events)
+		state = STATE_WATCH;
+	else if (c->out.bytes)
+		state = STATE_MWRITE;
+	else if (c->skip || c->skip_line)
+		state = STATE_SWALLOW;
+	else if (c->upload || c->need)
+		state = STATE_NREAD;
+	__atomic_store_n(&c->state, (uint8_t)state, __ATOMIC_RELAXED);
 	__atomic_store_n(&c->last_ns, command_now_ns(c->worker->command), __ATOMIC_RELAXED);
 }
 
@@ -120,6 +136,35 @@ static void drop_out(struct conn *c)
 	pool_give(&c->worker->pool, &c->out);
 }
 
+static void stop_watching(struct conn *c)
+{
+	if (!c->events)
+		return;
+	eventlog_close(c->worker->shared->events, c->events);
+	c->events = NULL;
+	c->worker->watch_cnt--;
+}
+
+static void log_event(const struct conn *c, const char *type)
+{
+	struct eventlog *events = c->worker->shared->events;
+	struct sock_addr peer = { .len = sizeof(peer.storage) };
+	char host[SOCK_TEXT_MAX] = "null";
+	uint32_t port = 0;
+
+	if (!eventlog_wants(events, EVENTLOG_CONNEVENTS))
+		return;
+	if (c->from->kind == WORKER_TCP &&
+	    getpeername(c->source.fd, (struct sockaddr *)&peer.storage, &peer.len) == 0) {
+		sock_host_text(&peer, host);
+		port = sock_port(&peer);
+	}
+	eventlog_write(events, EVENTLOG_CONNEVENTS, type, span_of(NULL, 0),
+		       "rip=%s rport=%u transport=%s%s%s cfd=%d", host, port,
+		       c->from->kind == WORKER_TCP ? "tcp" : "local", c->dead ? " reason=" : "",
+		       c->dead ? c->end_reason : "", c->source.fd);
+}
+
 void conn_close(struct conn *c)
 {
 	struct worker *w = c->worker;
@@ -127,6 +172,8 @@ void conn_close(struct conn *c)
 	if (c->dead)
 		return;
 	c->dead = true;
+	stop_watching(c);
+	log_event(c, "conn_close");
 	loop_remove(&w->loop, &c->source);
 	pthread_mutex_lock(&w->lock);
 	if (c->prev)
@@ -387,11 +434,30 @@ static enum step step_store(struct conn *c, struct buffer *in, struct request *r
 	return STEP_ON;
 }
 
+static enum step start_watch(struct conn *c, struct buffer *in, const struct request *req,
+			     uint64_t len)
+{
+	struct worker *w = c->worker;
+	struct eventlog *events = w->shared->events;
+	enum request_status status = STATUS_OK;
+
+	take(c, in, len);
+	c->events = events ? eventlog_open(events, (uint32_t)req->number) : NULL;
+	if (c->events)
+		w->watch_cnt++;
+	else
+		status = STATUS_WATCH_FULL;
+	req->compose->status(&w->resp, req, status);
+	return STEP_ON;
+}
+
 /* Carries out a request whose line is `len` bytes from the buffer's start. */
 static enum step apply(struct conn *c, struct buffer *in, struct request *req, uint64_t len)
 {
 	enum command_next next = command_apply(c->worker->command, req, &c->worker->resp);
 
+	if (next == COMMAND_WATCH)
+		return start_watch(c, in, req, len);
 	if (next == COMMAND_MORE) {
 		/* The next step starts at the first key that has no answer yet. */
 		take(c, in, (uint64_t)(req->keys.ptr - (in->bytes + in->start)));
@@ -404,7 +470,10 @@ static enum step apply(struct conn *c, struct buffer *in, struct request *req, u
 	c->skip_line = req->more && req->verb == REQUEST_INVALID;
 	if (c->in_line)
 		c->line = *req;
-	return next == COMMAND_CLOSE ? STEP_CLOSE : STEP_ON;
+	if (next != COMMAND_CLOSE)
+		return STEP_ON;
+	c->end_reason = "normal";
+	return STEP_CLOSE;
 }
 
 static enum step step_line(struct conn *c, struct buffer *in)
@@ -439,6 +508,10 @@ static enum step step_line(struct conn *c, struct buffer *in)
 
 static enum step step(struct conn *c, struct buffer *in)
 {
+	if (c->events) {
+		take(c, in, buffer_len(in));
+		return STEP_WAIT;
+	}
 	if (c->skip)
 		return step_skip(c, in);
 	if (c->upload)
@@ -514,6 +587,7 @@ static int64_t fill(struct conn *c, struct buffer *in)
 	if (n == 0) {
 		/* The client may still read: what it asked for before is sent first. */
 		c->closing = true;
+		c->end_reason = "normal";
 		return 0;
 	}
 	if (n < 0)
@@ -571,6 +645,21 @@ static void end(struct conn *c)
 	watch(c, false);
 }
 
+void conn_send_events(struct conn *c)
+{
+	struct worker *w = c->worker;
+	uint8_t *room;
+
+	if (c->out.bytes || c->dead)
+		return;
+	room = response_reserve(&w->resp, EVENTS_TURN_MAX);
+	if (room)
+		response_commit(&w->resp, (uint32_t)eventlog_take(w->shared->events, c->events,
+								  room, EVENTS_TURN_MAX));
+	if (flush(c))
+		watch(c, c->out.bytes != NULL);
+}
+
 /* One turn of a connection. */
 static void turn(struct conn *c, bool readable)
 {
@@ -580,6 +669,8 @@ static void turn(struct conn *c, bool readable)
 	bool open = true;
 	int64_t n = 0;
 
+	command_set_client(w->command, c->source.fd);
+	__atomic_store_n(&c->state, STATE_PARSE, __ATOMIC_RELAXED);
 	assert(in != &w->scratch || (in->start == 0 && in->end == 0));
 	if (!readable)
 		open = serve(c, in, &budget);
@@ -635,8 +726,9 @@ void conn_close_overdue(struct conn *c, uint64_t now_ns)
 	} else if (c->upload && command_upload_is_overdue(w->command, c->upload, c->last_ns)) {
 		command_count(&w->counts->upload_stalled, 1);
 		conn_close(c);
-	} else if (!c->lingering && limit_ns && idle_ns > limit_ns) {
+	} else if (!c->lingering && !c->events && limit_ns && idle_ns > limit_ns) {
 		command_count(&w->counts->idle_kicks, 1);
+		c->end_reason = "idle_timeout";
 		conn_close(c);
 	}
 }
@@ -718,6 +810,8 @@ void conn_open(struct worker *w, const struct worker_socket *from, int fd)
 	w->conns = c;
 	pthread_mutex_unlock(&w->lock);
 	command_count(&w->counts->conn_opened, 1);
+	c->end_reason = "error";
+	log_event(c, "conn_new");
 	if (loop_insert(&w->loop, &c->source, LOOP_READ))
 		conn_close(c);
 }

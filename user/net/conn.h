@@ -31,7 +31,9 @@ struct conn {
 	uint64_t upload_left;	       /* of it, with its line end */
 	uint64_t parked_ns; /* since when its large value waits for room; 0: it does not */
 	uint8_t upload_end[2];
-	struct request line; /* the retrieval whose keys are being answered */
+	struct request line;		/* the retrieval whose keys are being answered */
+	struct eventlog_stream *events; /* a watcher: takes no requests any more */
+	const char *end_reason;		/* for watchers */
 	bool in_line;
 	bool skip_line; /* throw away up to the next line end */
 	bool closing;	/* once `out` is sent */
@@ -54,6 +56,8 @@ void conn_resume(struct conn *c);
 void conn_close_overdue(struct conn *c, uint64_t now_ns);
 /* For a worker that stops: takes what has arrived, answers it. True: nothing is left to do. */
 bool conn_drain(struct conn *c);
+/* Sends a watcher what has happened. */
+void conn_send_events(struct conn *c);
 /* Frees what conn_close took out of use. End of turn. */
 void conn_reap(struct worker *w);
 const char *conn_state(const struct conn *c);

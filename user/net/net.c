@@ -37,7 +37,9 @@ static void walk_conns(void *ctx, void (*emit)(void *emit_ctx, const struct comm
 	uint64_t now_ns = clock_now_ns(net->options.clock);
 
 	for (uint32_t i = 0; i < net->worker_cnt; i++)
-		worker_walk(&net->workers[i], now_ns, emit, emit_ctx);
+		worker_walk_sockets(&net->workers[i], emit, emit_ctx);
+	for (uint32_t i = 0; i < net->worker_cnt; i++)
+		worker_walk_conns(&net->workers[i], now_ns, emit, emit_ctx);
 }
 
 static int parse_allow(struct net *net)
@@ -257,6 +259,7 @@ static int make_workers(struct net *net)
 	const struct command_options options = {
 		.store = net->options.store,
 		.tracker = net->options.tracker,
+		.events = net->options.events,
 		.clock = net->options.clock,
 		.hooks = net->options.hooks,
 		.settings = net->options.settings,
@@ -270,6 +273,7 @@ static int make_workers(struct net *net)
 	if (error)
 		return error;
 	net->shared.settings = &net->options.settings;
+	net->shared.events = net->options.events;
 	net->shared.backlog_max = share > least ? share : least;
 	for (uint32_t i = 0; i < options.worker_cnt; i++) {
 		error = worker_init(&net->workers[i], &net->shared, net->command, i);

@@ -30,6 +30,7 @@ struct net_options {
 	uint32_t allow_cnt;
 	struct store *store;
 	struct tracker *tracker; /* NULL: hot keys are not tracked */
+	struct eventlog *events; /* NULL: nobody can watch */
 	const struct clock *clock;
 	struct command_hooks hooks;
 	/* Bound sockets of an earlier process: those that fit are used and are net's then, and -1

@@ -20,6 +20,8 @@
 #define DRAIN_MAX_NS (2 * NSEC_PER_SEC)
 #define DRAIN_STEP_MS 20
 #define PARK_STEP_NS (4 * NSEC_PER_MSEC)
+/* What happens is told at the latest after this. */
+#define WATCH_STEP_NS (20 * NSEC_PER_MSEC)
 
 int worker_init(struct worker *w, struct worker_shared *shared, struct command *command,
 		uint32_t idx)
@@ -155,6 +157,17 @@ static void unpark(struct worker *w)
 	}
 }
 
+static void send_events(struct worker *w)
+{
+	if (!w->watch_cnt)
+		return;
+	for (struct conn *c = w->conns, *next; c; c = next) {
+		next = c->next;
+		if (c->events)
+			conn_send_events(c);
+	}
+}
+
 static bool has_deadlines(const struct worker *w)
 {
 	return w->linger_cnt > 0 || w->upload_cnt > 0 ||
@@ -182,6 +195,8 @@ static int wait_ms(const struct worker *w)
 
 	if (w->ready_first)
 		return 0;
+	if (w->watch_cnt)
+		wait = WATCH_STEP_NS;
 	if (w->parked)
 		wait = PARK_STEP_NS;
 	if (flush_ns) {
@@ -213,6 +228,7 @@ static void run_turn(struct worker *w, int timeout_ms)
 		unpark(w);
 	}
 	run_ready(w);
+	send_events(w);
 	close_overdue(w);
 	conn_reap(w);
 }
@@ -235,6 +251,7 @@ static void drain(struct worker *w)
 	while (w->conns && command_now_ns(w->command) < until_ns) {
 		for (struct conn *c = w->conns, *next; c; c = next) {
 			next = c->next;
+			c->end_reason = "shutdown";
 			if (conn_drain(c))
 				conn_close(c);
 		}
@@ -349,13 +366,24 @@ static void emit_conn(struct conn *c, uint64_t now_ns,
 	emit(ctx, &conn);
 }
 
-void worker_walk(struct worker *w, uint64_t now_ns,
-		 void (*emit)(void *ctx, const struct command_conn *conn), void *ctx)
+void worker_walk_sockets(struct worker *w, void (*emit)(void *ctx, const struct command_conn *conn),
+			 void *ctx)
 {
 	pthread_mutex_lock(&w->lock);
 	for (uint32_t i = 0; i < w->socket_cnt; i++)
 		emit_socket(&w->sockets[i], emit, ctx);
-	for (struct conn *c = w->conns; c; c = c->next)
+	pthread_mutex_unlock(&w->lock);
+}
+
+void worker_walk_conns(struct worker *w, uint64_t now_ns,
+		       void (*emit)(void *ctx, const struct command_conn *conn), void *ctx)
+{
+	struct conn *c;
+
+	pthread_mutex_lock(&w->lock);
+	for (c = w->conns; c && c->next; c = c->next)
+		; /* the oldest first */
+	for (; c; c = c->prev)
 		emit_conn(c, now_ns, emit, ctx);
 	pthread_mutex_unlock(&w->lock);
 }

@@ -21,6 +21,7 @@
 #include "base/sock.h"
 #include "command/command.h"
 #include "net/pool.h"
+#include "observe/eventlog.h"
 
 struct conn;
 struct udp_io;
@@ -45,7 +46,8 @@ struct worker_shared {
 	const struct cidr *allow;
 	uint32_t allow_cnt;
 	uint16_t udp_port;
-	bool goes_on;	      /* another process has the sockets, too: what waits there is its */
+	bool goes_on; /* another process has the sockets, too: what waits there is its */
+	struct eventlog *events;
 	uint64_t backlog_max; /* unread reply bytes a worker keeps for its clients */
 	_Atomic uint32_t conn_cnt;
 };
@@ -76,6 +78,7 @@ struct worker {
 	uint64_t unpark_ns; /* when those that wait for room tried last */
 	uint32_t linger_cnt;
 	uint32_t upload_cnt;
+	uint32_t watch_cnt; /* connections with a stream of events */
 
 	uint32_t idx;
 	pthread_t thread;
@@ -93,8 +96,10 @@ int worker_start(struct worker *w);
 /* Asks; worker_join waits. */
 void worker_stop(struct worker *w);
 void worker_join(struct worker *w);
-/* Any thread. */
-void worker_walk(struct worker *w, uint64_t now_ns,
-		 void (*emit)(void *ctx, const struct command_conn *conn), void *ctx);
+/* What listens, and who is connected. Any thread. */
+void worker_walk_sockets(struct worker *w, void (*emit)(void *ctx, const struct command_conn *conn),
+			 void *ctx);
+void worker_walk_conns(struct worker *w, uint64_t now_ns,
+		       void (*emit)(void *ctx, const struct command_conn *conn), void *ctx);
 
 #endif

@@ -169,6 +169,7 @@ static const struct verb_row verbs[] = {
 	{ "lru_crawler", 11, 2, 3, REQUEST_LRU_CRAWLER, read_rest },
 	{ "lru", 3, 3, 7, REQUEST_LRU, read_admin },
 	{ "slabs", 5, 3, 5, REQUEST_SLABS, read_admin },
+	{ "watch", 5, 1, 0, REQUEST_WATCH, read_rest },
 	{ "bget", 4, 2, 0, REQUEST_GET, read_retrieval },
 };
 
