@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* The log grows again only by this share of itself at once: what connections come and go with must
- * not keep the reclaimer moving items. */
+/* The log grows again only by this share of itself at once, or by a whole extent: what connections
+ * come and go with must not keep the reclaimer moving items. */
 #define GROW_SHARE 64
 
 struct residence {
@@ -56,6 +56,11 @@ void budget_use_maps(struct budget *budget, uint64_t map_bytes, uint64_t extent_
 	budget->extent_bytes = extent_bytes;
 }
 
+void budget_keep_log(struct budget *budget, uint64_t log_bytes)
+{
+	atomic_store(&budget->log_bytes, log_bytes);
+}
+
 void budget_close(struct budget *budget)
 {
 	if (budget->statm_fd > 0)
@@ -72,18 +77,19 @@ uint64_t budget_log_bytes(struct budget *budget)
 {
 	uint64_t limit = atomic_load(&budget->limit_bytes), given = atomic_load(&budget->log_bytes);
 	struct residence now;
-	uint64_t others, left;
+	uint64_t others, left, nearest;
 
 	if (measure(budget, &now))
 		return given;
 	others = now.anon_bytes + budget->program_bytes + budget->map_bytes;
 	left = limit > others ? limit - others : 0;
 	if (budget->extent_bytes) {
-		/* The nearest, so that what is given is half an extent off at most. */
-		left = (left + budget->extent_bytes / 2) / budget->extent_bytes *
-		       budget->extent_bytes;
-		if (given && left > given)
-			left = given;
+		/* The nearest, so that what is given is half an extent off at most; but one more
+		 * only where all of it fits. */
+		nearest = (left + budget->extent_bytes / 2) / budget->extent_bytes *
+			  budget->extent_bytes;
+		left = given && nearest > given ? left / budget->extent_bytes * budget->extent_bytes
+						: nearest;
 	} else if (given && left > given && left - given < given / GROW_SHARE) {
 		left = given;
 	}

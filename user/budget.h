@@ -36,10 +36,12 @@ struct budget_parts {
 
 /*
  * Before the log is mapped. map_bytes: kernel memory of all maps but the log; extent_bytes: the log
- * gives memory back in pieces of this size and gets none again; 0: it gives and gets pages.
+ * gives and gets memory in pieces of this size; 0: in pages.
  */
 int budget_open(struct budget *budget, uint64_t limit_bytes);
 void budget_use_maps(struct budget *budget, uint64_t map_bytes, uint64_t extent_bytes);
+/* A log of this length was adopted: it is changed only where that is worth it. */
+void budget_keep_log(struct budget *budget, uint64_t log_bytes);
 void budget_close(struct budget *budget);
 void budget_set_limit(struct budget *budget, uint64_t limit_bytes);
 /* Measures, and says what the log may use from now on. */

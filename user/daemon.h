@@ -26,7 +26,7 @@ struct daemon {
 	struct warden *warden;
 	struct budget budget;
 	struct warm warm;
-	uint64_t log_bytes;
+	uint64_t memory_max; /* -m and what cache_memlimit may make of it */
 	struct store *store;
 	struct kmap *kmap;
 	struct tracker *tracker;
@@ -41,6 +41,7 @@ struct daemon {
 	bool stopping;
 	bool serving; /* set up whole: what is in the store is worth keeping */
 	bool deposed; /* another process has the maps */
+	bool growth_failed; /* and was told of; the reclaimer's */
 };
 
 /* Log, with or without a fast path, and the store in it, with what an earlier process left. */

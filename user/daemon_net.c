@@ -80,14 +80,12 @@ static void memory_parts(void *ctx, struct command_memory *ret)
 	};
 }
 
-/* Down at once, in the background; up as far as memory was set aside for at the start. */
+/* Either way in the background; up as far as addresses were set aside for at the start. */
 static int set_memory(void *ctx, uint64_t bytes)
 {
 	struct daemon *d = ctx;
-	struct budget_parts now;
 
-	budget_parts(&d->budget, &now);
-	if (bytes > d->config.memory_bytes || (d->fp && bytes > now.limit_bytes)) {
+	if (bytes > d->memory_max) {
 		log_line(LOG_WARN, "main",
 			 "cache_memlimit: %llu MiB is more than can be had now; restart with -m",
 			 (unsigned long long)(bytes >> 20));

@@ -40,6 +40,8 @@ static void grace(void *ctx)
 
 /* The index of the smallest items takes about a third; the log gives way as it grows. */
 #define INDEX_SHARE_MAX 2
+/* cache_memlimit may raise -m so many times: addresses and the index's bounds are for that much. */
+#define GROWTH_MAX 4
 
 static void trim_extents(void *ctx, uint64_t end)
 {
@@ -50,7 +52,43 @@ static void trim_pages(void *ctx, uint64_t end)
 {
 	struct daemon *d = ctx;
 
-	memory_drop(d->warm.log.base + end, d->log_bytes - end);
+	memory_drop(d->warm.log.base + end, d->warm.log.bytes - end);
+}
+
+/* Says so once: it is asked for four times a second. */
+static void tell_growth(struct daemon *d, int err)
+{
+	if (err && !d->growth_failed)
+		log_line(LOG_WARN, "main",
+			 "no memory for a longer log: %s; it stays as it is until there is some",
+			 strerror(-err));
+	d->growth_failed = err != 0;
+}
+
+static uint64_t grow_extents(void *ctx, uint64_t from, uint64_t end)
+{
+	struct daemon *d = ctx;
+	const struct fastpath_maps *maps = fastpath_maps(d->fp);
+	int err = 0;
+
+	/* One at a time: the reclaimer has other work. */
+	if (from >= maps->ready_bytes)
+		err = warden_grow_log(d->warden, d->fp);
+	tell_growth(d, err);
+	return maps->ready_bytes < end ? maps->ready_bytes : end;
+}
+
+static uint64_t grow_pages(void *ctx, uint64_t from, uint64_t end)
+{
+	struct daemon *d = ctx;
+	int err;
+
+	if (end > from + XC_EXTENT_SIZE)
+		end = from + XC_EXTENT_SIZE;
+	/* A memfd's pages come by themselves. */
+	err = d->warm.named ? memory_reserve(&d->warm.log, from, end) : 0;
+	tell_growth(d, err);
+	return err ? from : end;
 }
 
 static uint32_t entry_cnt_for(const struct config *config)
@@ -74,7 +112,8 @@ static int open_fastpath(struct daemon *d)
 		.interface_cnt = d->config.interfaces.cnt,
 		.xdp_mode = d->config.xdp_mode,
 		.entry_cnt = entry_cnt_for(&d->config),
-		.log_bytes = d->log_bytes,
+		.log_bytes = fastpath_log_bytes(d->config.memory_bytes),
+		.log_bytes_max = fastpath_log_bytes(d->memory_max),
 	};
 	int err;
 
@@ -107,7 +146,11 @@ static int setup_log(struct daemon *d, struct store_log *ret)
 			 strerror(-err));
 		return err;
 	}
-	d->log_bytes = fastpath_log_bytes(d->config.memory_bytes);
+	d->memory_max = d->config.memory_bytes * GROWTH_MAX;
+	if (d->memory_max > STORE_LOG_MAX)
+		d->memory_max = STORE_LOG_MAX;
+	if (d->memory_max < d->config.memory_bytes)
+		d->memory_max = d->config.memory_bytes;
 	if (d->config.fastpath && d->config.xdp_mode != XDP_MODE_OFF) {
 		err = open_fastpath(d);
 		if (err && (err == -EBUSY || err == -EPROTO || d->config.xdp_mode != XDP_MODE_AUTO))
@@ -120,11 +163,15 @@ static int setup_log(struct daemon *d, struct store_log *ret)
 
 		*ret = (struct store_log){ .base = maps->log_base,
 					   .bytes = maps->log_bytes,
+					   .ready_bytes = maps->ready_bytes,
 					   .adopted = maps->adopted,
 					   .grace = grace,
 					   .trim = trim_extents,
+					   .grow = grow_extents,
 					   .ctx = d };
 		budget_use_maps(&d->budget, fastpath_map_bytes(d->fp), XC_EXTENT_SIZE);
+		if (maps->adopted)
+			budget_keep_log(&d->budget, maps->ready_bytes);
 		d->warm.state.fd = fastpath_state_open(d->fp);
 		if (d->config.memory_file)
 			log_line(LOG_WARN, "main",
@@ -136,9 +183,10 @@ static int setup_log(struct daemon *d, struct store_log *ret)
 	err = fastpath_retire(d->config.pin_root, d->config.instance, d->config.lease_ms);
 	if (err)
 		return err;
-	d->log_bytes = d->config.memory_bytes;
-	err = warm_open_log(&d->warm, d->config.memory_file, d->log_bytes, ret);
+	err = warm_open_log(&d->warm, d->config.memory_file, d->config.memory_bytes, d->memory_max,
+			    ret);
 	ret->trim = trim_pages;
+	ret->grow = grow_pages;
 	ret->ctx = d;
 	return err;
 }
@@ -148,7 +196,6 @@ static int setup_log(struct daemon *d, struct store_log *ret)
 int daemon_open_store(struct daemon *d)
 {
 	struct store_options options = {
-		.index_bytes_max = d->config.memory_bytes / INDEX_SHARE_MAX,
 		.item_max = d->config.item_max,
 		.thread_max = d->config.thread_cnt + OTHER_THREADS,
 		.no_evict = d->config.no_evict,
@@ -159,6 +206,7 @@ int daemon_open_store(struct daemon *d)
 
 	if (err)
 		return err;
+	options.index_bytes_max = d->memory_max / INDEX_SHARE_MAX;
 	if (d->warm.state.fd >= 0)
 		options.state = &d->warm.state;
 	if (d->fp && options.log.adopted && !store_log_holds_items(&options.log)) {
@@ -219,6 +267,7 @@ int daemon_adopt_entries(struct daemon *d)
 		.entry_cnt = maps->entry_cnt,
 		.log_base = maps->log_base,
 		.log_bytes = maps->log_bytes,
+		.ready_bytes = maps->ready_bytes,
 	};
 	struct adoption adoption = { .d = d };
 	struct store_watcher watcher;

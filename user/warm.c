@@ -112,9 +112,9 @@ int warm_from_daemon(struct warm *warm, const char *control_path)
 
 /* --- the log --- */
 
-static int open_named(struct warm *warm, const char *path, uint64_t bytes)
+static int open_named(struct warm *warm, const char *path, uint64_t bytes, uint64_t bytes_max)
 {
-	int err = memory_file(path, bytes, &warm->log);
+	int err = memory_file(path, bytes_max, bytes, &warm->log);
 
 	warm->named = !err;
 	if (err == -EBUSY)
@@ -153,18 +153,22 @@ static int open_memfd(struct warm *warm, uint64_t bytes)
 	return err;
 }
 
-int warm_open_log(struct warm *warm, const char *path, uint64_t bytes, struct store_log *ret)
+int warm_open_log(struct warm *warm, const char *path, uint64_t bytes, uint64_t bytes_max,
+		  struct store_log *ret)
 {
-	int err = path ? open_named(warm, path, bytes) : open_memfd(warm, bytes);
+	int err = path ? open_named(warm, path, bytes, bytes_max) : open_memfd(warm, bytes_max);
 
 	if (err)
 		return err;
-	warm->state = (struct store_state){ .fd = warm->log.fd, .offset = bytes };
+	warm->state = (struct store_state){ .fd = warm->log.fd, .offset = bytes_max };
 	*ret = (struct store_log){ .base = warm->log.base,
-				   .bytes = bytes,
+				   .bytes = bytes_max,
 				   .adopted = warm->log.kept,
 				   .identity = memory_identity(bytes) };
-	if (ret->adopted && !store_log_holds_items(ret))
+	if (store_log_holds_items(ret))
+		return 0; /* it says itself how far it reaches */
+	ret->ready_bytes = bytes;
+	if (ret->adopted)
 		log_line(LOG_WARN, "warm",
 			 "the log was begun before this boot, with another -m or by another "
 			 "version: starting empty");

@@ -42,8 +42,10 @@ void warm_from_systemd(struct warm *warm);
  * 0 also when no daemon answers there: then this is a start like any other.
  */
 int warm_from_daemon(struct warm *warm, const char *control_path);
-/* The log and its state, when there is no fast path; path NULL: not in a file. */
-int warm_open_log(struct warm *warm, const char *path, uint64_t bytes, struct store_log *ret);
+/* The log and its state, when there is no fast path; path NULL: not in a file. It begins with
+ * `bytes` and may grow to bytes_max. */
+int warm_open_log(struct warm *warm, const char *path, uint64_t bytes, uint64_t bytes_max,
+		  struct store_log *ret);
 /* After store_new: what the state's file holds is of no use any more. */
 void warm_forget_state(struct warm *warm);
 /* Gives log and sockets to systemd to keep. Nothing happens without systemd. */

@@ -35,6 +35,7 @@
 #include "sandbox.h"
 
 #define LOG_EXTENTS 2
+#define LOG_EXTENTS_MAX 4
 
 static struct fastpath *fp;
 static char pin_root[64];
@@ -47,7 +48,8 @@ static int open_instance(void **state)
 					    .interface_cnt = 1,
 					    .xdp_mode = XDP_MODE_GENERIC,
 					    .entry_cnt = 1024,
-					    .log_bytes = LOG_EXTENTS * XC_EXTENT_SIZE };
+					    .log_bytes = LOG_EXTENTS * XC_EXTENT_SIZE,
+					    .log_bytes_max = LOG_EXTENTS_MAX * XC_EXTENT_SIZE };
 
 	(void)state;
 	if (geteuid() != 0)
@@ -273,6 +275,15 @@ static void warden_other_interface_is_refused(void **state)
 	warden_stop(warden);
 }
 
+static uint8_t *map_whole(int fd)
+{
+	uint8_t *bytes = mmap(NULL, XC_EXTENT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	assert_ptr_not_equal(bytes, MAP_FAILED);
+	close(fd);
+	return bytes;
+}
+
 static void warden_extent_is_the_next_one_only(void **state)
 {
 	const struct fastpath_maps *maps = fastpath_maps(fp);
@@ -285,18 +296,51 @@ static void warden_extent_is_the_next_one_only(void **state)
 	need_root();
 	assert_int_equal(warden_start(fp, &warden), 0);
 	assert_int_equal(warden_extent(warden, 0, &fd), -EINVAL);
-	assert_int_equal(warden_extent(warden, LOG_EXTENTS - 1, &fd), -EEXIST);
 	assert_int_equal(warden_extent(warden, LOG_EXTENTS + 1, &fd), -EINVAL);
 	assert_int_equal(warden_extent(warden, XC_EXTENT_MAX, &fd), -EINVAL);
 	assert_int_not_equal(bpf_map_lookup_elem(maps->seg_fd, &last, &id), 0);
 	assert_int_equal(warden_extent(warden, LOG_EXTENTS, &fd), 0);
-	bytes = mmap(NULL, XC_EXTENT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	assert_ptr_not_equal(bytes, MAP_FAILED);
-	bytes[XC_EXTENT_SIZE - 1] = 1;
+	bytes = map_whole(fd);
+	bytes[XC_EXTENT_SIZE - 1] = 17;
 	munmap(bytes, XC_EXTENT_SIZE);
-	close(fd);
 	assert_int_equal(bpf_map_lookup_elem(maps->seg_fd, &last, &id), 0);
+	/* Made, and nobody waited: asked for again it is the same one. */
+	assert_int_equal(warden_extent(warden, LOG_EXTENTS, &fd), 0);
+	bytes = map_whole(fd);
+	assert_int_equal(bytes[XC_EXTENT_SIZE - 1], 17);
+	munmap(bytes, XC_EXTENT_SIZE);
 	bpf_map_delete_elem(maps->seg_fd, &last);
+	warden_stop(warden);
+}
+
+/* The kernel's log and the mapped one are the same at every length, and neither has a hole. */
+static void log_grows_and_is_trimmed_in_step_with_the_kernels(void **state)
+{
+	const struct fastpath_maps *maps = fastpath_maps(fp);
+	struct warden *warden;
+
+	(void)state;
+	need_root();
+	assert_int_equal(warden_start(fp, &warden), 0);
+	for (int turn = 0; turn < 3; turn++) {
+		for (uint32_t n = LOG_EXTENTS; n < LOG_EXTENTS_MAX; n++) {
+			uint8_t *last = maps->log_base + (n + 1) * XC_EXTENT_SIZE - 1;
+
+			assert_int_equal(warden_grow_log(warden, fp), 0);
+			assert_int_equal(maps->ready_bytes, (n + 1) * XC_EXTENT_SIZE);
+			assert_int_equal(*last, 0); /* not what the one before it held */
+			*last = 1;
+		}
+		assert_int_equal(warden_grow_log(warden, fp), -ENOMEM);
+		fastpath_trim_log(fp, (LOG_EXTENTS - 1) * XC_EXTENT_SIZE + 1);
+		assert_int_equal(maps->ready_bytes, LOG_EXTENTS * XC_EXTENT_SIZE);
+		for (uint32_t n = 0; n < LOG_EXTENTS_MAX; n++) {
+			uint32_t id;
+
+			assert_int_equal(bpf_map_lookup_elem(maps->seg_fd, &n, &id) == 0,
+					 n < LOG_EXTENTS);
+		}
+	}
 	warden_stop(warden);
 }
 
@@ -452,6 +496,7 @@ int main(void)
 		cmocka_unit_test(warden_attach_and_detach_optioned_interface),
 		cmocka_unit_test(warden_other_interface_is_refused),
 		cmocka_unit_test(warden_extent_is_the_next_one_only),
+		cmocka_unit_test(log_grows_and_is_trimmed_in_step_with_the_kernels),
 		cmocka_unit_test(warden_that_hangs_is_waited_for_once),
 		cmocka_unit_test(warden_gone_is_told),
 		cmocka_unit_test(powerless_process_reads_and_writes_held_maps_only),

@@ -52,7 +52,7 @@ static void memory_file_keeps_its_bytes_and_is_private(void **state)
 	struct stat st;
 
 	(void)state;
-	assert_int_equal(memory_file(path, BYTES, &memory), 0);
+	assert_int_equal(memory_file(path, BYTES, BYTES, &memory), 0);
 	assert_false(memory.kept);
 	assert_true(is_zero(&memory));
 	memory.base[BYTES - 1] = 7;
@@ -62,7 +62,7 @@ static void memory_file_keeps_its_bytes_and_is_private(void **state)
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 
-	assert_int_equal(memory_file(path, BYTES, &memory), 0);
+	assert_int_equal(memory_file(path, BYTES, BYTES, &memory), 0);
 	assert_true(memory.kept);
 	assert_int_equal(memory.base[BYTES - 1], 7);
 	assert_int_equal(fstat(memory.fd, &st), 0);
@@ -80,15 +80,15 @@ static void memory_file_has_one_user(void **state)
 	int copy;
 
 	(void)state;
-	assert_int_equal(memory_file(path, BYTES, &memory), 0);
-	assert_int_equal(memory_file(path, BYTES, &second), -EBUSY);
+	assert_int_equal(memory_file(path, BYTES, BYTES, &memory), 0);
+	assert_int_equal(memory_file(path, BYTES, BYTES, &second), -EBUSY);
 	assert_null(second.base);
 	/* Until the last copy of the descriptor is closed. */
 	copy = dup(memory.fd);
 	memory_free(&memory);
-	assert_int_equal(memory_file(path, BYTES, &second), -EBUSY);
+	assert_int_equal(memory_file(path, BYTES, BYTES, &second), -EBUSY);
 	close(copy);
-	assert_int_equal(memory_file(path, BYTES, &second), 0);
+	assert_int_equal(memory_file(path, BYTES, BYTES, &second), 0);
 	memory_free(&second);
 }
 
@@ -97,10 +97,10 @@ static void memory_file_too_short_begins_as_zeroes(void **state)
 	struct memory memory;
 
 	(void)state;
-	assert_int_equal(memory_file(path, BYTES / 2, &memory), 0);
+	assert_int_equal(memory_file(path, BYTES / 2, BYTES / 2, &memory), 0);
 	memset(memory.base, 9, BYTES / 2);
 	memory_free(&memory);
-	assert_int_equal(memory_file(path, BYTES, &memory), 0);
+	assert_int_equal(memory_file(path, BYTES, BYTES, &memory), 0);
 	assert_true(memory.kept);
 	assert_true(is_zero(&memory));
 	memory_free(&memory);
@@ -114,11 +114,11 @@ static void memory_file_is_no_link_and_no_device(void **state)
 	(void)state;
 	snprintf(target, sizeof(target), "%s.target", path);
 	assert_int_equal(symlink(target, path), 0);
-	assert_int_equal(memory_file(path, BYTES, &memory), -ELOOP);
+	assert_int_equal(memory_file(path, BYTES, BYTES, &memory), -ELOOP);
 	assert_int_equal(access(target, F_OK), -1);
 	assert_int_equal(unlink(path), 0);
-	assert_int_equal(memory_file("/dev/null", BYTES, &memory), -ENOTSUP);
-	assert_int_equal(memory_file(folder, BYTES, &memory), -EISDIR);
+	assert_int_equal(memory_file("/dev/null", BYTES, BYTES, &memory), -ENOTSUP);
+	assert_int_equal(memory_file(folder, BYTES, BYTES, &memory), -EISDIR);
 }
 
 static void memory_without_room_for_it_is_refused(void **state)
@@ -128,10 +128,10 @@ static void memory_without_room_for_it_is_refused(void **state)
 	(void)state;
 	/* No file system has that much; a hole would be found out by a write, which ends the
 	 * process. */
-	assert_true(memory_file(path, 1ULL << 46, &memory) < 0);
+	assert_true(memory_file(path, 1ULL << 46, 1ULL << 46, &memory) < 0);
 	assert_null(memory.base);
 	/* And the next start does not take the hole for a log. */
-	assert_int_equal(memory_file(path, BYTES, &memory), 0);
+	assert_int_equal(memory_file(path, BYTES, BYTES, &memory), 0);
 	assert_false(memory.kept);
 	memory_free(&memory);
 }

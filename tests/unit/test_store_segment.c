@@ -34,7 +34,7 @@ static struct segment_pool *pool_new(uint32_t shift)
 
 	assert_non_null(pool);
 	assert_true(base != MAP_FAILED);
-	assert_int_equal(segment_pool_init(pool, base, bytes, shift), 0);
+	assert_int_equal(segment_pool_init(pool, base, bytes, bytes, shift), 0);
 	pool->reserve = RESERVE;
 	for (uint32_t i = 1; i < pool->cnt; i++)
 		segment_release(pool, i);
@@ -43,7 +43,7 @@ static struct segment_pool *pool_new(uint32_t shift)
 
 static void pool_free(struct segment_pool *pool)
 {
-	munmap(pool->base, pool->bytes);
+	munmap(pool->base, segment_loc(pool, pool->cnt));
 	segment_pool_fini(pool);
 	alloc_free(pool);
 }

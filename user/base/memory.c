@@ -90,21 +90,24 @@ static int open_file(const char *path)
 	return err;
 }
 
-/* Once: what is given back later is the file's to keep. */
-static int reserve(const struct memory *memory)
+int memory_reserve(const struct memory *memory, uint64_t from, uint64_t end)
 {
-	int err;
-
-	if (!fallocate(memory->fd, 0, 0, (off_t)memory->bytes) || errno == EOPNOTSUPP)
+	if (!fallocate(memory->fd, 0, (off_t)from, (off_t)(end - from)) || errno == EOPNOTSUPP)
 		return 0;
-	err = -errno;
-	/* The next start must not take the holes for memory. */
-	if (ftruncate(memory->fd, 0))
+	return -errno;
+}
+
+/* The next start must not take the holes for memory. */
+static int reserve_or_empty(const struct memory *memory, uint64_t bytes)
+{
+	int err = memory_reserve(memory, 0, bytes);
+
+	if (err && ftruncate(memory->fd, 0))
 		return -errno;
 	return err;
 }
 
-int memory_file(const char *path, uint64_t bytes, struct memory *ret)
+int memory_file(const char *path, uint64_t bytes, uint64_t reserved_bytes, struct memory *ret)
 {
 	struct memory memory = { .bytes = bytes, .fd = open_file(path) };
 	bool fresh = false;
@@ -114,7 +117,7 @@ int memory_file(const char *path, uint64_t bytes, struct memory *ret)
 		return memory.fd;
 	err = fit(&memory, &fresh);
 	if (!err && fresh)
-		err = reserve(&memory);
+		err = reserve_or_empty(&memory, reserved_bytes);
 	if (!err)
 		err = map(&memory);
 	if (err)

@@ -6,7 +6,7 @@
  *           of the operator's on a file system in memory, from a descriptor that an earlier
  *           process handed over, or anew.
  * Shape     the file's first `bytes` are mapped, shared; what is behind them is the caller's.
- *           A memfd's pages come as they are touched, a file's are reserved at once: writing to a
+ *           A memfd's pages come as they are touched, a file's are reserved before: writing to a
  *           full file system through a mapping would be the process's end.
  * Errors    negative errno. -EBUSY: another process has the file. -ENOTSUP: not a regular file.
  * Owner     the file is locked for as long as its descriptor, or one passed on, is open.
@@ -26,9 +26,12 @@ struct memory {
 };
 
 int memory_new(const char *name, uint64_t bytes, struct memory *ret);
-int memory_file(const char *path, uint64_t bytes, struct memory *ret);
+/* The first reserved_bytes are there for certain, in a file that is made anew. */
+int memory_file(const char *path, uint64_t bytes, uint64_t reserved_bytes, struct memory *ret);
 /* A memfd of an earlier process. fd stays the caller's on failure. */
 int memory_adopt(int fd, uint64_t bytes, struct memory *ret);
+/* Makes sure of a range's pages: -ENOSPC: the file system is full. */
+int memory_reserve(const struct memory *memory, uint64_t from, uint64_t end);
 /* Cuts off what is behind the mapped part. */
 void memory_trim(const struct memory *memory);
 /* Gives the pages of a range back; it reads as zeroes from now on. */

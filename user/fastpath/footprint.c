@@ -12,15 +12,17 @@
 void fastpath_trim_log(struct fastpath *fp, uint64_t end)
 {
 	uint32_t first = (uint32_t)((end + XC_EXTENT_SIZE - 1) / XC_EXTENT_SIZE);
-	uint32_t cnt = (uint32_t)(fp->maps.log_bytes / XC_EXTENT_SIZE);
+	uint32_t number = (uint32_t)(fp->maps.ready_bytes / XC_EXTENT_SIZE);
 
-	for (uint32_t number = first; number < cnt; number++) {
-		uint8_t *at = fp->maps.log_base + (uint64_t)number * XC_EXTENT_SIZE;
+	/* From the end: whenever the process ends, the log has no holes. */
+	while (number > first) {
+		uint8_t *at = fp->maps.log_base + (uint64_t)--number * XC_EXTENT_SIZE;
 
 		/* The address range stays ours, so that nothing else is ever found there. */
 		mmap(at, XC_EXTENT_SIZE, PROT_NONE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 		bpf_map_delete_elem(fp->maps.seg_fd, &number);
+		fp->maps.ready_bytes = (uint64_t)number * XC_EXTENT_SIZE;
 	}
 }
 

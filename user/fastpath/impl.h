@@ -74,7 +74,11 @@ int tchook_insert(const struct pins *pins, const char *ifname, uint32_t ifindex,
 void tchook_remove(const struct pins *pins, const char *ifname, uint32_t ifindex,
 		   uint32_t conf_map_id);
 
-/* One extent more for the log; the descriptor, open. */
+/* One extent of the log; the descriptor, open. -ENOENT: it is not there. */
+int extent_open(int seg_fd, uint32_t number);
+/* One more. */
 int extent_make(int seg_fd, uint32_t number);
+/* Puts it in its place among the log's addresses. */
+int extent_map(const struct fastpath_maps *maps, uint32_t number, int fd);
 
 #endif

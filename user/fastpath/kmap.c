@@ -78,6 +78,8 @@ int kmap_new(const struct kmap_options *options, struct kmap **ret)
 	while (chains < options->entry_cnt)
 		chains *= 2;
 	kmap->options = *options;
+	if (!kmap->options.ready_bytes)
+		kmap->options.ready_bytes = options->log_bytes;
 	kmap->chain_mask = chains - 1;
 	kmap->places = alloc_zero(options->entry_cnt, sizeof(*kmap->places));
 	kmap->chains = alloc_zero(chains, sizeof(*kmap->chains));
@@ -449,8 +451,8 @@ static bool entry_key(const struct kmap *kmap, const struct xc_entry *entry, str
 	    entry->key_len > XC_KEY_MAX || entry->value_len > XC_VALUE_MAX)
 		return false;
 	/* key_loc is any number: a sum with it may wrap. */
-	if (entry->key_loc > kmap->options.log_bytes ||
-	    item_len > kmap->options.log_bytes - entry->key_loc)
+	if (entry->key_loc > kmap->options.ready_bytes ||
+	    item_len > kmap->options.ready_bytes - entry->key_loc)
 		return false;
 	*ret = span_of(kmap->options.log_base + entry->key_loc, entry->key_len);
 	return true;

@@ -38,6 +38,7 @@ struct kmap_options {
 	uint32_t entry_cnt;
 	const uint8_t *log_base;
 	uint64_t log_bytes;
+	uint64_t ready_bytes; /* of these, readable at adoption; 0: all */
 };
 
 /* What an entry is to say. key and value lie in the log, value right behind key. */

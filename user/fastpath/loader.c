@@ -306,8 +306,7 @@ uint64_t fastpath_log_bytes(uint64_t memory_bytes)
 	return (extents > 0 ? extents : 1) * XC_EXTENT_SIZE;
 }
 
-/* The extent's descriptor, or -ENOENT. */
-static int extent_open(int seg_fd, uint32_t number)
+int extent_open(int seg_fd, uint32_t number)
 {
 	uint32_t id;
 	int fd;
@@ -335,21 +334,14 @@ int extent_make(int seg_fd, uint32_t number)
 	return fd;
 }
 
-/* A log of another size than wanted cannot be taken over when it is larger: items lie beyond. */
-static void drop_larger_log(struct fastpath *fp, uint32_t extent_cnt)
+/* How many there are from the first on. */
+static uint32_t extent_cnt(int seg_fd)
 {
-	uint32_t number = extent_cnt, id;
+	uint32_t number = 0, id;
 
-	if (bpf_map_lookup_elem(fp->maps.seg_fd, &number, &id))
-		return;
-	log_line(LOG_WARN, "fastpath",
-		 "the pinned log is larger than -m allows now: its contents are dropped");
-	fp->maps.conf->serve_until_ns = 0;
-	fp->maps.adopted = false;
-	for (number = 0; number < XC_EXTENT_MAX; number++) {
-		if (bpf_map_delete_elem(fp->maps.seg_fd, &number))
-			break;
-	}
+	while (number < XC_EXTENT_MAX && bpf_map_lookup_elem(seg_fd, &number, &id) == 0)
+		number++;
+	return number;
 }
 
 /* The kernel zeroes every page: seconds for each few GiB. */
@@ -362,47 +354,70 @@ static void show_progress(uint32_t done, uint32_t total)
 			done == total ? "\n" : "");
 }
 
-static int map_extent(struct fastpath *fp, uint32_t number)
+int extent_map(const struct fastpath_maps *maps, uint32_t number, int fd)
 {
-	uint8_t *at = fp->maps.log_base + (uint64_t)number * XC_EXTENT_SIZE;
-	int fd = extent_open(fp->maps.seg_fd, number);
-	int err = 0;
+	uint8_t *at = maps->log_base + (uint64_t)number * XC_EXTENT_SIZE;
+
+	if (mmap(at, XC_EXTENT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+	    MAP_FAILED)
+		return -errno;
+	return 0;
+}
+
+static int have_extent(const struct fastpath *fp, uint32_t number)
+{
+	int fd = extent_open(fp->maps.seg_fd, number), err;
 
 	if (fd == -ENOENT)
 		fd = extent_make(fp->maps.seg_fd, number);
 	if (fd < 0)
 		return fd;
-	if (mmap(at, XC_EXTENT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
-	    MAP_FAILED)
-		err = -errno;
+	err = extent_map(&fp->maps, number, fd);
 	close(fd); /* the array of maps and the mapping keep it */
 	return err;
 }
 
+/* An adopted log stays as long as it is, and moves to what is wanted while the daemon runs. */
+static uint32_t extents_to_have(struct fastpath *fp)
+{
+	uint32_t wanted = (uint32_t)(fp->options.log_bytes / XC_EXTENT_SIZE);
+	uint32_t there = extent_cnt(fp->maps.seg_fd);
+
+	if (fp->maps.adopted && there == 0) {
+		log_line(LOG_WARN, "fastpath", "the pinned log is gone: starting empty");
+		fp->maps.adopted = false;
+	}
+	return fp->maps.adopted || there > wanted ? there : wanted;
+}
+
 static int open_log(struct fastpath *fp)
 {
-	uint32_t cnt = (uint32_t)(fp->options.log_bytes / XC_EXTENT_SIZE);
-	uint8_t *base;
+	uint64_t room = fp->options.log_bytes_max;
+	uint32_t cnt;
 	int err = 0;
+	void *base;
 
-	if (cnt == 0 || cnt >= XC_EXTENT_MAX)
+	if (fp->options.log_bytes < XC_EXTENT_SIZE ||
+	    fp->options.log_bytes >= (uint64_t)XC_EXTENT_MAX * XC_EXTENT_SIZE)
 		return -EINVAL;
-	drop_larger_log(fp, cnt);
-	base = mmap(NULL, (uint64_t)cnt * XC_EXTENT_SIZE, PROT_NONE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	cnt = extents_to_have(fp);
+	if (room < (uint64_t)cnt * XC_EXTENT_SIZE)
+		room = (uint64_t)cnt * XC_EXTENT_SIZE;
+	base = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (base == MAP_FAILED)
 		return -errno;
 	fp->maps.log_base = base;
-	fp->maps.log_bytes = (uint64_t)cnt * XC_EXTENT_SIZE;
+	fp->maps.log_bytes = room;
 	for (uint32_t i = 0; i < cnt && !err; i++) {
-		err = map_extent(fp, i);
+		err = have_extent(fp, i);
 		if (!err)
 			show_progress(i + 1, cnt);
 	}
+	fp->maps.ready_bytes = (uint64_t)cnt * XC_EXTENT_SIZE;
 	if (err)
 		log_line(LOG_ERROR, "fastpath",
 			 "cannot make a log of %llu MiB: %s; give a smaller -m, or --no-fastpath",
-			 (unsigned long long)(fp->maps.log_bytes >> 20), strerror(-err));
+			 (unsigned long long)(fp->maps.ready_bytes >> 20), strerror(-err));
 	return err;
 }
 
@@ -480,7 +495,7 @@ int fastpath_open(const struct fastpath_options *options, struct fastpath **ret)
 		 fp->maps.adopted ? "adopted the maps of an earlier daemon"
 		 : fp->fresh	  ? "made maps"
 				  : "took over loaded maps",
-		 fp->pins.dir, fp->maps.entry_cnt, (unsigned long long)(fp->maps.log_bytes >> 20),
+		 fp->pins.dir, fp->maps.entry_cnt, (unsigned long long)(fp->maps.ready_bytes >> 20),
 		 (unsigned long long)fp->maps.conf->owner_epoch);
 	*ret = fp;
 	return 0;

@@ -39,7 +39,8 @@ struct fastpath_options {
 	enum xdp_mode xdp_mode;
 	/* size of xc_hot, xc_entry and xc_hits when they are made here; adopted maps keep theirs */
 	uint32_t entry_cnt;
-	uint64_t log_bytes; /* whole extents; adopted extents are reused, missing ones added */
+	uint64_t log_bytes; /* whole extents; an adopted log has its own length, longer or shorter */
+	uint64_t log_bytes_max; /* addresses for it to grow into; less than log_bytes: none */
 	/* xdpcache load: make, pin and attach, but leave the configuring to a daemon */
 	bool load_only;
 };
@@ -63,7 +64,8 @@ struct fastpath_maps {
 	uint64_t *filter;	  /* mapped, XC_FILTER_WORDS */
 	uint32_t entry_cnt;
 	uint8_t *log_base; /* extents, contiguous */
-	uint64_t log_bytes;
+	uint64_t log_bytes;   /* of addresses */
+	uint64_t ready_bytes; /* of these there are extents for, from the start on */
 	/* an earlier process configured these maps: entries and log hold its items */
 	bool adopted;
 };
@@ -73,7 +75,7 @@ struct fastpath;
 /* The extents that fit into -m; the log gives some back as other things need memory. */
 uint64_t fastpath_log_bytes(uint64_t memory_bytes);
 /* Gives the extents that lie at or above `end` back to the kernel; the programs must have stopped
- * reading them. Any one thread. */
+ * reading them. The thread that grows the log, too. */
 void fastpath_trim_log(struct fastpath *fp, uint64_t end);
 /* Kernel memory of the instance's maps without the log's extents. */
 uint64_t fastpath_map_bytes(const struct fastpath *fp);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +26,8 @@
 #define WARDEN_NAME "xdpcache-warden"
 /* Slow drivers take two seconds to make room for a program. */
 #define ANSWER_MS 5000
+/* Zeroing an extent takes some ten milliseconds; who waits makes room for writers. */
+#define EXTENT_MS 500
 #define STOP_MS 2000
 #define STOP_STEP_MS 2
 
@@ -49,7 +52,8 @@ struct reply {
 struct warden {
 	pid_t pid;
 	int fd;
-	bool is_behind; /* an answer was not waited for any longer, and has not come yet */
+	pthread_mutex_t lock; /* one question at a time */
+	_Atomic bool is_behind; /* an answer was not waited for any longer, and has not come yet */
 };
 
 /* --- the child --- */
@@ -83,17 +87,17 @@ static bool is_optioned(const struct fastpath *fp, const char *ifname)
 	return false;
 }
 
-/* Only the next one: the log has no holes, and what is there is in use. */
-static int make_extent(const struct fastpath *fp, uint32_t number)
+/* The next one: the log has no holes. One that is there was made when nobody waited any more. */
+static int have_extent(const struct fastpath *fp, uint32_t number)
 {
 	uint32_t before = number - 1, id;
+	int fd;
 
 	if (number == 0 || number >= XC_EXTENT_MAX ||
 	    bpf_map_lookup_elem(fp->maps.seg_fd, &before, &id))
 		return -EINVAL;
-	if (bpf_map_lookup_elem(fp->maps.seg_fd, &number, &id) == 0)
-		return -EEXIST;
-	return extent_make(fp->maps.seg_fd, number);
+	fd = extent_open(fp->maps.seg_fd, number);
+	return fd == -ENOENT ? extent_make(fp->maps.seg_fd, number) : fd;
 }
 
 /* *ret_fd: to be sent along, or -1. */
@@ -104,7 +108,7 @@ static int carry_out(struct fastpath *fp, const struct request *request, struct 
 	int fd;
 
 	if (request->operation == OP_EXTENT) {
-		fd = make_extent(fp, request->extent);
+		fd = have_extent(fp, request->extent);
 		*ret_fd = fd < 0 ? -1 : fd;
 		return fd < 0 ? fd : 0;
 	}
@@ -197,6 +201,7 @@ int warden_start(struct fastpath *fp, struct warden **ret)
 	}
 	close(pair[1]);
 	warden->fd = pair[0];
+	pthread_mutex_init(&warden->lock, NULL);
 	*ret = warden;
 	return 0;
 
@@ -241,6 +246,7 @@ void warden_stop(struct warden *warden)
 				 "pid %d hangs and is left behind; it ends when it goes on",
 				 warden->pid);
 	}
+	pthread_mutex_destroy(&warden->lock);
 	alloc_free(warden);
 }
 
@@ -275,27 +281,40 @@ static int catch_up(struct warden *warden)
 	return err;
 }
 
-static int ask(struct warden *warden, const struct request *request, struct reply *ret, int *ret_fd)
+static int ask_locked(struct warden *warden, const struct request *request, struct reply *ret,
+		      int *ret_fd)
 {
-	int fd, err = catch_up(warden);
+	int timeout_ms = request->operation == OP_EXTENT ? EXTENT_MS : ANSWER_MS;
+	int err = catch_up(warden);
 
+	*ret_fd = -1;
 	if (err)
 		return err;
 	if (send(warden->fd, request, sizeof(*request), MSG_NOSIGNAL) != sizeof(*request))
 		return -EPIPE;
-	err = receive(warden, ANSWER_MS, ret, &fd);
+	err = receive(warden, timeout_ms, ret, ret_fd);
+	if (err == -ETIMEDOUT) {
+		warden->is_behind = true;
+		log_line(LOG_ERROR, "warden",
+			 "pid %d has not answered for %d ms: it hangs; interfaces are attached to "
+			 "when it goes on",
+			 warden->pid, timeout_ms);
+	}
+	return err ? err : ret->err;
+}
+
+static int ask(struct warden *warden, const struct request *request, struct reply *ret, int *ret_fd)
+{
+	int fd, err;
+
+	pthread_mutex_lock(&warden->lock);
+	err = ask_locked(warden, request, ret, &fd);
+	pthread_mutex_unlock(&warden->lock);
 	if (ret_fd)
 		*ret_fd = fd;
 	else if (fd >= 0)
 		close(fd);
-	if (err == -ETIMEDOUT) {
-		warden->is_behind = true;
-		log_line(LOG_ERROR, "warden",
-			 "pid %d has not answered for %d s: it hangs; interfaces are attached to "
-			 "when it goes on",
-			 warden->pid, ANSWER_MS / 1000);
-	}
-	return err ? err : ret->err;
+	return err;
 }
 
 bool warden_is_behind(const struct warden *warden)
@@ -338,6 +357,23 @@ int warden_extent(struct warden *warden, uint32_t number, int *ret_fd)
 	return err;
 }
 
+int warden_grow_log(struct warden *warden, struct fastpath *fp)
+{
+	uint32_t number = (uint32_t)(fp->maps.ready_bytes / XC_EXTENT_SIZE);
+	int fd, err;
+
+	if (fp->maps.ready_bytes + XC_EXTENT_SIZE > fp->maps.log_bytes)
+		return -ENOMEM;
+	err = warden_extent(warden, number, &fd);
+	if (err)
+		return err;
+	err = extent_map(&fp->maps, number, fd);
+	close(fd); /* the array of maps and the mapping keep it */
+	if (!err)
+		fp->maps.ready_bytes += XC_EXTENT_SIZE;
+	return err;
+}
+
 static bool attach_again(struct warden *warden, struct fastpath_interface *iface)
 {
 	int err = warden_attach(warden, iface->name, iface);
@@ -357,10 +393,13 @@ static bool attach_again(struct warden *warden, struct fastpath_interface *iface
 int warden_refresh(struct warden *warden, struct fastpath *fp)
 {
 	struct fastpath_interface all[FASTPATH_INTERFACE_MAX];
-	int cnt = fastpath_interfaces(fp, all, FASTPATH_INTERFACE_MAX), attached = 0;
+	int cnt = fastpath_interfaces(fp, all, FASTPATH_INTERFACE_MAX), attached = 0, err;
 	bool changed = false;
 
-	if (catch_up(warden) == -ETIMEDOUT)
+	pthread_mutex_lock(&warden->lock);
+	err = catch_up(warden);
+	pthread_mutex_unlock(&warden->lock);
+	if (err == -ETIMEDOUT)
 		return 0;
 	for (int i = 0; i < cnt; i++) {
 		struct fastpath_interface *iface = &all[i];

@@ -10,7 +10,8 @@
  * Errors    negative errno of what was asked; -EPIPE: the warden is gone; -ETIMEDOUT: it
  *           has not answered for seconds. After that nothing waits for it again until it does.
  * Owner     the child touches only the interfaces of the options, whatever it is asked.
- * Threads   main. warden_start before any other thread exists: it forks.
+ * Threads   main; warden_extent and warden_grow_log: the one that grows the log. warden_start before
+ *           any other thread exists: it forks.
  * Source    docs/decisions/0006.
  */
 #ifndef XC_FASTPATH_WARDEN_H
@@ -36,7 +37,10 @@ int warden_refresh(struct warden *warden, struct fastpath *fp);
 /* One interface of the options; *ret is what became of it, also on failure. */
 int warden_attach(struct warden *warden, const char *ifname, struct fastpath_interface *ret);
 int warden_detach(struct warden *warden, const char *ifname);
-/* The extent after the last one of the log; *ret_fd is to be mapped and closed. */
+/* An extent of the log, made if it is the one after the last; *ret_fd is to be closed. Nobody waits
+ * long for it: -ETIMEDOUT comes earlier than for the others. */
 int warden_extent(struct warden *warden, uint32_t number, int *ret_fd);
+/* The log one extent longer, and mapped. -ENOMEM: no addresses are left, or no memory. */
+int warden_grow_log(struct warden *warden, struct fastpath *fp);
 
 #endif

@@ -64,7 +64,7 @@ void store_init_limit(struct store *store)
 void store_set_limit(struct store *store, uint64_t log_bytes)
 {
 	uint64_t wanted = log_bytes >> store->pool.shift;
-	uint32_t cnt = store->pool.cnt;
+	uint32_t cnt = store->pool.cnt_max;
 
 	if (wanted < cnt)
 		cnt = wanted < SEGMENT_CNT_MIN ? SEGMENT_CNT_MIN : (uint32_t)wanted;
@@ -94,15 +94,44 @@ uint32_t store_free_target(const struct store *store)
 	       atomic_load_explicit(&store->headroom, memory_order_relaxed);
 }
 
-void store_move_limit(struct store *store)
+/* As far as memory reaches, on the way to `wanted`. */
+static uint32_t extend(struct store *store, uint32_t wanted)
+{
+	const struct store_log *log = &store->options.log;
+	uint32_t shift = store->pool.shift, end = wanted;
+
+	if (wanted <= store->trimmed)
+		return wanted;
+	if (log->grow)
+		end = (uint32_t)(log->grow(log->ctx, (uint64_t)store->trimmed << shift,
+					   (uint64_t)wanted << shift) >>
+				 shift);
+	if (end > wanted)
+		end = wanted;
+	if (end > store->trimmed) {
+		segment_extend(&store->pool, store->trimmed, end);
+		store->trimmed = end;
+		store_note_end(store, end);
+	}
+	return store->trimmed;
+}
+
+bool store_move_limit(struct store *store)
 {
 	struct segment_pool *pool = &store->pool;
 	uint32_t limit = atomic_load(&pool->limit), wanted = atomic_load(&store->limit_wanted);
 	uint32_t free_cnt = segment_free_cnt(pool), step = store_limit_step(store);
 
 	if (limit < wanted) {
-		apply(store, wanted);
-	} else if (step > 0 && segment_end(pool) <= limit) {
+		uint32_t end = extend(store, wanted);
+
+		if (end > limit)
+			apply(store, end);
+		else /* until it is asked for again */
+			atomic_compare_exchange_strong(&store->limit_wanted, &wanted, limit);
+		return end > limit && end < wanted;
+	}
+	if (step > 0 && segment_end(pool) <= limit) {
 		/* What was never used needs no room elsewhere. */
 		if (segment_used_end(pool) <= wanted &&
 		    free_cnt >= limit - wanted + store_free_target(store))
@@ -110,18 +139,17 @@ void store_move_limit(struct store *store)
 		else if (free_cnt >= step + atomic_load(&pool->reserve))
 			apply(store, limit - step);
 	}
+	return false;
 }
 
 void store_trim(struct store *store)
 {
-	uint32_t limit = atomic_load(&store->pool.limit), end;
+	uint32_t end = segment_end(&store->pool);
 
-	if (store->trimmed < limit)
-		store->trimmed = limit; /* raised: in use again */
-	end = segment_end(&store->pool);
 	if (end >= store->trimmed)
 		return;
 	store->trimmed = end;
+	store_note_end(store, end); /* first: a process that ends here must not leave a lie */
 	if (store->options.log.trim)
 		store->options.log.trim(store->options.log.ctx, (uint64_t)end << store->pool.shift);
 }

@@ -504,9 +504,10 @@ static bool run_round(struct store_thread *t)
 	struct store *store = t->store;
 	struct round round = { .chains = SEGMENT_NONE };
 	uint64_t taken_cnt = segment_taken_cnt(&store->pool);
+	bool growing;
 
 	store_trim(store); /* of what the round before released, or the limit parked */
-	store_move_limit(store);
+	growing = store_move_limit(store);
 	store_seal_open(t, false);
 	take_finished(t, &round);
 	if (!round.flush_left && atomic_load(&store->flush_pending)) {
@@ -520,7 +521,7 @@ static bool run_round(struct store_thread *t)
 	take_needed(t, &round);
 	collect_chains(store, &round);
 	if (round.cnt == 0 && round.piece_cnt == 0 && round.chains == SEGMENT_NONE)
-		return false;
+		return growing;
 
 	store_offline(t);
 	if (!wait_threads(store)) {

@@ -110,26 +110,43 @@ uint64_t store_promised_flush(const struct store *store)
 	return super->promise_ns == ~super->promise_inverse ? super->promise_ns : 1;
 }
 
-bool store_recognise(const struct store_log *log, uint32_t *ret_shift)
+void store_note_end(struct store *store, uint32_t end)
+{
+	atomic_store(&segment_super(&store->pool)->end, end | (uint64_t)~end << 32);
+}
+
+bool store_recognise(const struct store_log *log, uint32_t *ret_shift, uint64_t *ret_bytes)
 {
 	const struct segment_super *super = (const struct segment_super *)log->base;
+	uint64_t ready = log->ready_bytes ? log->ready_bytes : log->bytes, bytes;
+	uint64_t end = atomic_load(&super->end);
 	struct segment_flush flush;
 
 	if (super->magic != SEGMENT_SUPER_MAGIC || super->version != SEGMENT_SUPER_VERSION ||
 	    super->segment_shift != ~super->segment_shift_inverse ||
 	    super->identity != log->identity || super->segment_shift < SEGMENT_SHIFT_MIN ||
 	    super->segment_shift > SEGMENT_SHIFT_MAX ||
-	    log->bytes >> super->segment_shift < SEGMENT_CNT_MIN || !read_flush(super, &flush))
+	    !read_flush(super, &flush))
+		return false;
+	/* Of a damaged end nothing follows. */
+	bytes = (uint32_t)end == (uint32_t)~(end >> 32)
+			? (uint64_t)(uint32_t)end << super->segment_shift
+			: ready;
+	if (bytes > ready)
+		bytes = ready;
+	if (bytes >> super->segment_shift < SEGMENT_CNT_MIN)
 		return false;
 	*ret_shift = super->segment_shift;
+	*ret_bytes = bytes;
 	return true;
 }
 
 bool store_log_holds_items(const struct store_log *log)
 {
+	uint64_t bytes;
 	uint32_t shift;
 
-	return log->adopted && store_recognise(log, &shift);
+	return log->adopted && store_recognise(log, &shift, &bytes);
 }
 
 void store_format(struct store *store)
@@ -149,6 +166,7 @@ void store_format(struct store *store)
 	super->segment_shift_inverse = ~store->pool.shift;
 	super->identity = store->options.log.identity;
 	super->opened_cnt++;
+	store_note_end(store, store->pool.cnt);
 	store_promise_flush(store, 0);
 	store_note_flush(store, 0, gen);
 	atomic_store(&store->flush_gen, gen);
@@ -405,6 +423,7 @@ int store_adopt(struct store *store, struct store_thread *t)
 	loaded = store->options.state && store_load(store, t);
 	/* From here on the state is nobody's, whatever becomes of its file. */
 	super->opened_cnt++;
+	store_note_end(store, store->pool.cnt);
 	store_note_flush(store, flush.seq, flush.gen);
 	return loaded ? 0 : recover(store, t);
 }

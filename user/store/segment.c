@@ -48,17 +48,18 @@ static void list_remove(struct segment_pool *pool, struct segment_list *list, ui
 	list->chain_cnt -= seg->chain_cnt;
 }
 
-int segment_pool_init(struct segment_pool *pool, uint8_t *base, uint64_t bytes, uint32_t shift)
+int segment_pool_init(struct segment_pool *pool, uint8_t *base, uint64_t bytes, uint64_t bytes_max,
+		      uint32_t shift)
 {
 	pthread_condattr_t attr;
 
 	memset(pool, 0, sizeof(*pool));
 	pool->base = base;
-	pool->bytes = bytes;
 	pool->shift = shift;
 	pool->cnt = (uint32_t)(bytes >> shift);
+	pool->cnt_max = (uint32_t)(bytes_max >> shift);
 	atomic_init(&pool->limit, pool->cnt);
-	pool->segments = alloc_zero(pool->cnt, sizeof(*pool->segments));
+	pool->segments = alloc_zero(pool->cnt_max, sizeof(*pool->segments));
 	if (!pool->segments)
 		return -ENOMEM;
 	pthread_mutex_init(&pool->lock, NULL);
@@ -213,6 +214,20 @@ void segment_limit(struct segment_pool *pool, uint32_t limit)
 	atomic_store(&pool->limit, limit);
 	if (pool->free.cnt > pool->reserve)
 		pthread_cond_broadcast(&pool->freed);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+void segment_extend(struct segment_pool *pool, uint32_t from, uint32_t end)
+{
+	pthread_mutex_lock(&pool->lock);
+	for (uint32_t i = from; i < end; i++) {
+		__atomic_store_n(&segment_header(pool, i)->state, (uint32_t)SEGMENT_FREE,
+				 __ATOMIC_RELEASE);
+		atomic_store_explicit(&pool->segments[i].state, SEGMENT_PARKED,
+				      memory_order_release);
+	}
+	if (end > pool->cnt)
+		pool->cnt = end;
 	pthread_mutex_unlock(&pool->lock);
 }
 

@@ -10,7 +10,7 @@
  *           (store/restart.c).
  * Errors    SEGMENT_NONE when no segment is free.
  * Threads   an open segment belongs to one store thread; lists and states under pool->lock;
- *           live_bytes and pending_cnt are atomic.
+ *           live_bytes and pending_cnt are atomic. cnt is the reclaimer's while it runs.
  * Source    Segcache, NSDI'21.
  */
 #ifndef XC_STORE_SEGMENT_H
@@ -29,7 +29,7 @@
 
 #define SEGMENT_MAGIC 0x47455358U /* "XSEG" */
 #define SEGMENT_SUPER_MAGIC 0x31474f4c58435344ULL
-#define SEGMENT_SUPER_VERSION 3
+#define SEGMENT_SUPER_VERSION 4
 /* A log has at least this many: below there is no room for a reserve and open segments. */
 #define SEGMENT_CNT_MIN 64
 
@@ -79,6 +79,9 @@ struct segment_super {
 	uint64_t opened_cnt; /* a saved state holds for one count (store/state.c) */
 	uint64_t promise_ns; /* a delayed flush_all; 0: none */
 	uint64_t promise_inverse;
+	/* Segments from this one on hold nothing and may have no memory. The upper half is the lower
+	 * one's inverse, so that one store writes both. */
+	_Atomic uint64_t end;
 };
 
 /* In this process. */
@@ -105,9 +108,9 @@ struct segment_list {
 
 struct segment_pool {
 	uint8_t *base;
-	uint64_t bytes;
 	uint32_t shift;
-	uint32_t cnt; /* with segment 0 */
+	uint32_t cnt;	  /* with segment 0; those that ever had memory. The reclaimer's */
+	uint32_t cnt_max; /* that the log's addresses have room for */
 	struct segment *segments;
 	/* Segments from this one on are not to be used: memory is needed elsewhere. */
 	_Atomic uint32_t limit;
@@ -128,7 +131,9 @@ struct segment_need {
 	uint64_t released_cnt; /* and at least this many released, ever */
 };
 
-int segment_pool_init(struct segment_pool *pool, uint8_t *base, uint64_t bytes, uint32_t shift);
+/* bytes: of them memory is there for; bytes_max: it may grow to. */
+int segment_pool_init(struct segment_pool *pool, uint8_t *base, uint64_t bytes, uint64_t bytes_max,
+		      uint32_t shift);
 void segment_pool_fini(struct segment_pool *pool);
 
 static inline uint32_t segment_bytes(const struct segment_pool *pool)
@@ -192,6 +197,8 @@ void segment_release(struct segment_pool *pool, uint32_t idx);
 /* New limit, at most cnt: parks free segments above it and frees parked ones below. Those in use
  * are for the reclaimer to empty. */
 void segment_limit(struct segment_pool *pool, uint32_t limit);
+/* There is memory for the segments in between, whatever is in it; they are parked. Reclaimer. */
+void segment_extend(struct segment_pool *pool, uint32_t from, uint32_t end);
 /* Behind the last segment that is not parked. */
 uint32_t segment_end(struct segment_pool *pool);
 /* Behind the last segment that is neither parked nor free. */

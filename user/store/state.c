@@ -25,7 +25,7 @@
 #include "store/impl.h"
 
 #define STATE_MAGIC 0x4554415453434458ULL /* "XDCSTATE" */
-#define STATE_VERSION 2
+#define STATE_VERSION 3
 /* Summing is bound by memory; more than this many do not make it faster. */
 #define SUM_THREADS 4
 #define SUM_THREAD_BYTES (8ULL << 20) /* worth a thread of its own */
@@ -34,7 +34,6 @@ struct state_header {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t record_cnt;
-	uint64_t log_bytes;
 	uint64_t state_bytes; /* header, records and index */
 	struct segment_super super;
 	uint64_t seq;
@@ -276,7 +275,6 @@ static void fill_header(struct store *store, struct state_header *header)
 	store_counts(store, &counts);
 	header->magic = STATE_MAGIC;
 	header->version = STATE_VERSION;
-	header->log_bytes = store->pool.bytes;
 	header->super = *segment_super(&store->pool);
 	header->seq = store->pool.seq;
 	header->item_cnt = (int64_t)counts.item_cnt;
@@ -364,8 +362,6 @@ static const char *judge_header(const struct store *store, const struct store_st
 		return "another version wrote it";
 	if (header->sum != header_sum(header))
 		return "its header is damaged";
-	if (header->log_bytes != store->pool.bytes)
-		return "it belongs to a log of another size";
 	if (memcmp(&header->super, segment_super(&store->pool), sizeof(header->super)) != 0)
 		return "the log was opened since, or its first page is damaged";
 	if (end < 0 || (uint64_t)end != from->offset + header->state_bytes)
@@ -410,7 +406,7 @@ static const char *prove(struct store *store, const struct store_state *from, st
 					 .offset = from->offset + sizeof(state->header) +
 						   records_bytes(&state->header) };
 	pthread_t reader;
-	bool apart = store->pool.bytes >= SUM_THREAD_BYTES &&
+	bool apart = (uint64_t)state->header.record_cnt << store->pool.shift >= SUM_THREAD_BYTES &&
 		     pthread_create(&reader, NULL, read_index, &reading) == 0;
 
 	if (!apart)

@@ -24,13 +24,18 @@
  * worth of 256. */
 #define GHOST_ITEM_BYTES 256
 
+static uint64_t ready_bytes(const struct store_options *options)
+{
+	return options->log.ready_bytes ? options->log.ready_bytes : options->log.bytes;
+}
+
 static uint32_t choose_shift(const struct store_options *options)
 {
 	uint32_t shift = SEGMENT_SHIFT_MIN;
 
 	if (options->segment_shift)
 		return options->segment_shift;
-	while (shift < SEGMENT_SHIFT_MAX && (options->log.bytes >> (shift + 1)) >= 1024)
+	while (shift < SEGMENT_SHIFT_MAX && (ready_bytes(options) >> (shift + 1)) >= 1024)
 		shift++;
 	return shift;
 }
@@ -50,13 +55,14 @@ static int make_secret(struct store *store)
 static int store_init(struct store *store, const struct store_options *options)
 {
 	struct evict_setup evict = { .name = options->eviction,
-				     .memory_cnt = options->log.bytes / GHOST_ITEM_BYTES };
+				     .memory_cnt = ready_bytes(options) / GHOST_ITEM_BYTES };
 	uint32_t shift = choose_shift(options);
-	bool recognised = options->log.adopted && store_recognise(&options->log, &shift);
+	uint64_t bytes = ready_bytes(options);
+	bool recognised = options->log.adopted && store_recognise(&options->log, &shift, &bytes);
 	int err;
 
 	store->options = *options;
-	err = segment_pool_init(&store->pool, options->log.base, options->log.bytes, shift);
+	err = segment_pool_init(&store->pool, options->log.base, bytes, options->log.bytes, shift);
 	if (!err)
 		err = index_init(&store->index, options->index_bytes_max);
 	if (!err)
@@ -80,6 +86,8 @@ static int store_init(struct store *store, const struct store_options *options)
 		atomic_store(&store->threads[i].seen, THREAD_OFFLINE);
 	}
 	store->threads[options->thread_max].privileged = true;
+	if (recognised && bytes < ready_bytes(options) && options->log.trim)
+		options->log.trim(options->log.ctx, bytes); /* its process ended before it could */
 	if (recognised)
 		return store_adopt(store, &store->threads[options->thread_max]);
 	store_format(store);
@@ -89,12 +97,10 @@ static int store_init(struct store *store, const struct store_options *options)
 struct store *store_new(const struct store_options *options, int *ret_error)
 {
 	const uint64_t log_min = (uint64_t)SEGMENT_CNT_MIN << SEGMENT_SHIFT_MIN;
-	/* Places above this share the index's link mark. */
-	const uint64_t log_max = 15ULL << 34;
 	pthread_condattr_t attr;
 	struct store *store;
 
-	if (options->log.bytes < log_min || options->log.bytes > log_max ||
+	if (ready_bytes(options) < log_min || options->log.bytes > STORE_LOG_MAX ||
 	    options->item_max == 0) {
 		*ret_error = -EINVAL;
 		return NULL;

@@ -34,11 +34,16 @@
 struct store;
 struct store_thread;
 
-/* Memory that holds items: a run of whole extents (abi/limits.h), mapped once for the life of the
- * process. */
+/* Places above this share the index's link mark. */
+#define STORE_LOG_MAX (15ULL << 34)
+
+/* Memory that holds items: a run of whole extents (abi/limits.h). Addresses are mapped once for the
+ * life of the process, memory behind them comes and goes at the end. */
 struct store_log {
 	uint8_t *base;
-	uint64_t bytes;
+	uint64_t bytes; /* of address space: the most it can grow to */
+	/* Memory is there for so many of them; 0: for all. An adopted log may use less. */
+	uint64_t ready_bytes;
 	/* holds what an earlier process wrote: take it over instead of starting empty */
 	bool adopted;
 	/*
@@ -54,6 +59,12 @@ struct store_log {
 	/* No item lies at or behind `end` any more: that memory may go back, unless the limit rises
 	 * again (store_set_limit). NULL: it stays. Reclaim thread only. */
 	void (*trim)(void *ctx, uint64_t end);
+	/*
+	 * Asks for memory behind `from`, as far as `end` at most or a step on the way there.
+	 * Returns how far it reaches then; not beyond `from`: none can be had now. NULL: all of it
+	 * is there, also after it was trimmed. Reclaim thread only.
+	 */
+	uint64_t (*grow)(void *ctx, uint64_t from, uint64_t end);
 	void *ctx;
 };
 
@@ -146,8 +157,8 @@ int store_save(struct store *store, const struct store_state *to);
 void store_free(struct store *store);
 /*
  * How many of the log's bytes may be used from now on; rounded down to whole segments, at least 64
- * of them, at most all. Takes effect in the background: what no longer fits is evicted. Any thread,
- * one at a time.
+ * of them, at most all. Takes effect in the background: what no longer fits is evicted, and what
+ * lacks memory is asked for (store_log.grow), once a call. Any thread, one at a time.
  */
 void store_set_limit(struct store *store, uint64_t log_bytes);
 int store_reclaim_start(struct store *store);
