@@ -39,8 +39,8 @@ struct daemon {
 	struct loop loop;
 	struct loop_source on_signal, on_timer, on_address;
 	bool stopping;
-	bool serving; /* set up whole: what is in the store is worth keeping */
-	bool deposed; /* another process has the maps */
+	bool serving;	    /* set up whole: what is in the store is worth keeping */
+	bool deposed;	    /* another process has the maps */
 	bool growth_failed; /* and was told of; the reclaimer's */
 };
 

@@ -3,8 +3,10 @@
  * Properties: a lower limit moves items of every length below it and loses none that fit; when
  * they do not fit it evicts, and the rest stays right; the log's owner is told of a free tail only
  * when nothing and no reader is left in it; a higher limit makes the tail useful again; -M loses
- * nothing.
- * Method: the owner of the log here fills what it was given back with garbage at once. Seeded.
+ * nothing. Memory that comes and goes: nothing is touched where there is none, by the next process
+ * either, and what was in it does not count.
+ * Method: the owner of the log here fills what it was given back with garbage at once, or takes the
+ * right to touch it, and gives it again with segments in it. Seeded.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "base/rand.h"
@@ -32,6 +35,7 @@
 struct rig {
 	struct store_rig store;
 	_Atomic uint64_t end; /* of what the store still uses */
+	_Atomic bool broke;   /* has no memory for it */
 	uint32_t len[ITEMS_MAX];
 	uint32_t cnt;
 	uint64_t bytes;
@@ -288,6 +292,192 @@ static void limit_is_rounded_and_bounded(void **state)
 	free(rig);
 }
 
+/* --- memory that comes and goes --- */
+
+/* Nothing but what was asked for can be touched; a process that does ends. */
+static void protect(struct rig *rig, uint64_t from, uint64_t end, int rights)
+{
+	assert_int_equal(mprotect(rig->store.options.log.base + from, end - from, rights), 0);
+}
+
+static uint64_t on_grow(void *ctx, uint64_t from, uint64_t end)
+{
+	struct rig *rig = ctx;
+	uint8_t *base = rig->store.options.log.base;
+	uint64_t now = from + MIB < end ? from + MIB : end;
+
+	assert_int_equal(from, atomic_load(&rig->end));
+	if (atomic_load(&rig->broke))
+		return from;
+	protect(rig, from, now, PROT_READ | PROT_WRITE);
+	/* What a log before this one may have left: whole segments. */
+	memcpy(base + from, base + MIB, now - from);
+	atomic_store(&rig->end, now);
+	return now;
+}
+
+static void on_trim_away(void *ctx, uint64_t end)
+{
+	struct rig *rig = ctx;
+
+	assert_true(end <= atomic_load(&rig->end));
+	protect(rig, end, LOG_BYTES, PROT_NONE);
+	atomic_store(&rig->end, end);
+}
+
+static void growing_init(struct rig *rig)
+{
+	struct store_options options = { .log = { .bytes = LOG_BYTES,
+						  .ready_bytes = 4 * MIB,
+						  .trim = on_trim_away,
+						  .grow = on_grow,
+						  .ctx = rig } };
+
+	memset(rig, 0, sizeof(*rig));
+	options.log.base = store_rig_map(LOG_BYTES);
+	rig->store.options = options;
+	on_trim_away(&(struct rig){ .store.options.log.base = options.log.base, .end = LOG_BYTES },
+		     4 * MIB);
+	atomic_store(&rig->end, 4 * MIB);
+	store_rig_open(&rig->store, &options);
+	store_rig_start(&rig->store);
+}
+
+/* Another process takes the log over, at the length it has. */
+static void reopen(struct rig *rig, uint64_t ready_bytes)
+{
+	struct store_options options = rig->store.options;
+
+	store_rig_stop(&rig->store);
+	protect(rig, ready_bytes, LOG_BYTES, PROT_NONE);
+	options.log.adopted = true;
+	options.log.ready_bytes = ready_bytes;
+	store_rig_open(&rig->store, &options);
+	store_rig_start(&rig->store);
+}
+
+static void limit_grows_as_far_as_memory_comes(void **state)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+	struct rand r;
+
+	(void)state;
+	rand_init(&r, runopts_seed());
+	growing_init(rig);
+	assert_int_equal(counts_of(rig).log_bytes, 4 * MIB);
+	fill(rig, 3 * MIB / 2, &r);
+	store_set_limit(rig->store.store, 12 * MIB);
+	await_limit(rig, 12 * MIB);
+	fill(rig, 8 * MIB, &r);
+	assert_int_equal(counts_of(rig).evicted_cnt, 0);
+	assert_int_equal(check(rig), rig->cnt);
+	/* None to be had: it stays as it is, and gets the rest when it is asked for again. */
+	atomic_store(&rig->broke, true);
+	store_set_limit(rig->store.store, LOG_BYTES);
+	for (int i = 0; i < 100; i++)
+		idle(rig);
+	assert_int_equal(counts_of(rig).log_bytes, 12 * MIB);
+	atomic_store(&rig->broke, false);
+	store_set_limit(rig->store.store, LOG_BYTES);
+	await_limit(rig, LOG_BYTES);
+	assert_int_equal(check(rig), rig->cnt);
+	store_rig_fini(&rig->store);
+	free(rig);
+}
+
+static void limit_down_and_up_keeps_every_item_over_restarts(void **state)
+{
+	static const uint64_t limits[] = { 8 * MIB, 14 * MIB, 7 * MIB, LOG_BYTES, 9 * MIB };
+	struct rig *rig = calloc(1, sizeof(*rig));
+	struct rand r;
+
+	(void)state;
+	rand_init(&r, runopts_seed());
+	growing_init(rig);
+	fill(rig, 3 * MIB / 2, &r);
+	for (uint32_t turn = 0; turn < 2 * sizeof(limits) / sizeof(limits[0]); turn++) {
+		uint64_t limit = limits[turn / 2], bytes;
+
+		store_set_limit(rig->store.store, limit);
+		await_limit(rig, limit);
+		assert_true(await_end(rig, limit));
+		fill(rig, 3 * MIB, &r);
+		/* Memory may be there that it does not use; then it says so. */
+		bytes = atomic_load(&rig->end);
+		if (turn % 2)
+			reopen(rig, bytes);
+		assert_int_equal(counts_of(rig).log_bytes, limit);
+		assert_int_equal(check(rig), rig->cnt);
+	}
+	assert_int_equal(counts_of(rig).evicted_cnt, 0);
+	store_rig_fini(&rig->store);
+	free(rig);
+}
+
+/* Ended between noting the new end and giving the memory back. */
+static void adopted_log_gives_back_what_lies_behind_its_end(void **state)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+	struct rand r;
+
+	(void)state;
+	rand_init(&r, runopts_seed());
+	growing_init(rig);
+	fill(rig, MIB, &r);
+	protect(rig, 4 * MIB, 6 * MIB, PROT_READ | PROT_WRITE);
+	atomic_store(&rig->end, 6 * MIB);
+	reopen(rig, 6 * MIB);
+	assert_int_equal(atomic_load(&rig->end), 4 * MIB);
+	assert_int_equal(counts_of(rig).log_bytes, 4 * MIB);
+	assert_int_equal(check(rig), rig->cnt);
+	store_rig_fini(&rig->store);
+	free(rig);
+}
+
+static void grown_memory_with_segments_in_it_holds_nothing(void **state)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+	struct rand r;
+	char key[16];
+
+	(void)state;
+	rand_init(&r, runopts_seed());
+	growing_init(rig);
+	fill(rig, 2 * MIB, &r);
+	store_set_limit(rig->store.store, LOG_BYTES);
+	await_limit(rig, LOG_BYTES);
+	for (uint32_t n = 0; n < rig->cnt; n++) {
+		struct span span = key_of(key, n);
+
+		assert_int_equal(
+			store_remove(rig->store.t, span, store_hash(rig->store.store, span), 0),
+			STORE_OK);
+	}
+	reopen(rig, LOG_BYTES);
+	assert_int_equal(counts_of(rig).item_cnt, 0);
+	store_rig_fini(&rig->store);
+	free(rig);
+}
+
+/* Somebody took extents away. */
+static void adopted_log_with_less_memory_than_it_had_keeps_the_rest(void **state)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+	struct rand r;
+	uint32_t there;
+
+	(void)state;
+	rand_init(&r, runopts_seed());
+	growing_init(rig);
+	fill(rig, 3 * MIB, &r);
+	reopen(rig, 2 * MIB);
+	assert_int_equal(counts_of(rig).log_bytes, 2 * MIB);
+	there = check(rig);
+	assert_true(there > 0 && there < rig->cnt);
+	store_rig_fini(&rig->store);
+	free(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -296,6 +486,11 @@ int main(void)
 		cmocka_unit_test(limit_waits_for_readers_above_it),
 		cmocka_unit_test(limit_without_eviction_loses_nothing),
 		cmocka_unit_test(limit_is_rounded_and_bounded),
+		cmocka_unit_test(limit_grows_as_far_as_memory_comes),
+		cmocka_unit_test(limit_down_and_up_keeps_every_item_over_restarts),
+		cmocka_unit_test(grown_memory_with_segments_in_it_holds_nothing),
+		cmocka_unit_test(adopted_log_with_less_memory_than_it_had_keeps_the_rest),
+		cmocka_unit_test(adopted_log_gives_back_what_lies_behind_its_end),
 	};
 
 	return cmocka_run_group_tests_name("store_limit", tests, NULL, NULL);

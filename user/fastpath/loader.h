@@ -39,7 +39,8 @@ struct fastpath_options {
 	enum xdp_mode xdp_mode;
 	/* size of xc_hot, xc_entry and xc_hits when they are made here; adopted maps keep theirs */
 	uint32_t entry_cnt;
-	uint64_t log_bytes; /* whole extents; an adopted log has its own length, longer or shorter */
+	uint64_t
+		log_bytes; /* whole extents; an adopted log has its own length, longer or shorter */
 	uint64_t log_bytes_max; /* addresses for it to grow into; less than log_bytes: none */
 	/* xdpcache load: make, pin and attach, but leave the configuring to a daemon */
 	bool load_only;
@@ -63,7 +64,7 @@ struct fastpath_maps {
 	uint32_t *hits;		  /* mapped, one word an entry */
 	uint64_t *filter;	  /* mapped, XC_FILTER_WORDS */
 	uint32_t entry_cnt;
-	uint8_t *log_base; /* extents, contiguous */
+	uint8_t *log_base;    /* extents, contiguous */
 	uint64_t log_bytes;   /* of addresses */
 	uint64_t ready_bytes; /* of these there are extents for, from the start on */
 	/* an earlier process configured these maps: entries and log hold its items */

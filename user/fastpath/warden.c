@@ -52,7 +52,7 @@ struct reply {
 struct warden {
 	pid_t pid;
 	int fd;
-	pthread_mutex_t lock; /* one question at a time */
+	pthread_mutex_t lock;	/* one question at a time */
 	_Atomic bool is_behind; /* an answer was not waited for any longer, and has not come yet */
 };
 

@@ -10,8 +10,8 @@
  * Errors    negative errno of what was asked; -EPIPE: the warden is gone; -ETIMEDOUT: it
  *           has not answered for seconds. After that nothing waits for it again until it does.
  * Owner     the child touches only the interfaces of the options, whatever it is asked.
- * Threads   main; warden_extent and warden_grow_log: the one that grows the log. warden_start before
- *           any other thread exists: it forks.
+ * Threads   main; warden_extent and warden_grow_log: the one that grows the log. warden_start
+ *           before any other thread exists: it forks.
  * Source    docs/decisions/0006.
  */
 #ifndef XC_FASTPATH_WARDEN_H

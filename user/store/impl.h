@@ -96,7 +96,7 @@ struct store {
 	uint64_t judged_bytes;
 	uint64_t kept_bytes;
 	_Atomic uint64_t reclaimed_segment_cnt;
-	/* Nothing lies from this segment on, and its memory is the log's owner's; the reclaimer's. */
+	/* Nothing lies from this segment on; its memory is the log owner's. The reclaimer's. */
 	uint32_t trimmed;
 	uint64_t recovered_cnt;
 	uint64_t dropped_cnt;
@@ -192,8 +192,8 @@ uint32_t store_free_target(const struct store *store);
 void store_tune_headroom(struct store *store, uint64_t taken_cnt);
 /* Segments to be freed before the limit can be lowered by as many; 0: it is where it should be. */
 uint32_t store_limit_step(const struct store *store);
-/* Takes a step, if the one before is done and there is room for what must move, or memory to be had.
- * True: the next one may follow at once. Reclaimer. */
+/* Takes a step, if the one before is done and there is room for what must move, or memory to be
+ * had. True: the next one may follow at once. Reclaimer. */
 bool store_move_limit(struct store *store);
 /* Tells the log's owner of a tail that is free of items now. Reclaimer. */
 void store_trim(struct store *store);
@@ -207,8 +207,8 @@ void store_format(struct store *store);
 void store_note_flush(struct store *store, uint64_t seq, uint32_t gen);
 /* Writes into the log how far its memory may be relied on. */
 void store_note_end(struct store *store, uint32_t end);
-/* True if the log holds a store this one can take over: *ret_shift is its segment size, in *ret_bytes
- * lies all that it holds. */
+/* True if the log holds a store this one can take over: *ret_shift is its segment size, in
+ * *ret_bytes lies all that it holds. */
 bool store_recognise(const struct store_log *log, uint32_t *ret_shift, uint64_t *ret_bytes);
 /*
  * Takes over options.state; false: it cannot be used, for a reason that was logged, and the

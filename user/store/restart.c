@@ -125,11 +125,10 @@ bool store_recognise(const struct store_log *log, uint32_t *ret_shift, uint64_t 
 	if (super->magic != SEGMENT_SUPER_MAGIC || super->version != SEGMENT_SUPER_VERSION ||
 	    super->segment_shift != ~super->segment_shift_inverse ||
 	    super->identity != log->identity || super->segment_shift < SEGMENT_SHIFT_MIN ||
-	    super->segment_shift > SEGMENT_SHIFT_MAX ||
-	    !read_flush(super, &flush))
+	    super->segment_shift > SEGMENT_SHIFT_MAX || !read_flush(super, &flush))
 		return false;
 	/* Of a damaged end nothing follows. */
-	bytes = (uint32_t)end == (uint32_t)~(end >> 32)
+	bytes = (uint32_t)end == (uint32_t) ~(end >> 32)
 			? (uint64_t)(uint32_t)end << super->segment_shift
 			: ready;
 	if (bytes > ready)

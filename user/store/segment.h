@@ -79,8 +79,8 @@ struct segment_super {
 	uint64_t opened_cnt; /* a saved state holds for one count (store/state.c) */
 	uint64_t promise_ns; /* a delayed flush_all; 0: none */
 	uint64_t promise_inverse;
-	/* Segments from this one on hold nothing and may have no memory. The upper half is the lower
-	 * one's inverse, so that one store writes both. */
+	/* Segments from this one on hold nothing and may have no memory. The upper half is the
+	 * lower one's inverse, so that one store writes both. */
 	_Atomic uint64_t end;
 };
 
