@@ -31,15 +31,18 @@ static __always_inline bool finish_is_sample(__u64 n)
 /* hit_cnt: this CPU's hits that grew the same way. */
 static __always_inline void finish_hit(struct xc_ctx *c, struct xc_stats *stats, __u64 hit_cnt)
 {
-	__u32 pair_idx = c->entry_idx >> 1;
-	struct xc_hits_pair *pair;
+	__u32 stamp = c->now_ns >> XC_STAMP_SHIFT;
+	__u32 idx = c->entry_idx;
+	struct xc_use *use = bpf_map_lookup_elem(&xc_hits, &idx);
 
 	stats->reply_bytes += c->reply_len;
-	if (!finish_is_sample(hit_cnt))
+	if (!use)
 		return;
-	pair = bpf_map_lookup_elem(&xc_hits, &pair_idx);
-	if (pair)
-		__sync_fetch_and_add(&pair->hits[c->entry_idx & 1], 1);
+	/* Hardly ever: the line stays shared among the CPUs that serve a hot key. */
+	if (read_once(use->stamp) != stamp)
+		*(volatile __u32 *)&use->stamp = stamp;
+	if (finish_is_sample(hit_cnt))
+		__sync_fetch_and_add(&use->hits, 1);
 }
 
 static __always_inline void finish_count(struct xc_ctx *c, enum xc_outcome outcome)

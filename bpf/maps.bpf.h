@@ -84,22 +84,17 @@ struct {
 	__type(value, struct xc_entry);
 } xc_entry SEC(".maps");
 
-/* Arrays pad their values to 8 bytes; two words to a value make the mapping one array of words. */
-struct xc_hits_pair {
-	__u32 hits[2];
-};
-
 /*
- * Half an entry number -> kernel hits of two entries, one in 2^XC_HIT_SHIFT counted; wraps. 4 bytes
- * an entry; with as many values as entries, half of it is never touched. Writers: finish (atomic
- * add). Readers: kmap, through its mapping. Cannot fill.
+ * Entry number -> sampled kernel hits, and when the last one was. 8 bytes an entry. Writers: finish
+ * (an atomic add in one hit of 2^XC_HIT_SHIFT; a stamp, of any CPU, about once a second). Readers:
+ * kmap, through its mapping, which also zeroes them for a new version or key. Cannot fill.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, XC_ENTRY_DEFAULT);
 	__type(key, __u32);
-	__type(value, struct xc_hits_pair);
+	__type(value, struct xc_use);
 } xc_hits SEC(".maps");
 
 /* What every inner map of xc_seg must look like: one extent of the log. */

@@ -261,7 +261,7 @@ int daemon_adopt_entries(struct daemon *d)
 	struct kmap_options options = {
 		.hot_fd = maps->hot_fd,
 		.entries = maps->entries,
-		.hits = maps->hits,
+		.uses = maps->uses,
 		.filter = maps->filter,
 		.conf = maps->conf,
 		.entry_cnt = maps->entry_cnt,

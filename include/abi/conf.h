@@ -123,9 +123,14 @@ struct xc_clock_sample {
 #define XC_MAP_HINT "xc_hint"	    /* the program's own, as the next */
 #define XC_MAP_VERDICT "xc_verdict" /* the program's own; nobody else reads or writes it */
 
-/*
- * 1 in 2^XC_HIT_SHIFT kernel hits adds 1 to the entry's word in xc_hits, mapped: __u32 each entry.
- */
+/* xc_hits: ARRAY, mmapable; what the program tells of each entry. */
+struct xc_use {
+	__u32 hits;  /* 1 in 2^XC_HIT_SHIFT kernel hits adds 1; wraps */
+	__u32 stamp; /* of the last hit: now_ns >> XC_STAMP_SHIFT; 0: none of this version */
+};
+
 #define XC_HIT_SHIFT 4
+/* 1.07 s: a shift, and fine enough to tell seconds since the last access. */
+#define XC_STAMP_SHIFT 30
 
 #endif

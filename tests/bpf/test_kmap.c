@@ -147,7 +147,7 @@ static struct kmap *kmap_for(uint32_t places)
 {
 	struct kmap_options options = { .hot_fd = rig.hot_fd,
 					.entries = rig.entries,
-					.hits = rig.hits,
+					.uses = rig.uses,
 					.filter = rig.filter,
 					.conf = rig.conf,
 					.entry_cnt = places,
@@ -398,7 +398,7 @@ static void kmap_remove_delete_fails_goes_on(void **state)
 	struct kmap *other = NULL;
 	struct kmap_options options = { .hot_fd = dup(rig.hot_fd),
 					.entries = rig.entries,
-					.hits = rig.hits,
+					.uses = rig.uses,
 					.filter = rig.filter,
 					.conf = rig.conf,
 					.entry_cnt = PLACES,
@@ -775,8 +775,8 @@ static int fresh_kmap(void **state)
 	(void)state;
 	fastrig_clear(&rig);
 	fastrig_configure(&rig);
-	memset(rig.hits, 0xff, PLACES * sizeof(*rig.hits));
-	memset(rig.hits, 0, PLACES * sizeof(*rig.hits) / 2);
+	memset(rig.uses, 0xff, PLACES * sizeof(*rig.uses));
+	memset(rig.uses, 0, PLACES * sizeof(*rig.uses) / 2);
 	log_next = 64;
 	kmap = kmap_for(PLACES);
 	return 0;

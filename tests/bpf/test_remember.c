@@ -241,7 +241,7 @@ static void sampled_hits_are_fair_to_keys_in_turn(void **state)
 		struct rig_run run;
 
 		fastrig_clear(&rig);
-		memset(rig.hits, 0, keys * sizeof(*rig.hits));
+		memset(rig.uses, 0, keys * sizeof(*rig.uses));
 		for (uint32_t k = 0; k < keys; k++) {
 			char key[16], text[32];
 			struct rig_item one = item;
@@ -256,7 +256,7 @@ static void sampled_hits_are_fair_to_keys_in_turn(void **state)
 			fastrig_xdp(product->progs.xc_fastpath, &in[i % keys], &run);
 		/* Binomial with mean 100 and deviation 10: five of them either way. */
 		for (uint32_t k = 0; k < keys; k++)
-			assert_in_range(rig.hits[k], want / 2, want + want / 2);
+			assert_in_range(rig.uses[k].hits, want / 2, want + want / 2);
 	}
 }
 

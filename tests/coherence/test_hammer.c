@@ -463,7 +463,7 @@ static int setup_rooms(void)
 	};
 	struct kmap_options places = { .hot_fd = fp->maps.hot_fd,
 				       .entries = fp->maps.entries,
-				       .hits = fp->maps.hits,
+				       .uses = fp->maps.uses,
 				       .filter = fp->maps.filter,
 				       .conf = fp->maps.conf,
 				       .entry_cnt = fp->maps.entry_cnt,

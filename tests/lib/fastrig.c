@@ -81,11 +81,11 @@ int fastrig_open(struct fastrig *rig, struct bpf_object *object)
 	rig->entry_cnt = bpf_map__max_entries(bpf_object__find_map_by_name(object, XC_MAP_ENTRY));
 	rig->conf = map_shared(map_fd(rig, XC_MAP_CONF), map_bytes(rig, XC_MAP_CONF));
 	rig->entries = map_shared(map_fd(rig, XC_MAP_ENTRY), map_bytes(rig, XC_MAP_ENTRY));
-	rig->hits = map_shared(map_fd(rig, XC_MAP_HITS), map_bytes(rig, XC_MAP_HITS));
+	rig->uses = map_shared(map_fd(rig, XC_MAP_HITS), map_bytes(rig, XC_MAP_HITS));
 	rig->filter = map_shared(map_fd(rig, XC_MAP_FILTER), map_bytes(rig, XC_MAP_FILTER));
 	rig->log[0] = extent_new(rig, 0);
 	rig->log[1] = extent_new(rig, RIG_FAR_EXTENT);
-	if (!rig->conf || !rig->entries || !rig->hits || !rig->filter || !rig->log[0] ||
+	if (!rig->conf || !rig->entries || !rig->uses || !rig->filter || !rig->log[0] ||
 	    !rig->log[1]) {
 		fastrig_close(rig);
 		return -ENOMEM;
@@ -100,8 +100,8 @@ void fastrig_close(struct fastrig *rig)
 		munmap(rig->conf, map_bytes(rig, XC_MAP_CONF));
 	if (rig->entries)
 		munmap(rig->entries, map_bytes(rig, XC_MAP_ENTRY));
-	if (rig->hits)
-		munmap(rig->hits, map_bytes(rig, XC_MAP_HITS));
+	if (rig->uses)
+		munmap(rig->uses, map_bytes(rig, XC_MAP_HITS));
 	if (rig->filter)
 		munmap(rig->filter, map_bytes(rig, XC_MAP_FILTER));
 	for (int i = 0; i < 2; i++)

@@ -29,7 +29,7 @@ struct fastrig {
 	struct bpf_object *object;
 	struct xc_conf *conf;
 	struct xc_entry *entries;
-	uint32_t *hits;
+	struct xc_use *uses;
 	uint64_t *filter;
 	uint32_t entry_cnt;
 	uint32_t ifindex; /* whose addresses fastrig_local writes; RIG_IFINDEX unless changed */

@@ -321,6 +321,8 @@ void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item)
 	entry->value_csum = value_csum;
 	entry->suffix_len = (uint8_t)suffix_len;
 	memcpy(entry->suffix, suffix, XC_SUFFIX_MAX);
+	/* After the odd number, before the even one: no hit of this version is forgotten. */
+	__atomic_store_n(&kmap->options.uses[idx].stamp, 0, __ATOMIC_RELAXED);
 	entry_end(entry);
 }
 
@@ -378,7 +380,7 @@ int kmap_insert(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret
 	if (idx == NO_PLACE)
 		return -ENOSPC;
 	kmap->free_head = kmap->places[idx].next;
-	__atomic_store_n(&kmap->options.hits[idx], 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&kmap->options.uses[idx].hits, 0, __ATOMIC_RELAXED);
 	/*
 	 * xc_hot first: no writer finds the place, and so switches its entry, before it is whole.
 	 */
@@ -567,5 +569,12 @@ enum kmap_state kmap_state(const struct kmap *kmap, uint32_t idx, struct span *r
 
 uint32_t kmap_hits(const struct kmap *kmap, uint32_t idx)
 {
-	return __atomic_load_n(&kmap->options.hits[idx], __ATOMIC_RELAXED);
+	return __atomic_load_n(&kmap->options.uses[idx].hits, __ATOMIC_RELAXED);
+}
+
+uint64_t kmap_last_hit_ns(const struct kmap *kmap, uint32_t idx)
+{
+	uint64_t stamp = __atomic_load_n(&kmap->options.uses[idx].stamp, __ATOMIC_RELAXED);
+
+	return stamp << XC_STAMP_SHIFT;
 }

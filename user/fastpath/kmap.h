@@ -32,7 +32,7 @@ struct kmap;
 struct kmap_options {
 	int hot_fd;
 	struct xc_entry *entries;
-	uint32_t *hits;
+	struct xc_use *uses;
 	uint64_t *filter;
 	struct xc_conf *conf;
 	uint32_t entry_cnt;
@@ -61,7 +61,7 @@ bool kmap_fits(const struct kmap *kmap, const struct kmap_item *item);
 int kmap_insert(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret_idx);
 /* The key's place; false when it has none. */
 bool kmap_find(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret_idx);
-/* From the return on the kernel serves this version. */
+/* From the return on the kernel serves this version, which it has not answered yet. */
 void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item);
 /* From the return on the kernel passes this key. */
 void kmap_vacate(struct kmap *kmap, uint32_t idx);
@@ -102,5 +102,10 @@ enum kmap_state kmap_state(const struct kmap *kmap, uint32_t idx, struct span *r
 			   uint64_t *ret_hash);
 /* Sampled kernel hits of the entry so far (multiply by 1 << XC_HIT_SHIFT). */
 uint32_t kmap_hits(const struct kmap *kmap, uint32_t idx);
+/*
+ * When the kernel last answered with the version that the entry names now: up to 1.1 s before that
+ * moment; 0: not yet. Key's lock held.
+ */
+uint64_t kmap_last_hit_ns(const struct kmap *kmap, uint32_t idx);
 
 #endif

@@ -270,12 +270,12 @@ static int open_maps(struct fastpath *fp)
 	maps->allow_fd = bpf_map__fd(fp->skel->maps.xc_allow);
 	maps->entry_cnt = bpf_map__max_entries(fp->skel->maps.xc_entry);
 	fp->entries_bytes = (uint64_t)maps->entry_cnt * sizeof(struct xc_entry);
-	fp->hits_bytes = (uint64_t)maps->entry_cnt * sizeof(uint32_t);
+	fp->hits_bytes = (uint64_t)maps->entry_cnt * sizeof(struct xc_use);
 	maps->conf = loader_map(maps->conf_fd, sizeof(struct xc_conf));
 	maps->entries = loader_map(maps->entry_fd, fp->entries_bytes);
-	maps->hits = loader_map(maps->hits_fd, fp->hits_bytes);
+	maps->uses = loader_map(maps->hits_fd, fp->hits_bytes);
 	maps->filter = loader_map(bpf_map__fd(fp->skel->maps.xc_filter), FILTER_BYTES);
-	if (!maps->conf || !maps->entries || !maps->hits || !maps->filter) {
+	if (!maps->conf || !maps->entries || !maps->uses || !maps->filter) {
 		log_line(LOG_ERROR, "fastpath", "cannot map the shared arrays: %s",
 			 strerror(errno));
 		return -ENOMEM;
@@ -520,7 +520,7 @@ void fastpath_close(struct fastpath *fp)
 	loader_unmap(fp->maps.log_base, fp->maps.log_bytes);
 	loader_unmap(fp->maps.conf, sizeof(struct xc_conf));
 	loader_unmap(fp->maps.entries, fp->entries_bytes);
-	loader_unmap(fp->maps.hits, fp->hits_bytes);
+	loader_unmap(fp->maps.uses, fp->hits_bytes);
 	loader_unmap(fp->maps.filter, FILTER_BYTES);
 	close_progs(fp);
 	fastpath_bpf__destroy(fp->skel);

@@ -61,7 +61,7 @@ struct fastpath_maps {
 	int allow_fd;
 	struct xc_conf *conf;	  /* mapped, shared with the program */
 	struct xc_entry *entries; /* mapped, entry_cnt of them */
-	uint32_t *hits;		  /* mapped, one word an entry */
+	struct xc_use *uses;	  /* mapped, one an entry */
 	uint64_t *filter;	  /* mapped, XC_FILTER_WORDS */
 	uint32_t entry_cnt;
 	uint8_t *log_base;    /* extents, contiguous */

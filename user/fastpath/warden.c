@@ -132,7 +132,7 @@ static void let_go(struct fastpath *fp)
 {
 	munmap(fp->maps.log_base, fp->maps.log_bytes);
 	munmap(fp->maps.entries, fp->entries_bytes);
-	munmap(fp->maps.hits, fp->hits_bytes);
+	munmap(fp->maps.uses, fp->hits_bytes);
 	close(fp->lock_fd);
 }
 

@@ -6,7 +6,8 @@
 
 bool coherence_item(const struct kmap *kmap, const struct item_view *view, struct kmap_item *ret)
 {
-	if (!view->value)
+	/* What a client must be told of, the kernel cannot tell. */
+	if (!view->value || view->stale || view->won)
 		return false;
 	*ret = (struct kmap_item){
 		.key = view->key,
@@ -41,6 +42,13 @@ static void on_change(void *ctx, struct store_event *event)
 	}
 }
 
+static uint64_t last_hit_ns(void *ctx, struct span key, uint64_t hash)
+{
+	uint32_t idx;
+
+	return kmap_find(ctx, key, hash, &idx) ? kmap_last_hit_ns(ctx, idx) : 0;
+}
+
 static void on_flush(void *ctx, uint32_t flush_gen)
 {
 	kmap_flush(ctx, flush_gen);
@@ -48,5 +56,8 @@ static void on_flush(void *ctx, uint32_t flush_gen)
 
 struct store_watcher coherence_watcher(struct kmap *kmap)
 {
-	return (struct store_watcher){ .on_change = on_change, .on_flush = on_flush, .ctx = kmap };
+	return (struct store_watcher){ .on_change = on_change,
+				       .on_flush = on_flush,
+				       .last_hit_ns = last_hit_ns,
+				       .ctx = kmap };
 }

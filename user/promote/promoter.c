@@ -134,8 +134,10 @@ static const char *promote(struct promoter *p, struct span key, uint64_t hash, u
 	struct kmap_item item;
 	int err;
 
-	if (!store_find(p->thread, key, hash, &view))
+	if (!store_peek(p->thread, key, hash, &view))
 		return "not in the store";
+	if (view.stale || view.won)
+		return "waits for a client to bring its new value";
 	if (!coherence_item(p->options.kmap, &view, &item))
 		return "value or key does not fit a datagram the kernel answers";
 	err = kmap_insert(p->options.kmap, key, hash, &target.idx);

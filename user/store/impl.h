@@ -46,6 +46,8 @@ struct store_thread {
 	uint32_t open_cnt;
 	uint32_t seal_gen; /* last seal request obeyed */
 	uint64_t seal_check_ns;
+	/* Of its last quiescence: reading a clock for each access costs as much as the access. */
+	uint64_t turn_ns;
 	struct segment_need need; /* what the last STORE_AGAIN lacked */
 	bool privileged;	  /* the reclaimer: may take the reserve */
 	bool in_use;
@@ -112,8 +114,16 @@ bool item_is_live(const struct store *store, uint64_t loc);
 void item_view_fill(const struct store *store, uint64_t loc, uint32_t flush_gen,
 		    struct item_view *ret);
 uint64_t store_hash_at(void *store, uint64_t loc);
+/* The cas of an item that has no other. */
+uint64_t store_place_cas(const struct store *store, uint64_t loc);
+/* item.access, with what the kernel has answered; the key's bucket is locked. */
+uint32_t store_access(const struct store *store, uint64_t loc);
 /* The slot of the key in a locked bucket, live or not. */
 bool store_find_slot(struct store *store, const struct index_lock *lock, struct span key,
+		     struct index_slot *ret);
+
+/* Of a live item. One that has expired is unlinked; sets t->miss. */
+bool store_find_live(struct store_thread *t, const struct index_lock *lock, struct span key,
 		     struct index_slot *ret);
 
 /* --- changing items; the key's bucket is locked --- */
@@ -126,6 +136,15 @@ static inline void store_note_access(struct store_thread *t, struct index_slot *
 
 	if (new_use != use)
 		index_slot_set_use(slot, new_use);
+}
+
+/* A client has asked for the item in the slot. */
+static inline void store_note_fetch(struct store_thread *t, struct index_slot *slot)
+{
+	uint64_t loc = index_slot_loc(slot);
+
+	store_note_access(t, slot, 1);
+	item_set_access(item_at(t->store->pool.base, loc), item_access_at(t->turn_ns, true));
 }
 
 /* Takes the item out of the index, marks it dead, counts, tells the watchers. */
@@ -141,6 +160,20 @@ void store_tally_born(struct store_thread *t, uint64_t loc);
  * 0: no room.
  */
 uint64_t store_copy_item(struct store_thread *t, uint64_t loc, uint32_t expire_ds, uint8_t queue);
+
+struct store_copy {
+	uint32_t expire_ds;
+	uint8_t queue;
+	bool stale;	    /* becomes so, and nobody's */
+	bool drop_value;    /* has none */
+	uint64_t cas;	    /* 0: see next */
+	uint64_t above_cas; /* its place's, or the next after this one; 0: the old item's */
+};
+
+/* The same, with other changes. */
+uint64_t store_copy_as(struct store_thread *t, uint64_t loc, const struct store_copy *how);
+/* The one client that is told has been told: the kernel lets go of the item. */
+void store_mark_won(struct store_thread *t, struct index_slot *slot, uint64_t hash);
 /* Writes the check over options, key and stored value. */
 void store_seal_item(struct item_header *item);
 /* Gives a copy up that was not put into the index. */
@@ -155,6 +188,7 @@ enum store_status store_commit_over(struct store_thread *t, struct store_pending
 				    uint64_t expect_loc, uint64_t *ret_cas, bool *ret_raced);
 void watch_change(struct store *store, struct store_event *event);
 void watch_flush(struct store *store, uint32_t flush_gen);
+uint64_t watch_last_hit(const struct store *store, struct span key, uint64_t hash);
 
 /* --- room --- */
 

@@ -5,19 +5,21 @@
  * Does      draws the item and reads and writes its fields.
  * Shape     4-byte aligned; optional fields are there only if their bit is set:
  *
- *           0        4        8          12        16         24
- *           +--------+--------+----------+---------+----------+-----+-------+-----+
- *           | word0  | word1  | [expire] | [flags] | [cas]    | key | value | pad |
- *           +--------+--------+----------+---------+----------+-----+-------+-----+
- *           word0  bits 0-21 stored value length, 22-31 ITEM_* bits
- *           word1  bits 0-7 key length, 8-31 check (low 24 bits of XXH3 over all that follows)
+ *           0        4        8        12         16        20         28
+ *           +--------+--------+--------+----------+---------+----------+-----+-------+-----+
+ *           | word0  | word1  | access | [expire] | [flags] | [cas]    | key | value | pad |
+ *           +--------+--------+--------+----------+---------+----------+-----+-------+-----+
+ *           word0  bits 0-20 stored value length, 21-31 ITEM_* bits
+ *           word1  bits 0-7 key length, 8-31 check (low 24 bits of XXH3 over the options, key and
+ *                  value)
+ *           access bit 0 fetched since it was written; 1-31 seconds of boot time of the last access
  *           expire tenths of a second of boot time; cas only where it is not the place's own
  *
- *           So 8 bytes an item without TTL and flags, 12 with a TTL, plus 0 to 3 of padding. There
+ *           So 12 bytes an item without TTL and flags, 16 with a TTL, plus 0 to 3 of padding. There
  *           is no CRLF behind the value: both repliers write it with the words that follow it
  *           anyway.
- * Owner     written by the thread that reserved it until committed; after that only DEAD and
- *           RESIDENT change, under the key's bucket lock.
+ * Owner     written by the thread that reserved it until committed; after that only DEAD, RESIDENT,
+ *           WON and access change, under the key's bucket lock.
  * Invariant ITEM_COMMITTED is the last store of a write, so after a crash a committed item is
  *           whole.
  */
@@ -32,9 +34,10 @@
 #include "abi/limits.h"
 #include "base/clock.h"
 
-#define ITEM_VALUE_BITS 22
+#define ITEM_VALUE_BITS 21
 #define ITEM_VALUE_MAX ((1U << ITEM_VALUE_BITS) - 1)
 
+#define ITEM_BINARY (1U << 21) /* its key was given in base64, and is told so */
 #define ITEM_COMMITTED (1U << 22)
 /* Two bits, set together; either says dead: one flipped bit brings nothing back. */
 #define ITEM_DEAD (1U << 23 | 1U << 29)
@@ -44,11 +47,14 @@
 #define ITEM_HAS_CAS (1U << 27)
 #define ITEM_CHAINED                                                                               \
 	(1U << 28) /* the stored value is a struct item_chain and the value's last bytes */
+#define ITEM_STALE (1U << 30) /* a client said that it needs a new value */
+#define ITEM_WON (1U << 31)   /* one client has been told to bring that */
 /* Never change from reserve on; the check covers them. */
-#define ITEM_SHAPE_BITS (ITEM_HAS_EXPIRE | ITEM_HAS_FLAGS | ITEM_HAS_CAS | ITEM_CHAINED)
+#define ITEM_SHAPE_BITS                                                                            \
+	(ITEM_HAS_EXPIRE | ITEM_HAS_FLAGS | ITEM_HAS_CAS | ITEM_CHAINED | ITEM_BINARY | ITEM_STALE)
 
 #define ITEM_ALIGN 4U
-#define ITEM_HEADER 8U
+#define ITEM_HEADER 12U
 #define ITEM_OPTIONS_MAX 16U
 
 _Static_assert(ITEM_HEADER >= XC_KEY_LEAD, "the kernel may read the 8 bytes before a key");
@@ -56,6 +62,7 @@ _Static_assert(ITEM_HEADER >= XC_KEY_LEAD, "the kernel may read the 8 bytes befo
 struct item_header {
 	_Atomic uint32_t word0;
 	uint32_t word1;
+	_Atomic uint32_t access;
 };
 
 /* A value larger than a segment: whole segments, then the rest behind this in the item itself. */
@@ -68,7 +75,7 @@ struct item_chain {
 
 /* What an item is made from. */
 struct item_shape {
-	uint32_t bits; /* ITEM_HAS_*, ITEM_CHAINED */
+	uint32_t bits; /* of ITEM_SHAPE_BITS */
 	uint8_t key_len;
 	uint32_t value_len; /* stored */
 };
@@ -180,6 +187,30 @@ static inline uint32_t item_ds_from_ns(uint64_t expire_ns)
 static inline uint64_t item_ns_from_ds(uint32_t expire_ds)
 {
 	return expire_ds * (uint64_t)ITEM_DS_NS;
+}
+
+#define ITEM_FETCHED 1U
+
+static inline uint32_t item_access(struct item_header *item)
+{
+	return atomic_load_explicit(&item->access, memory_order_relaxed);
+}
+
+/* Writes only what changes: readers of a hot item share its line. */
+static inline void item_set_access(struct item_header *item, uint32_t access)
+{
+	if (item_access(item) != access)
+		atomic_store_explicit(&item->access, access, memory_order_relaxed);
+}
+
+static inline uint32_t item_access_at(uint64_t at_ns, bool fetched)
+{
+	return (uint32_t)(at_ns / NSEC_PER_SEC) << 1 | (fetched ? ITEM_FETCHED : 0);
+}
+
+static inline uint64_t item_access_ns(uint32_t access)
+{
+	return (access >> 1) * NSEC_PER_SEC;
 }
 
 /* Low 24 bits of a hash over options, key and stored value. */

@@ -21,7 +21,7 @@
  * Segments are numbered on from the time of the start, 8192 a second, and from whatever number the
  * log knows if that is higher. So a cas unique that a store before this one handed out, on memory
  * that is gone or in segments that were given back, does not come again. The numbers fit into a cas
- * (store.c: cas_of) for a century.
+ * (store.c: store_place_cas) for a century.
  */
 #define SEQ_PER_SEC 8192U
 #define SEQ_MAX ((1ULL << (64 - (SEGMENT_SHIFT_MAX - 2))) - 1)

@@ -193,6 +193,7 @@ uint64_t store_append_item(struct store_thread *t, const struct item_shape *shap
 	 * never committed. */
 	item = item_at(pool->base, loc);
 	item->word1 = shape->key_len;
+	item_set_access(item, item_access_at(t->turn_ns, false));
 	atomic_store_explicit(&item->word0, shape->value_len | shape->bits, memory_order_relaxed);
 	atomic_store_explicit(&segment_header(pool, *open)->used, pool->segments[*open].used,
 			      memory_order_release);

@@ -172,12 +172,10 @@ void store_thread_free(struct store_thread *t)
 
 void store_quiesce(struct store_thread *t)
 {
-	uint64_t now_ns;
-
 	atomic_store_explicit(&t->seen, atomic_load(&t->store->epoch), memory_order_release);
-	now_ns = clock_now_ns(t->store->options.clock);
-	if (now_ns >= t->seal_check_ns) {
-		t->seal_check_ns = now_ns + NSEC_PER_SEC;
+	t->turn_ns = clock_now_ns(t->store->options.clock);
+	if (t->turn_ns >= t->seal_check_ns) {
+		t->seal_check_ns = t->turn_ns + NSEC_PER_SEC;
 		store_seal_open(t, false);
 	}
 }
@@ -193,6 +191,7 @@ void store_online(struct store_thread *t)
 	 * unlinked index. */
 	atomic_store(&t->seen, atomic_load(&t->store->epoch));
 	atomic_thread_fence(memory_order_seq_cst);
+	t->turn_ns = clock_now_ns(t->store->options.clock);
 }
 
 bool store_wait(struct store_thread *t, uint64_t timeout_ns)
@@ -257,15 +256,11 @@ bool item_is_live(const struct store *store, uint64_t loc)
 	return !item_expire_ds(item) || !item_is_expired(item, clock_now_ns(store->options.clock));
 }
 
-/* A version's cas is its place: a segment's number is never used twice, and places are 4-byte
- * aligned. */
-static uint64_t cas_of(const struct store *store, uint64_t loc, struct item_header *item)
+/* A segment's number is never used twice, and places are 4-byte aligned. */
+uint64_t store_place_cas(const struct store *store, uint64_t loc)
 {
-	uint64_t cas = item_cas(item);
 	uint32_t idx = segment_of(&store->pool, loc);
 
-	if (cas)
-		return cas;
 	return segment_seq(&store->pool.segments[idx]) << (SEGMENT_SHIFT_MAX - 2) |
 	       (loc - segment_loc(&store->pool, idx)) / ITEM_ALIGN;
 }
@@ -275,6 +270,7 @@ void item_view_fill(const struct store *store, uint64_t loc, uint32_t flush_gen,
 {
 	struct item_header *item = item_at(store->pool.base, loc);
 	struct item_shape shape = item_shape(item);
+	uint64_t cas = item_cas(item);
 
 	*ret = (struct item_view){
 		.key = span_of(item_key(item), shape.key_len),
@@ -282,10 +278,13 @@ void item_view_fill(const struct store *store, uint64_t loc, uint32_t flush_gen,
 		.value = item_value(item),
 		.flags = item_flags(item),
 		.expire_ns = item_ns_from_ds(item_expire_ds(item)),
-		.cas = cas_of(store, loc, item),
+		.cas = cas ? cas : store_place_cas(store, loc),
 		.loc = loc,
 		.flush_gen = flush_gen,
 		.resident = shape.bits & ITEM_RESIDENT,
+		.stale = shape.bits & ITEM_STALE,
+		.won = shape.bits & ITEM_WON,
+		.binary = shape.bits & ITEM_BINARY,
 	};
 	if (shape.bits & ITEM_CHAINED) {
 		ret->value_len = item_chain_of(item).value_len;
@@ -310,6 +309,45 @@ bool store_find_slot(struct store *store, const struct index_lock *lock, struct 
 	return false;
 }
 
+bool store_find_live(struct store_thread *t, const struct index_lock *lock, struct span key,
+		     struct index_slot *ret)
+{
+	struct store *store = t->store;
+	uint64_t loc;
+
+	t->miss = STORE_MISS_ABSENT;
+	if (!store_find_slot(store, lock, key, ret))
+		return false;
+	loc = index_slot_loc(ret);
+	if (item_is_flushed(store, loc)) {
+		t->miss = STORE_MISS_FLUSHED;
+		return false;
+	}
+	if (!item_is_live(store, loc)) {
+		store_unlink(t, lock, ret, STORE_CHANGE_EXPIRE);
+		t->miss = STORE_MISS_EXPIRED;
+		return false;
+	}
+	return true;
+}
+
+uint32_t store_access(const struct store *store, uint64_t loc)
+{
+	struct item_header *item = item_at(store->pool.base, loc);
+	uint32_t access = item_access(item), answered;
+	uint64_t hit_ns = 0;
+
+	if (item_word0(item) & ITEM_RESIDENT) {
+		struct span key = span_of(item_key(item), item_key_len(item));
+
+		hit_ns = watch_last_hit(store, key, store_hash(store, key));
+	}
+	if (hit_ns == 0)
+		return access;
+	answered = item_access_at(hit_ns, true);
+	return answered > access ? answered : access | ITEM_FETCHED;
+}
+
 static bool look_up(struct store_thread *t, struct span key, uint64_t hash, bool is_access,
 		    struct item_view *ret)
 {
@@ -317,23 +355,12 @@ static bool look_up(struct store_thread *t, struct span key, uint64_t hash, bool
 	uint32_t flush_gen = atomic_load(&store->flush_gen);
 	struct index_lock lock = index_lock(&store->index, hash);
 	struct index_slot slot;
-	bool found = store_find_slot(store, &lock, key, &slot);
+	bool found = store_find_live(t, &lock, key, &slot);
 
-	t->miss = STORE_MISS_ABSENT;
 	if (found) {
-		uint64_t loc = index_slot_loc(&slot);
-		if (item_is_flushed(store, loc)) {
-			t->miss = STORE_MISS_FLUSHED;
-			found = false;
-		} else if (!item_is_live(store, loc)) {
-			store_unlink(t, &lock, &slot, STORE_CHANGE_EXPIRE);
-			t->miss = STORE_MISS_EXPIRED;
-			found = false;
-		} else {
-			item_view_fill(store, loc, flush_gen, ret);
-			if (is_access)
-				store_note_access(t, &slot, 1);
-		}
+		item_view_fill(store, index_slot_loc(&slot), flush_gen, ret);
+		if (is_access)
+			store_note_fetch(t, &slot);
 	}
 	index_unlock(&lock);
 	return found;

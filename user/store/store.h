@@ -101,6 +101,10 @@ struct item_view {
 	uint64_t loc;	    /* offset of the item in the log */
 	uint32_t flush_gen; /* of the store, read before the item was judged live */
 	bool resident;	    /* a kernel entry names this item */
+	/* Either keeps it out of the kernel: whoever asks for it must be told. */
+	bool stale;  /* store_invalidate */
+	bool won;    /* store_fetch told a client to bring a new value */
+	bool binary; /* store_put.binary */
 };
 
 enum store_status {
@@ -128,7 +132,24 @@ struct store_put {
 	uint64_t expire_ns;
 	uint64_t value_len;
 	enum store_mode mode;
-	uint64_t cas; /* STORE_CAS */
+	uint64_t cas;	  /* STORE_CAS; store_join: 0 any */
+	uint64_t new_cas; /* of the new item; 0: the store's choice */
+	bool prepend;	  /* store_join: in front of the value, not behind it */
+	bool binary;	  /* the client gave the key in base64 */
+	/*
+	 * STORE_CAS: over an item of a higher cas, too; the new item is stale then, keeps that
+	 * one's expiry and, if a client has won it, that.
+	 */
+	bool allow_stale;
+	bool stale;	 /* born so */
+	bool won;	 /* born as won by a client */
+	bool keep_state; /* stale, won and fetched stay as they are: the same item, changed a bit */
+};
+
+/* What a write left there. */
+struct store_stored {
+	uint64_t cas;
+	uint64_t value_len;
 };
 
 /* Room taken for a value that is being written. Belongs to the thread that reserved it. */
@@ -200,6 +221,8 @@ bool store_peek(struct store_thread *t, struct span key, uint64_t hash, struct i
  */
 void store_prefetch_slot(const struct store *store, uint64_t hash); /* step 1 */
 void store_prefetch_item(const struct store *store, uint64_t hash); /* step 2 */
+/* Of the log that the item takes. */
+uint64_t store_item_bytes(const struct store *store, const struct item_view *view);
 /* The part of a value that holds byte `offset` (< value_len), up to the part's end. */
 struct span store_value_part(const struct store *store, const struct item_view *view,
 			     uint64_t offset);
@@ -229,17 +252,82 @@ enum store_status store_append(struct store_thread *t, struct span key, uint64_t
 			       struct span data, uint64_t cas, uint64_t *ret_cas);
 enum store_status store_prepend(struct store_thread *t, struct span key, uint64_t hash,
 				struct span data, uint64_t cas, uint64_t *ret_cas);
+/* Either, whatever put.mode, flags and expire_ns say. ret may be NULL. */
+enum store_status store_join(struct store_thread *t, const struct store_put *put, struct span data,
+			     struct store_stored *ret);
 /* memcached's arithmetic: incr wraps at 2^64, decr stops at 0 and keeps the old width, padded with
  * spaces. */
 enum store_status store_arith(struct store_thread *t, struct span key, uint64_t hash,
 			      uint64_t delta, bool decr, uint64_t cas, uint64_t *ret_number,
 			      uint64_t *ret_cas);
+
+struct store_delta {
+	struct span key;
+	uint64_t hash;
+	uint64_t delta;
+	bool decr;
+	bool touch;	  /* give it expire_ns */
+	uint64_t cas;	  /* 0: any */
+	uint64_t new_cas; /* 0: the store's choice */
+	uint64_t expire_ns;
+};
+
+struct store_number {
+	uint64_t number;
+	uint64_t cas;
+	uint64_t expire_before_ns;
+};
+
+enum store_status store_change_number(struct store_thread *t, const struct store_delta *delta,
+				      struct store_number *ret);
 /* New expiry; cas unique stays. ret (may be NULL) is the touched item. */
 enum store_status store_touch(struct store_thread *t, struct span key, uint64_t hash,
 			      uint64_t expire_ns, struct item_view *ret);
 /* cas 0: any. */
 enum store_status store_remove(struct store_thread *t, struct span key, uint64_t hash,
 			       uint64_t cas);
+/* A read that may change what it reads, all under the key's lock. */
+struct store_fetch {
+	struct span key;
+	uint64_t hash;
+	bool unseen; /* is no access: for eviction, `fetched` and the last access' time */
+	bool binary; /* of an item made here */
+	bool touch;  /* give it expire_ns */
+	uint64_t expire_ns;
+	bool may_win;	      /* the client can be told: an item that is stale is won, */
+	uint64_t recache_ns;  /* and one that expires at or before this moment; 0: none */
+	bool recache_touched; /* judged by its new expiry */
+	bool vivify;	      /* absent: make one without a value, won, */
+	uint64_t vivify_ns;   /* that expires then, */
+	uint64_t new_cas;     /* with this cas; 0: the store's choice */
+};
+
+struct store_fetched {
+	struct item_view item; /* as it is now; one made here has no place */
+	uint64_t expire_before_ns;
+	uint64_t access_ns; /* of the last access before this one, in whole seconds */
+	bool fetched;	    /* by anyone before, since it was written */
+	bool won_before;    /* by someone else */
+	bool won_now;	    /* stale or near its end, and the caller is the first to be told */
+	bool made;
+};
+
+enum store_status store_fetch(struct store_thread *t, const struct store_fetch *how,
+			      struct store_fetched *ret);
+
+/* In place of removing: the item stays, and the next who fetches it wins. */
+struct store_invalidate {
+	struct span key;
+	uint64_t hash;
+	uint64_t cas;	  /* 0: any */
+	uint64_t new_cas; /* 0: a stale one gets one higher than it had, another keeps it */
+	bool stale;
+	bool drop_value; /* its value is empty from now on */
+	bool touch;	 /* stale: give it expire_ns */
+	uint64_t expire_ns;
+};
+
+enum store_status store_invalidate(struct store_thread *t, const struct store_invalidate *how);
 /* Everything written before the call is gone when it returns. O(1); memory comes back in the
  * background. */
 void store_flush(struct store_thread *t);
@@ -257,6 +345,7 @@ enum store_change {
 	STORE_CHANGE_EXPIRE, /* TTL ran out and the item was unlinked */
 	STORE_CHANGE_EVICT,
 	STORE_CHANGE_MOVE, /* same version, other place in the log */
+	STORE_CHANGE_WON,  /* same version and place: old_item and new_item are one */
 };
 
 struct store_event {
@@ -271,6 +360,8 @@ struct store_event {
 struct store_watcher {
 	void (*on_change)(void *ctx, struct store_event *event);
 	void (*on_flush)(void *ctx, uint32_t flush_gen); /* before store_flush returns */
+	/* When the kernel last answered with the resident item that this key has; 0: not yet. */
+	uint64_t (*last_hit_ns)(void *ctx, struct span key, uint64_t hash);
 	void *ctx;
 };
 

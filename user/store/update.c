@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Arithmetic, touch, removal and flush: what changes an item without the client sending a value.
+ * Arithmetic, removal and flush: what changes an item without the client sending a value. Touch is
+ * in fetch.c.
  */
 #include <ctype.h>
 #include <inttypes.h>
@@ -38,90 +39,88 @@ static bool number_parse(const uint8_t *text, uint64_t len, uint64_t *ret)
 	return true;
 }
 
-enum store_status store_arith(struct store_thread *t, struct span key, uint64_t hash,
-			      uint64_t delta, bool decr, uint64_t cas, uint64_t *ret_number,
-			      uint64_t *ret_cas)
+/* What an in-place update leaves as it is: it is done where the number's text fits. */
+static void put_number_over(const struct store_delta *how, const struct item_view *old_item,
+			    uint64_t text_len, struct store_put *ret)
+{
+	bool fits = text_len <= old_item->value_len;
+
+	*ret = (struct store_put){
+		.key = how->key,
+		.hash = how->hash,
+		.flags = old_item->flags,
+		.expire_ns = how->touch ? how->expire_ns : old_item->expire_ns,
+		.value_len = fits ? old_item->value_len : text_len,
+		.new_cas = how->new_cas,
+		.binary = old_item->binary,
+		.stale = fits && old_item->stale,
+		.keep_state = fits,
+	};
+}
+
+enum store_status store_change_number(struct store_thread *t, const struct store_delta *how,
+				      struct store_number *ret)
 {
 	for (;;) {
 		char text[NUMBER_MAX + 1];
 		struct span first;
 		struct item_view old_item;
-		struct store_put put = { .key = key, .hash = hash };
-		uint64_t number, len;
+		struct store_put put;
+		uint64_t number, len, cas;
 		struct store_pending pending;
 		enum store_status status;
 		bool raced;
 
-		if (!store_find(t, key, hash, &old_item))
+		if (!store_peek(t, how->key, how->hash, &old_item))
 			return STORE_NOT_FOUND;
-		if (cas && cas != old_item.cas)
+		if (how->cas && how->cas != old_item.cas)
 			return STORE_EXISTS;
 		/* A number ends within a value's first part, however long what follows it is. */
 		first = old_item.value_len ? store_value_part(t->store, &old_item, 0)
 					   : span_of(NULL, 0);
 		if (!number_parse(first.ptr, first.len, &number))
 			return STORE_NOT_NUMBER;
-		if (decr)
-			number = delta > number ? 0 : number - delta;
+		if (how->decr)
+			number = how->delta > number ? 0 : number - how->delta;
 		else
-			number += delta;
+			number += how->delta;
 		len = (uint64_t)snprintf(text, sizeof(text), "%" PRIu64, number);
-		/* A shorter number keeps the old width, padded with spaces, as memcached's in-place
-		 * update does. */
-		put.value_len = len > old_item.value_len ? len : old_item.value_len;
-		put.flags = old_item.flags;
-		put.expire_ns = old_item.expire_ns;
+		put_number_over(how, &old_item, len, &put);
 		status = store_reserve(t, &put, &pending);
 		if (status != STORE_OK)
 			return status;
 		store_fill(t, &pending, span_of(text, len));
+		/* A shorter number keeps the old width, padded with spaces, as memcached's in-place
+		 * update does. */
 		for (; len < put.value_len; len++)
 			store_fill(t, &pending, span_of(" ", 1));
 		/* Not by cas: a touch in between keeps the cas, and its expiry must stay. */
-		status = store_commit_over(t, &pending, old_item.loc, ret_cas, &raced);
+		status = store_commit_over(t, &pending, old_item.loc, &cas, &raced);
 		if (status == STORE_OK)
-			*ret_number = number;
+			*ret = (struct store_number){ .number = number,
+						      .cas = cas,
+						      .expire_before_ns = old_item.expire_ns };
 		if (!raced || status != STORE_NOT_STORED)
 			return status;
 	}
 }
 
-enum store_status store_touch(struct store_thread *t, struct span key, uint64_t hash,
-			      uint64_t expire_ns, struct item_view *ret)
+enum store_status store_arith(struct store_thread *t, struct span key, uint64_t hash,
+			      uint64_t delta, bool decr, uint64_t cas, uint64_t *ret_number,
+			      uint64_t *ret_cas)
 {
-	struct store *store = t->store;
-	enum store_status status = STORE_NOT_FOUND;
-	uint32_t flush_gen = atomic_load(&store->flush_gen);
-	struct index_lock lock = index_lock(&store->index, hash);
-	struct index_slot slot;
+	const struct store_delta how = {
+		.key = key, .hash = hash, .delta = delta, .decr = decr, .cas = cas
+	};
+	struct store_number number;
+	enum store_status status = store_change_number(t, &how, &number);
 
-	if (store_find_slot(store, &lock, key, &slot)) {
-		uint64_t loc = index_slot_loc(&slot), new_loc;
-		uint8_t queue = store->pool.segments[segment_of(&store->pool, loc)].queue;
-
-		if (!item_is_live(store, loc))
-			goto out;
-		store_note_access(t, &slot, 1);
-		new_loc = store_copy_item(t, loc, item_ds_from_ns(expire_ns), queue);
-		status = STORE_AGAIN;
-		if (!new_loc)
-			goto out;
-		if (item_is_flushed(store, loc)) {
-			/* The copy may lie in a segment younger than the flush: it must not outlive
-			 * it. */
-			store_drop_copy(t, new_loc);
-			status = STORE_NOT_FOUND;
-			goto out;
-		}
-		store_switch(t, &slot, hash, new_loc, flush_gen, STORE_CHANGE_WRITE, true);
-		store_item_done(store, new_loc);
-		if (ret)
-			item_view_fill(store, new_loc, flush_gen, ret);
-		status = STORE_OK;
-	}
-out:
-	index_unlock(&lock);
-	return status;
+	if (status != STORE_OK)
+		return status;
+	*ret_number = number.number;
+	if (ret_cas)
+		*ret_cas = number.cas;
+	return STORE_OK;
 }
 
 enum store_status store_remove(struct store_thread *t, struct span key, uint64_t hash, uint64_t cas)

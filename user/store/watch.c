@@ -29,6 +29,21 @@ void watch_flush(struct store *store, uint32_t flush_gen)
 	}
 }
 
+uint64_t watch_last_hit(const struct store *store, struct span key, uint64_t hash)
+{
+	uint64_t last_ns = 0;
+
+	for (uint32_t i = 0; i < store->watcher_cnt; i++) {
+		const struct store_watcher *watcher = &store->watchers[i];
+		uint64_t hit_ns =
+			watcher->last_hit_ns ? watcher->last_hit_ns(watcher->ctx, key, hash) : 0;
+
+		if (hit_ns > last_ns)
+			last_ns = hit_ns;
+	}
+	return last_ns;
+}
+
 int store_make_resident(struct store_thread *t, struct span key, uint64_t hash,
 			bool (*fn)(void *ctx, const struct item_view *item), void *ctx)
 {
@@ -61,9 +76,13 @@ void store_drop_resident(struct store_thread *t, struct span key, uint64_t hash,
 	struct index_lock lock = index_lock(&store->index, hash);
 	struct index_slot slot;
 
-	if (store_find_slot(store, &lock, key, &slot))
-		atomic_fetch_and(&item_at(store->pool.base, index_slot_loc(&slot))->word0,
-				 ~ITEM_RESIDENT);
+	if (store_find_slot(store, &lock, key, &slot)) {
+		uint64_t loc = index_slot_loc(&slot);
+		struct item_header *item = item_at(store->pool.base, loc);
+
+		item_set_access(item, store_access(store, loc));
+		atomic_fetch_and(&item->word0, ~ITEM_RESIDENT);
+	}
 	fn(ctx);
 	index_unlock(&lock);
 }

@@ -36,6 +36,11 @@ static int64_t whole_bytes(const struct store *store, struct item_header *item)
 	return bytes;
 }
 
+uint64_t store_item_bytes(const struct store *store, const struct item_view *view)
+{
+	return (uint64_t)whole_bytes(store, item_at(store->pool.base, view->loc));
+}
+
 void store_tally_born(struct store_thread *t, uint64_t loc)
 {
 	struct item_header *item = item_at(t->store->pool.base, loc);
@@ -159,10 +164,13 @@ enum store_status store_reserve(struct store_thread *t, const struct store_put *
 {
 	struct store *store = t->store;
 	uint32_t expire_ds = item_ds_from_ns(put->expire_ns);
-	struct item_shape shape = { .bits = (expire_ds ? ITEM_HAS_EXPIRE : 0) |
-					    (put->flags ? ITEM_HAS_FLAGS : 0),
-				    .key_len = (uint8_t)put->key.len,
-				    .value_len = (uint32_t)put->value_len };
+	struct item_shape shape = {
+		.bits = (expire_ds ? ITEM_HAS_EXPIRE : 0) | (put->flags ? ITEM_HAS_FLAGS : 0) |
+			(put->new_cas ? ITEM_HAS_CAS : 0) | (put->binary ? ITEM_BINARY : 0) |
+			(put->stale ? ITEM_STALE : 0) | (put->won ? ITEM_WON : 0),
+		.key_len = (uint8_t)put->key.len,
+		.value_len = (uint32_t)put->value_len
+	};
 	struct item_chain chain = { .value_len = put->value_len };
 	struct item_header *item;
 	uint64_t loc;
@@ -186,7 +194,7 @@ enum store_status store_reserve(struct store_thread *t, const struct store_put *
 		return no_room(t, chain.segment_cnt + 1);
 	}
 	item = item_at(store->pool.base, loc);
-	options_write(item, expire_ds, put->flags, 0);
+	options_write(item, expire_ds, put->flags, put->new_cas);
 	memcpy(item_key(item), put->key.ptr, put->key.len);
 	if (shape.bits & ITEM_CHAINED) {
 		memcpy(item_value(item), &chain, sizeof(chain));
@@ -297,15 +305,48 @@ static enum store_status insert_new(struct store_thread *t, struct index_lock *l
 	return STORE_OK;
 }
 
+/* The old item's clients have been told of its state: the new one has it too. Bucket locked. */
+static void keep_state(const struct store *store, uint64_t loc, uint64_t new_loc)
+{
+	struct item_header *item = item_at(store->pool.base, new_loc);
+
+	item_set_access(item, item_access(item) | (store_access(store, loc) & ITEM_FETCHED));
+	atomic_fetch_or(&item->word0, item_word0(item_at(store->pool.base, loc)) & ITEM_WON);
+}
+
+/* In place of the pending item, one that is as stale as the item in the slot. Bucket locked. */
+static bool make_stale(struct store_thread *t, struct store_pending *pending,
+		       const struct item_view *old_item)
+{
+	struct store *store = t->store;
+	struct item_header *item = item_at(store->pool.base, old_item->loc);
+	const struct store_copy how = {
+		.expire_ds = item_expire_ds(item),
+		.queue = store->pool.segments[segment_of(&store->pool, pending->loc)].queue,
+		.stale = true,
+		.cas = pending->put.new_cas,
+		.above_cas = old_item->cas,
+	};
+	uint64_t loc = store_copy_as(t, pending->loc, &how);
+
+	if (!loc)
+		return false;
+	store_drop_copy(t, pending->loc);
+	pending->loc = loc;
+	atomic_fetch_or(&item_at(store->pool.base, loc)->word0, item_word0(item) & ITEM_WON);
+	return true;
+}
+
 /* See store_commit_over(). *ret_raced also when a flush covers the new item itself. */
 static enum store_status commit_locked(struct store_thread *t, struct index_lock *lock,
-				       const struct store_pending *pending, uint64_t expect_loc,
+				       struct store_pending *pending, uint64_t expect_loc,
 				       bool *ret_raced)
 {
+	const struct store_put *put = &pending->put;
 	struct store *store = t->store;
 	uint32_t flush_gen = atomic_load(&store->flush_gen);
 	struct index_slot slot;
-	bool present = store_find_slot(store, lock, pending->put.key, &slot);
+	bool present = store_find_slot(store, lock, put->key, &slot);
 	bool live = false;
 	struct item_view old_item;
 	enum store_status status;
@@ -321,11 +362,15 @@ static enum store_status commit_locked(struct store_thread *t, struct index_lock
 		*ret_raced = true;
 		return STORE_NOT_STORED;
 	}
-	status = judge(&pending->put, live, live ? old_item.cas : 0);
+	status = judge(put, live, live ? old_item.cas : 0);
+	if (status == STORE_EXISTS && put->allow_stale && put->cas && put->cas < old_item.cas)
+		status = make_stale(t, pending, &old_item) ? STORE_OK : no_room(t, 1);
 	if (status != STORE_OK)
 		return status;
 	if (!present)
 		return insert_new(t, lock, pending->loc, flush_gen);
+	if (put->keep_state)
+		keep_state(store, old_item.loc, pending->loc);
 	store_note_access(t, &slot, 1);
 	store_switch(t, &slot, lock->hash, pending->loc, flush_gen, STORE_CHANGE_WRITE, false);
 	return STORE_OK;
@@ -412,24 +457,46 @@ enum store_status store_put(struct store_thread *t, const struct store_put *put,
 
 /* --- other versions of the same item --- */
 
-uint64_t store_copy_item(struct store_thread *t, uint64_t loc, uint32_t expire_ds, uint8_t queue)
+static uint64_t copy_cas(const struct store *store, const struct store_copy *how,
+			 const struct item_view *old_item, uint64_t new_loc)
+{
+	uint64_t place_cas = store_place_cas(store, new_loc);
+
+	if (how->cas)
+		return how->cas;
+	if (!how->above_cas)
+		return old_item->cas;
+	if (place_cas > how->above_cas || how->above_cas == UINT64_MAX)
+		return place_cas;
+	return how->above_cas + 1;
+}
+
+uint64_t store_copy_as(struct store_thread *t, uint64_t loc, const struct store_copy *how)
 {
 	struct store *store = t->store;
 	struct item_header *old_item = item_at(store->pool.base, loc), *item;
 	struct item_shape shape = item_shape(old_item);
+	uint32_t won = how->stale ? 0 : shape.bits & ITEM_WON;
 	struct item_view view;
 	uint64_t new_loc;
 
 	item_view_fill(store, loc, 0, &view);
-	shape.bits &= ITEM_HAS_FLAGS | ITEM_CHAINED;
-	shape.bits |= ITEM_HAS_CAS | (expire_ds ? ITEM_HAS_EXPIRE : 0);
-	new_loc = store_append_item(t, &shape, queue, expire_ds);
+	shape.bits &= ITEM_HAS_FLAGS | ITEM_CHAINED | ITEM_BINARY | ITEM_STALE;
+	shape.bits |= ITEM_HAS_CAS | (how->expire_ds ? ITEM_HAS_EXPIRE : 0) |
+		      (how->stale ? ITEM_STALE : 0);
+	if (how->drop_value) {
+		shape.bits &= ~ITEM_CHAINED;
+		shape.value_len = 0;
+	}
+	new_loc = store_append_item(t, &shape, how->queue, how->expire_ds);
 	if (!new_loc) {
 		t->need = (struct segment_need){ .free_cnt = 1 };
 		return 0;
 	}
 	item = item_at(store->pool.base, new_loc);
-	options_write(item, expire_ds, view.flags, view.cas);
+	options_write(item, how->expire_ds, view.flags, copy_cas(store, how, &view, new_loc));
+	item_set_access(item, store_access(store, loc));
+	atomic_fetch_or(&item->word0, won);
 	memcpy(item_key(item), item_key(old_item), (size_t)shape.key_len + shape.value_len);
 	if (shape.bits & ITEM_CHAINED)
 		store->pool.segments[segment_of(&store->pool, new_loc)].chain_cnt +=
@@ -438,49 +505,77 @@ uint64_t store_copy_item(struct store_thread *t, uint64_t loc, uint32_t expire_d
 	return new_loc;
 }
 
+uint64_t store_copy_item(struct store_thread *t, uint64_t loc, uint32_t expire_ds, uint8_t queue)
+{
+	const struct store_copy how = { .expire_ds = expire_ds, .queue = queue };
+
+	return store_copy_as(t, loc, &how);
+}
+
 /* Old and new bytes joined into a new version; retried while someone else changes the item. */
-static enum store_status join(struct store_thread *t, struct span key, uint64_t hash,
-			      struct span head, struct span tail, uint64_t cas, uint64_t *ret_cas)
+enum store_status store_join(struct store_thread *t, const struct store_put *how, struct span data,
+			     struct store_stored *ret)
 {
 	for (;;) {
 		struct item_view old_item;
-		struct store_put put = { .key = key, .hash = hash };
+		struct store_put put = *how;
 		struct store_pending pending;
 		enum store_status status;
+		uint64_t cas;
 		bool raced;
 
-		if (!store_find(t, key, hash, &old_item))
-			return cas ? STORE_NOT_FOUND : STORE_NOT_STORED;
-		if (cas && cas != old_item.cas)
+		if (!store_peek(t, how->key, how->hash, &old_item))
+			return how->cas ? STORE_NOT_FOUND : STORE_NOT_STORED;
+		if (how->cas && how->cas != old_item.cas)
 			return STORE_EXISTS;
+		put.binary = old_item.binary;
 		put.flags = old_item.flags;
 		put.expire_ns = old_item.expire_ns;
-		put.value_len = head.len + old_item.value_len + tail.len;
+		put.value_len = old_item.value_len + data.len;
 		status = store_reserve(t, &put, &pending);
 		if (status != STORE_OK)
 			return status;
-		store_fill(t, &pending, head);
+		if (how->prepend)
+			store_fill(t, &pending, data);
 		for (uint64_t at = 0; at < old_item.value_len;) {
 			struct span part = store_value_part(t->store, &old_item, at);
 
 			store_fill(t, &pending, part);
 			at += part.len;
 		}
-		store_fill(t, &pending, tail);
-		status = store_commit_over(t, &pending, old_item.loc, ret_cas, &raced);
+		if (!how->prepend)
+			store_fill(t, &pending, data);
+		status = store_commit_over(t, &pending, old_item.loc, &cas, &raced);
+		if (status == STORE_OK && ret)
+			*ret = (struct store_stored){ .cas = cas, .value_len = put.value_len };
 		if (!raced || status == STORE_AGAIN)
 			return status;
 	}
 }
 
+static enum store_status join(struct store_thread *t, const struct store_put *put, struct span data,
+			      uint64_t *ret_cas)
+{
+	struct store_stored stored;
+	enum store_status status = store_join(t, put, data, &stored);
+
+	if (status == STORE_OK && ret_cas)
+		*ret_cas = stored.cas;
+	return status;
+}
+
 enum store_status store_append(struct store_thread *t, struct span key, uint64_t hash,
 			       struct span data, uint64_t cas, uint64_t *ret_cas)
 {
-	return join(t, key, hash, span_of(NULL, 0), data, cas, ret_cas);
+	const struct store_put put = { .key = key, .hash = hash, .cas = cas };
+
+	return join(t, &put, data, ret_cas);
 }
 
 enum store_status store_prepend(struct store_thread *t, struct span key, uint64_t hash,
 				struct span data, uint64_t cas, uint64_t *ret_cas)
 {
-	return join(t, key, hash, data, span_of(NULL, 0), cas, ret_cas);
+	const struct store_put put = { .key = key, .hash = hash, .cas = cas, .prepend = true };
+
+	return join(t, &put, data, ret_cas);
 }
