@@ -2,7 +2,7 @@
 /* incr, decr. */
 #include "command/impl.h"
 
-static void count(struct command_worker *w, bool decr, bool hit)
+void command_count_arith(struct command_worker *w, bool decr, bool hit)
 {
 	struct command_counts *c = &w->counts;
 
@@ -29,11 +29,11 @@ void command_arith(struct command_worker *w, const struct request *req, struct r
 	command_sample_write(w, req->key, hash);
 	switch (status) {
 	case STORE_OK:
-		count(w, decr, true);
+		command_count_arith(w, decr, true);
 		req->compose->number(resp, req, number);
 		break;
 	case STORE_NOT_FOUND:
-		count(w, decr, false);
+		command_count_arith(w, decr, false);
 		req->compose->status(resp, req, STATUS_NOT_FOUND);
 		break;
 	case STORE_NOT_NUMBER:

@@ -35,6 +35,7 @@
 	X(cmd_set)                                                                                 \
 	X(cmd_flush)                                                                               \
 	X(cmd_touch)                                                                               \
+	X(cmd_meta)                                                                                \
 	X(get_hits)                                                                                \
 	X(get_misses)                                                                              \
 	X(get_expired)                                                                             \
@@ -225,6 +226,7 @@ struct command_upload {
 	uint64_t charged; /* room it holds */
 	uint64_t start_ns;
 	uint8_t key[XC_KEY_MAX];
+	uint8_t opaque[META_OPAQUE_MAX];
 };
 
 enum command_upload_state {

@@ -180,11 +180,29 @@ bool command_fits_udp(const struct request *req)
 	}
 }
 
-enum command_next command_apply(struct command_worker *w, struct request *req,
-				struct response *resp)
+static void apply_meta(struct command_worker *w, const struct request *req, struct response *resp)
 {
-	if (command_flush_at_ns(w))
-		command_flush_due(w);
+	switch (req->verb) {
+	case REQUEST_META_GET:
+		command_meta_get(w, req, resp);
+		break;
+	case REQUEST_META_DELETE:
+		command_meta_delete(w, req, resp);
+		break;
+	case REQUEST_META_ARITH:
+		command_meta_arith(w, req, resp);
+		break;
+	case REQUEST_META_DEBUG:
+		command_meta_debug(w, req, resp);
+		break;
+	default: /* REQUEST_META_NOOP */
+		req->compose->status(resp, req, STATUS_OK);
+		break;
+	}
+}
+
+static enum command_next apply(struct command_worker *w, struct request *req, struct response *resp)
+{
 	switch (req->verb) {
 	case REQUEST_GET:
 	case REQUEST_GETS:
@@ -208,6 +226,13 @@ enum command_next command_apply(struct command_worker *w, struct request *req,
 		break;
 	case REQUEST_TOUCH:
 		command_touch(w, req, resp);
+		break;
+	case REQUEST_META_GET:
+	case REQUEST_META_DELETE:
+	case REQUEST_META_ARITH:
+	case REQUEST_META_NOOP:
+	case REQUEST_META_DEBUG:
+		apply_meta(w, req, resp);
 		break;
 	case REQUEST_FLUSH_ALL:
 		command_flush_all(w, req, resp);
@@ -245,4 +270,16 @@ enum command_next command_apply(struct command_worker *w, struct request *req,
 		break;
 	}
 	return COMMAND_DONE;
+}
+
+enum command_next command_apply(struct command_worker *w, struct request *req,
+				struct response *resp)
+{
+	uint8_t raw[XC_KEY_MAX];
+
+	if (command_flush_at_ns(w))
+		command_flush_due(w);
+	if (req->key_base64)
+		req->key = command_key(req, raw);
+	return apply(w, req, resp);
 }

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "command/command.h"
+#include "protocol/base64.h"
 #include "protocol/compose.h"
 
 struct command {
@@ -58,12 +59,26 @@ enum command_next command_read(struct command_worker *w, struct request *req,
 void command_write(struct command_worker *w, const struct request *req, struct response *resp);
 bool command_is_append(const struct request *req);
 struct store_put command_put_of(const struct command_worker *w, const struct request *req);
-/* Counts and answers; a set that could not be kept takes the value it was to replace along. */
+/*
+ * Counts and answers; stored is looked at on STORE_OK alone. A set that could not be kept takes the
+ * value it was to replace along.
+ */
 void command_write_answer(struct command_worker *w, const struct request *req,
-			  struct response *resp, enum store_status status);
+			  struct response *resp, enum store_status status,
+			  const struct store_stored *stored);
 void command_arith(struct command_worker *w, const struct request *req, struct response *resp);
 void command_remove(struct command_worker *w, const struct request *req, struct response *resp);
 void command_touch(struct command_worker *w, const struct request *req, struct response *resp);
+/* The value's bytes, most of them borrowed. */
+void command_put_value(struct command_worker *w, struct response *resp,
+		       const struct item_view *view);
+void command_count_miss(struct command_worker *w);
+void command_count_arith(struct command_worker *w, bool decr, bool hit);
+void command_meta_get(struct command_worker *w, const struct request *req, struct response *resp);
+void command_meta_delete(struct command_worker *w, const struct request *req,
+			 struct response *resp);
+void command_meta_arith(struct command_worker *w, const struct request *req, struct response *resp);
+void command_meta_debug(struct command_worker *w, const struct request *req, struct response *resp);
 void command_flush_all(struct command_worker *w, const struct request *req, struct response *resp);
 void command_verbosity(struct command_worker *w, const struct request *req, struct response *resp);
 void command_memlimit(struct command_worker *w, const struct request *req, struct response *resp);
@@ -89,6 +104,15 @@ void command_log_store(struct command_worker *w, const struct request *req,
 void command_log_delete(struct command_worker *w, struct span key);
 
 void command_stats(struct command_worker *w, const struct request *req, struct response *resp);
+
+/* The key's own bytes; raw has room for XC_KEY_MAX. */
+static inline struct span command_key(const struct request *req, uint8_t *raw)
+{
+	if (!req->key_base64)
+		return req->key;
+	base64_decode(req->key, raw);
+	return span_of(raw, base64_decoded_len(req->key));
+}
 
 static inline void command_sample_read(struct command_worker *w, struct span key, uint64_t hash)
 {

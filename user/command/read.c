@@ -5,6 +5,21 @@
  */
 #include "command/impl.h"
 
+void command_put_value(struct command_worker *w, struct response *resp,
+		       const struct item_view *view)
+{
+	uint64_t pos = 0;
+
+	if (view->value)
+		response_lend(resp, span_of(view->value, view->value_len));
+	while (!view->value && pos < view->value_len) {
+		struct span part = store_value_part(w->store, view, pos);
+
+		response_lend(resp, part);
+		pos += part.len;
+	}
+}
+
 static void add_item(struct command_worker *w, const struct request *req, struct response *resp,
 		     const struct item_view *view)
 {
@@ -14,21 +29,13 @@ static void add_item(struct command_worker *w, const struct request *req, struct
 		.cas = view->cas,
 		.flags = view->flags,
 	};
-	uint64_t pos = 0;
 
 	req->compose->item(resp, req, &item);
-	if (view->value)
-		response_lend(resp, span_of(view->value, view->value_len));
-	while (!view->value && pos < view->value_len) {
-		struct span part = store_value_part(w->store, view, pos);
-
-		response_lend(resp, part);
-		pos += part.len;
-	}
+	command_put_value(w, resp, view);
 	req->compose->item_end(resp, req);
 }
 
-static void count_miss(struct command_worker *w)
+void command_count_miss(struct command_worker *w)
 {
 	command_count(&w->counts.get_misses, 1);
 	switch (store_miss(w->thread)) {
@@ -51,7 +58,7 @@ static bool find(struct command_worker *w, struct span key, uint64_t hash, struc
 	if (found)
 		command_count(&w->counts.get_hits, 1);
 	else
-		count_miss(w);
+		command_count_miss(w);
 	command_log_fetch(w, key, found ? ret : NULL);
 	command_sample_read(w, key, hash);
 	return found;

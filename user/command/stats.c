@@ -141,7 +141,7 @@ static void print_commands(const struct printer *p, const struct command_counts 
 	stat_u64(p, "cmd_set", c->cmd_set);
 	stat_u64(p, "cmd_flush", c->cmd_flush);
 	stat_u64(p, "cmd_touch", c->cmd_touch);
-	stat_u64(p, "cmd_meta", 0);
+	stat_u64(p, "cmd_meta", c->cmd_meta);
 	stat_u64(p, "get_hits", c->get_hits);
 	stat_u64(p, "get_misses", c->get_misses);
 	stat_u64(p, "get_expired", c->get_expired);

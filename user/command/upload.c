@@ -76,14 +76,19 @@ enum command_upload_state command_upload_start(struct command_worker *w, const s
 	enum store_status status;
 
 	*upload = (struct command_upload){ .req = *req, .start_ns = w->now_ns };
-	memcpy(upload->key, req->key.ptr, req->key.len);
+	upload->req.key = command_key(req, upload->key);
+	memmove(upload->key, upload->req.key.ptr, upload->req.key.len);
 	upload->req.key.ptr = upload->key;
+	if (req->meta.opaque.len) {
+		memcpy(upload->opaque, req->meta.opaque.ptr, req->meta.opaque.len);
+		upload->req.meta.opaque.ptr = upload->opaque;
+	}
 	status = reserve(w, upload, resp);
 	if (status == STORE_OK)
 		return COMMAND_UPLOAD_GOES;
 	if (status == STORE_AGAIN && !last_try)
 		return COMMAND_UPLOAD_BUSY;
-	command_write_answer(w, &upload->req, resp, status);
+	command_write_answer(w, &upload->req, resp, status, NULL);
 	return COMMAND_UPLOAD_ANSWERED;
 }
 
@@ -101,7 +106,9 @@ void command_upload_fill(struct command_worker *w, struct command_upload *upload
 void command_upload_finish(struct command_worker *w, struct command_upload *upload, bool bad_end,
 			   struct response *resp)
 {
+	struct store_stored stored = { .value_len = upload->req.value_len };
 	struct request *req = &upload->req;
+	enum store_status status;
 
 	if (upload->heap || bad_end) {
 		req->value = span_of(upload->heap, upload->filled);
@@ -115,7 +122,8 @@ void command_upload_finish(struct command_worker *w, struct command_upload *uplo
 	command_log_lookup(w, req->key);
 	command_count(&w->counts.cmd_set, 1);
 	command_sample_write(w, req->key, upload->pending.put.hash);
-	command_write_answer(w, req, resp, store_commit(w->thread, &upload->pending, NULL));
+	status = store_commit(w->thread, &upload->pending, &stored.cas);
+	command_write_answer(w, req, resp, status, &stored);
 	uncharge(w, upload);
 }
 

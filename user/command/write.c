@@ -29,14 +29,31 @@ struct store_put command_put_of(const struct command_worker *w, const struct req
 		.value_len = req->value_len,
 		.mode = modes[req->verb],
 		.cas = req->cas,
+		.new_cas = req->meta.new_cas,
+		.prepend = req->verb == REQUEST_PREPEND,
+		.binary = req->key_base64,
+		.allow_stale = request_asks(req, 'I'),
 	};
 }
 
-static enum store_status append(struct command_worker *w, const struct request *req, uint64_t hash)
+/* Appends; where there is nothing to append to, makes it if the client said for how long. */
+static enum store_status append(struct command_worker *w, const struct request *req,
+				const struct store_put *put, struct store_stored *ret)
 {
-	if (req->verb == REQUEST_APPEND)
-		return store_append(w->thread, req->key, hash, req->value, 0, NULL);
-	return store_prepend(w->thread, req->key, hash, req->value, 0, NULL);
+	struct store_put first = *put;
+	enum store_status status;
+
+	first.mode = STORE_ADD;
+	first.expire_ns = command_expire_ns(w, req->meta.vivify_exptime);
+	do {
+		status = store_join(w->thread, put, req->value, ret);
+		if ((status != STORE_NOT_STORED && status != STORE_NOT_FOUND) ||
+		    !request_asks(req, 'N'))
+			return status;
+		ret->value_len = req->value.len;
+		status = store_put(w->thread, &first, req->value, &ret->cas);
+	} while (status == STORE_NOT_STORED); /* someone else made it just now */
+	return status;
 }
 
 static void count_cas(struct command_worker *w, enum store_status status)
@@ -57,16 +74,21 @@ static void forget(struct command_worker *w, const struct request *req)
 }
 
 void command_write_answer(struct command_worker *w, const struct request *req,
-			  struct response *resp, enum store_status status)
+			  struct response *resp, enum store_status status,
+			  const struct store_stored *stored)
 {
 	enum request_status text = STATUS_STORED;
+	struct compose_stored told;
 
 	command_log_store(w, req, status);
 	if (req->verb == REQUEST_CAS)
 		count_cas(w, status);
 	switch (status) {
 	case STORE_OK:
-		break;
+		told = (struct compose_stored){ .cas = stored->cas,
+						.value_len = stored->value_len };
+		req->compose->stored(resp, req, &told);
+		return;
 	case STORE_EXISTS:
 		text = STATUS_EXISTS;
 		break;
@@ -104,17 +126,27 @@ static uint64_t memcached_bytes(const struct request *req)
 
 bool command_admit(struct command_worker *w, const struct request *req, struct response *resp)
 {
-	if (memcached_bytes(req) <= w->command->options.settings.item_max)
+	uint8_t raw[XC_KEY_MAX];
+	struct request own;
+
+	if (req->verb == REQUEST_INVALID) {
+		req->compose->status(resp, req, req->error);
+		return false;
+	}
+	own = *req;
+	own.key = command_key(req, raw);
+	if (memcached_bytes(&own) <= w->command->options.settings.item_max)
 		return true;
-	command_log_store(w, req, STORE_TOO_LARGE);
+	command_log_store(w, &own, STORE_TOO_LARGE);
 	command_count(&w->counts.store_too_large, 1);
-	forget(w, req);
-	req->compose->status(resp, req, STATUS_TOO_LARGE);
+	forget(w, &own);
+	req->compose->status(resp, &own, STATUS_TOO_LARGE);
 	return false;
 }
 
 void command_write(struct command_worker *w, const struct request *req, struct response *resp)
 {
+	struct store_stored stored = { .value_len = req->value_len };
 	struct store_put put;
 	enum store_status status;
 
@@ -128,12 +160,12 @@ void command_write(struct command_worker *w, const struct request *req, struct r
 	put = command_put_of(w, req);
 	for (uint32_t tries = 0;; tries++) {
 		if (command_is_append(req))
-			status = append(w, req, put.hash);
+			status = append(w, req, &put, &stored);
 		else
-			status = store_put(w->thread, &put, req->value, NULL);
+			status = store_put(w->thread, &put, req->value, &stored.cas);
 		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
 			break;
 	}
 	command_sample_write(w, req->key, put.hash);
-	command_write_answer(w, req, resp, status);
+	command_write_answer(w, req, resp, status, &stored);
 }

@@ -21,9 +21,17 @@ struct compose_item {
 	uint32_t flags;
 };
 
+/* What a storage command left there. */
+struct compose_stored {
+	uint64_t cas;
+	uint64_t value_len;
+};
+
 struct compose {
 	void (*status)(struct response *resp, const struct request *req,
 		       enum request_status status);
+	void (*stored)(struct response *resp, const struct request *req,
+		       const struct compose_stored *stored);
 	/*
 	 * A hit: everything before the value's first byte; the caller adds value_len bytes, then
 	 * item_end.

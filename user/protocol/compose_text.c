@@ -37,6 +37,18 @@ static const char *const status_texts[STATUS_CNT] = {
 	[STATUS_MEMLIMIT_SMALL] = "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",
 	[STATUS_MEMLIMIT_UNIT] = "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes",
 	[STATUS_MEMLIMIT_FAILED] = "MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust",
+	[STATUS_META_BAD_TOKEN] = "CLIENT_ERROR bad token in command line format",
+	[STATUS_META_BAD_KEY] = "CLIENT_ERROR error decoding key",
+	[STATUS_META_BAD_FLAG] = "CLIENT_ERROR invalid flag",
+	[STATUS_META_DUPLICATE] = "CLIENT_ERROR duplicate flag",
+	[STATUS_META_ARITH_FLAG] = "CLIENT_ERROR invalid or duplicate flag",
+	[STATUS_META_TOO_MANY] = "CLIENT_ERROR options flags are too long",
+	[STATUS_META_BAD_INITIAL] = "CLIENT_ERROR invalid numeric initial value",
+	[STATUS_META_BAD_DELTA] = "CLIENT_ERROR invalid numeric delta value",
+	[STATUS_META_MODE_LEN] = "CLIENT_ERROR incorrect length for M token",
+	[STATUS_META_SET_MODE] = "CLIENT_ERROR invalid mode for ms M token",
+	[STATUS_META_ARITH_MODE] = "CLIENT_ERROR invalid mode for ma M token",
+	[STATUS_META_LONG_OPAQUE] = "CLIENT_ERROR opaque token too long",
 	[STATUS_DUMP_REFUSED] = "CLIENT_ERROR stats cachedump not allowed",
 	[STATUS_DUMP_FORMAT] = "CLIENT_ERROR bad command line",
 	[STATUS_DUMP_CLASS] = "CLIENT_ERROR Illegal slab id",
@@ -71,6 +83,13 @@ static void text_status(struct response *resp, const struct request *req,
 {
 	if (!req->noreply)
 		put_line(resp, compose_text_status(status));
+}
+
+static void text_stored(struct response *resp, const struct request *req,
+			const struct compose_stored *stored)
+{
+	(void)stored;
+	text_status(resp, req, STATUS_STORED);
 }
 
 static uint8_t *put_number(uint8_t *to, uint64_t number)
@@ -146,6 +165,7 @@ static void text_stat(struct response *resp, const struct request *req, const ch
 
 const struct compose compose_text = {
 	.status = text_status,
+	.stored = text_stored,
 	.item = text_item,
 	.item_end = text_item_end,
 	.end = text_end,

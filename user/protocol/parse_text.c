@@ -12,6 +12,7 @@
 #include "abi/limits.h"
 #include "protocol/compose_text.h"
 #include "protocol/decimal.h"
+#include "protocol/parse_meta.h"
 
 /* cas takes the most: cas <key> <flags> <exptime> <bytes> <unique> noreply */
 #define WORD_MAX 7
@@ -143,10 +144,18 @@ static void read_rest(const struct words *w, struct request *req)
 	req->args = w->rest;
 }
 
+static void read_meta(const struct words *w, struct request *req)
+{
+	parse_meta(w->rest, req);
+}
+
 /* Frequent ones first. */
 static const struct verb_row verbs[] = {
 	{ "get", 3, 2, 0, REQUEST_GET, read_retrieval },
 	{ "set", 3, 5, 6, REQUEST_SET, read_store },
+	{ "mg", 2, 2, 0, REQUEST_META_GET, read_meta },
+	{ "ms", 2, 2, 0, REQUEST_SET, read_meta },
+	{ "md", 2, 2, 0, REQUEST_META_DELETE, read_meta },
 	{ "gets", 4, 2, 0, REQUEST_GETS, read_retrieval },
 	{ "delete", 6, 2, 4, REQUEST_DELETE, read_delete },
 	{ "incr", 4, 3, 4, REQUEST_INCR, read_arith },
@@ -156,6 +165,9 @@ static const struct verb_row verbs[] = {
 	{ "touch", 5, 3, 4, REQUEST_TOUCH, read_touch },
 	{ "gat", 3, 2, 0, REQUEST_GAT, read_retrieval },
 	{ "gats", 4, 2, 0, REQUEST_GATS, read_retrieval },
+	{ "ma", 2, 2, 0, REQUEST_META_ARITH, read_meta },
+	{ "mn", 2, 1, 0, REQUEST_META_NOOP, read_meta },
+	{ "me", 2, 1, 0, REQUEST_META_DEBUG, read_meta },
 	{ "replace", 7, 5, 6, REQUEST_REPLACE, read_store },
 	{ "append", 6, 5, 6, REQUEST_APPEND, read_store },
 	{ "prepend", 7, 5, 6, REQUEST_PREPEND, read_store },

@@ -45,6 +45,11 @@ enum request_verb {
 	REQUEST_SLABS,
 	REQUEST_WATCH,
 	REQUEST_QUIT,
+	REQUEST_META_GET, /* ms is one of SET to CAS, with `meta` */
+	REQUEST_META_DELETE,
+	REQUEST_META_ARITH,
+	REQUEST_META_NOOP,
+	REQUEST_META_DEBUG,
 	REQUEST_VERB_CNT,
 };
 
@@ -87,11 +92,42 @@ enum request_status {
 	STATUS_SLABS_SPARE,
 	STATUS_WATCH_REFUSED,
 	STATUS_WATCH_FULL,
+	STATUS_META_BAD_TOKEN,
+	STATUS_META_BAD_KEY, /* no base64 */
+	STATUS_META_BAD_FLAG,
+	STATUS_META_DUPLICATE,
+	STATUS_META_ARITH_FLAG, /* either, to ma */
+	STATUS_META_TOO_MANY,
+	STATUS_META_BAD_INITIAL,
+	STATUS_META_BAD_DELTA,
+	STATUS_META_MODE_LEN,
+	STATUS_META_SET_MODE,
+	STATUS_META_ARITH_MODE,
+	STATUS_META_LONG_OPAQUE,
 	STATUS_UDP_REFUSED,
 	STATUS_UDP_MULTI_PACKET,
 	STATUS_UDP_TOO_LARGE,
 	STATUS_CNT,
 };
+
+/* Words of a meta command, its own included. */
+#define META_WORD_MAX 20
+#define META_FLAG_MAX (META_WORD_MAX - 2)
+#define META_OPAQUE_MAX (1 + 32) /* with its O */
+
+/* A meta command's flags. F is request.flags, T exptime, C cas, D number. */
+struct request_meta {
+	uint64_t given; /* META_BIT of each flag */
+	struct span opaque;
+	int64_t vivify_exptime;	 /* N */
+	int64_t recache_exptime; /* R */
+	uint64_t new_cas;	 /* E */
+	uint64_t initial;	 /* J */
+	uint8_t flag_cnt;
+	char order[META_FLAG_MAX]; /* the reply's values come as they were asked for */
+};
+
+#define META_BIT(letter) (1ULL << ((letter) - 'A'))
 
 struct request {
 	enum request_verb verb;
@@ -100,6 +136,9 @@ struct request {
 	bool more;		   /* get family: the line goes on after `keys` */
 	bool has_exptime;	   /* flush_all: a delay was given */
 	bool value_bad;		   /* the bytes after the value were no line end */
+	bool value_skipped;	   /* REQUEST_INVALID: value_len bytes and a line end follow */
+	bool decr;		   /* meta arithmetic */
+	bool key_base64;	   /* key is as the client wrote it; see base64.h */
 	uint32_t flags;
 	int64_t exptime;
 	uint64_t value_len; /* storage commands; the value follows the line */
@@ -109,13 +148,20 @@ struct request {
 	struct span keys; /* get family: the keys, apart by spaces; take with request_key */
 	struct span args; /* administration: the rest of the line */
 	struct span value;
+	struct request_meta meta;
 	const struct compose *compose; /* writes the reply in the client's protocol */
 };
 
 /* set, add, replace, append, prepend, cas: value_len bytes and a line end follow. */
 static inline bool request_has_value(const struct request *req)
 {
-	return req->verb >= REQUEST_SET && req->verb <= REQUEST_CAS;
+	return (req->verb >= REQUEST_SET && req->verb <= REQUEST_CAS) || req->value_skipped;
+}
+
+/* The meta flag was given. */
+static inline bool request_asks(const struct request *req, char letter)
+{
+	return req->meta.given & META_BIT(letter);
 }
 
 static inline bool request_is_retrieval(const struct request *req)
