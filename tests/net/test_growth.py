@@ -177,12 +177,13 @@ def limit_goes_up_and_down_under_load_with_fast_path():
 
 
 def killed_amid(rig, rand, *flags):
-    daemon = e2e.Daemon(rig, *ALLOW, *flags, memory=64)
+    memory = 64
+    daemon = e2e.Daemon(rig, *ALLOW, *flags, memory=memory)
     writer = Writer(rig, 1)
     for kill in range(KILLS):
         begin([writer])
         time.sleep(0.3)
-        set_limit(daemon, rand.choice(LIMITS))
+        set_limit(daemon, rand.choice([mib for mib in LIMITS if mib <= 4 * memory]))
         time.sleep(rand.random() * 0.4)
         if kill % 4 == 3:
             daemon.stop()
