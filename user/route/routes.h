@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * routes - a route is a key prefix with behaviour.
+ *
+ * Does      finds the route of a key: the one with the longest prefix of it; counts what the keys
+ *           of each route were asked for.
+ * Shape     a table that never changes, in a struct swap (base/swap.h): a reload builds a new one
+ *           and replaces the old one, workers pick it up at the turn of their loop, the promoter at
+ *           the start of a round. Routes that the new table has under the same prefix count on.
+ *           Without any route there is no table: the pointer is NULL.
+ * Units     seconds, as their names say.
+ * Errors    routes_new: -ENOMEM, -EEXIST two routes of one prefix, -E2BIG more than ROUTE_MAX,
+ *           -EMSGSIZE a prefix longer than a key can be.
+ * Owner     a table copies the prefixes it is given. Counters belong to all tables that have the
+ *           route and go with the last of them.
+ * Threads   routes_find, routes_sum: any. A slot of counters is written by one thread alone.
+ * Source    docs/operations.md, "Routes".
+ */
+#ifndef XC_ROUTE_ROUTES_H
+#define XC_ROUTE_ROUTES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/span.h"
+#include "base/swap.h"
+#include "route/tally.h"
+
+#define ROUTE_MAX 1024
+#define ROUTE_JITTER_MAX_SEC (30 * 24 * 3600)
+
+/* What the operator wrote. */
+struct route_rule {
+	struct span prefix; /* empty: every key */
+	uint32_t ttl_jitter_sec;
+	bool promote; /* false: its keys are never in the kernel */
+	bool auth;    /* its keys are for clients that have proved who they are: never promoted */
+};
+
+struct route {
+	struct route_rule rule;
+	struct tally *tally; /* a slot for each thread that counts */
+};
+
+struct routes {
+	struct swap_item item;
+	uint32_t cnt;
+	uint32_t slot_cnt;
+	struct route *all; /* in the order of the rules */
+	struct route_trie *trie;
+};
+
+/* old: the table that this one will replace, whose counters go on; NULL: none. */
+int routes_new(const struct route_rule *rules, uint32_t cnt, uint32_t slot_cnt,
+	       const struct routes *old, struct routes **ret);
+void routes_free(struct routes *routes); /* NULL-safe; for one that never got into a swap */
+
+/* NULL: no route has a prefix of the key. Borrowed from the table. */
+const struct route *routes_find(const struct routes *routes, struct span key);
+
+/* What all slots of a route have counted. */
+void routes_sum(const struct routes *routes, const struct route *route, struct tally *ret);
+
+/* The thread's table; NULL: no routes. */
+static inline struct routes *routes_of(struct swap_item *held)
+{
+	return (struct routes *)held;
+}
+
+/* True if the key's route, which may be NULL, lets it into the kernel. */
+static inline bool route_promotes(const struct route *route)
+{
+	return !route || (route->rule.promote && !route->rule.auth);
+}
+
+#endif
