@@ -291,6 +291,7 @@ static int build_start(struct config_build *b, struct config *config,
 	memset(b, 0, sizeof(*b));
 	memset(config, 0, sizeof(*config));
 	b->config = config;
+	b->target = config;
 	b->sink = *sink;
 	config->memory = alloc_zero(1, sizeof(*config->memory));
 	if (!config->memory)

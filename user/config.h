@@ -9,8 +9,9 @@
  *           -EINVAL.
  * Layers    defaults, then the file (libconfig, or memcached.conf's lines of flags), then the
  *           files of conf.d/ beside it in order of name, then the command line. A list in a later
- *           layer replaces the earlier one's.
- * Owner     immutable after start; a reload builds a new one. Its strings live until config_fini.
+ *           layer replaces the earlier one's; routes add up instead.
+ * Owner     immutable after start, but for the routes: a reload builds a new configuration and
+ *           takes those out of it. Its strings live until config_fini.
  */
 #ifndef XC_CONFIG_H
 #define XC_CONFIG_H
@@ -21,11 +22,19 @@
 
 #include "base/log.h"
 #include "fastpath/loader.h"
+#include "route/routes.h"
 
 #define CONFIG_LIST_MAX 64
 
 struct config_list {
 	const char *items[CONFIG_LIST_MAX];
+	uint32_t cnt;
+};
+
+/* The routes of all files together: what a reload exchanges. */
+struct config_routes {
+	struct route_rule *rules;
+	char **sources; /* file and line of each */
 	uint32_t cnt;
 };
 
@@ -77,6 +86,9 @@ struct config {
 	bool control_given;	  /* the path is the operator's choice, not the default */
 	const char *config_file;  /* --config */
 	enum log_level log_level;
+	/* -D, one byte of it counts; NULL: ':', and `stats detail` is off at the start */
+	const char *prefix_delimiter;
+	struct config_routes routes;
 
 	struct config_memory *memory; /* config.c's own: strings, and where values came from */
 };
@@ -104,5 +116,11 @@ void config_fini(struct config *config); /* safe on a zeroed one, and twice */
  * value is not the default; or one JSON object of sections.
  */
 void config_print(const struct config *config, FILE *out, bool json);
+/* The routes of that JSON object as the file has them; nothing when there are none. */
+struct json_t;
+void config_print_routes(const struct json_t *root, FILE *out);
+
+/* One warning for each option, routes apart, that a restart would change; false: there is none. */
+bool config_warn_changed(const struct config *running, const struct config *fresh);
 
 #endif

@@ -73,13 +73,14 @@ void config_fini(struct config *config)
 		next = string->next;
 		alloc_free(string);
 	}
+	config_routes_fini(&config->routes);
 	alloc_free(config->memory);
 	memset(config, 0, sizeof(*config));
 }
 
 static void *field(struct config_build *b, const struct config_option *option)
 {
-	return (char *)b->config + option->offset;
+	return (char *)b->target + option->offset;
 }
 
 /* "file:3: network.port", or the flag alone on the command line. */
@@ -308,12 +309,9 @@ static void set_judged(struct config_build *b, const struct config_option *optio
 	}
 }
 
-void build_set(struct config_build *b, const struct config_option *option, const char *text,
-	       const struct config_where *where)
+void build_value(struct config_build *b, const struct config_option *option, const char *text,
+		 const struct config_where *where)
 {
-	size_t idx = (size_t)(option - config_options);
-	struct config_memory *memory = b->config->memory;
-
 	switch (option->type) {
 	case OPT_BOOL:
 	case OPT_BOOL_OFF:
@@ -344,14 +342,25 @@ void build_set(struct config_build *b, const struct config_option *option, const
 		break;
 	case OPT_EXTENDED:
 		set_extended(b, text, where);
-		return;
+		break;
 	case OPT_ACTION:
-		return; /* answered by config_load before anything is set */
+		break; /* answered by config_load before anything is set */
 	case OPT_IGNORED:
 	case OPT_REFUSED:
 		set_judged(b, option, text, where);
-		return;
+		break;
 	}
+}
+
+void build_set(struct config_build *b, const struct config_option *option, const char *text,
+	       const struct config_where *where)
+{
+	size_t idx = (size_t)(option - config_options);
+	struct config_memory *memory = b->config->memory;
+
+	build_value(b, option, text, where);
+	if (option->type >= OPT_EXTENDED)
+		return; /* sets no field */
 	memory->layer[idx] = b->layer;
 	if (b->layer > 0)
 		memory->source[idx] =

@@ -23,7 +23,7 @@
 #define WORD_MAX 64
 
 /* The sections there are, for the message to someone who wrote another. */
-static const char section_names[] = "network, memory, process, commands, fastpath";
+static const char section_names[] = "network, memory, process, commands, fastpath; and routes";
 
 static bool section_known(const char *name)
 {
@@ -34,8 +34,7 @@ static bool section_known(const char *name)
 	return false;
 }
 
-/* The text of a scalar; NULL if it is none. */
-static const char *scalar_text(const config_setting_t *setting, char buf[64])
+const char *setting_text(const config_setting_t *setting, char buf[64])
 {
 	switch (config_setting_type(setting)) {
 	case CONFIG_TYPE_INT:
@@ -60,7 +59,7 @@ static void read_list(struct config_build *b, const struct config_option *option
 	/* An empty list replaces the earlier layer's, too. */
 	build_set(b, option, "", where);
 	for (int i = 0; i < config_setting_length(setting); i++) {
-		text = scalar_text(config_setting_get_elem(setting, (unsigned int)i), buf);
+		text = setting_text(config_setting_get_elem(setting, (unsigned int)i), buf);
 		if (text)
 			build_set(b, option, text, where);
 		else
@@ -87,7 +86,7 @@ static void read_setting(struct config_build *b, const char *section, config_set
 	const struct config_option *elsewhere = option_by_long(name);
 	char what[160], buf[64];
 	const struct config_where where = { .source = source, .what = what };
-	const char *text = scalar_text(setting, buf);
+	const char *text = setting_text(setting, buf);
 	const char *near;
 
 	snprintf(what, sizeof(what), "%s.%s", section, name);
@@ -107,7 +106,7 @@ static void read_setting(struct config_build *b, const char *section, config_set
 	}
 }
 
-static void source_name(const config_setting_t *setting, const char *path, char buf[512])
+void setting_source(const config_setting_t *setting, const char *path, char buf[512])
 {
 	const char *file = config_setting_source_file(setting);
 
@@ -123,8 +122,12 @@ static void read_root(struct config_build *b, const config_setting_t *root, cons
 		config_setting_t *group = config_setting_get_elem(root, (unsigned int)i);
 		const char *name = config_setting_name(group);
 
-		source_name(group, path, source);
+		setting_source(group, path, source);
 		option = option_by_long(name);
+		if (!strcmp(name, "routes")) {
+			build_routes(b, group, path);
+			continue;
+		}
 		if (!section_known(name) && option && option->section) {
 			build_error(b, "%s: %s: write it in its section, %s: { %s = … };", source,
 				    name, option->section, option->name);
@@ -138,7 +141,7 @@ static void read_root(struct config_build *b, const config_setting_t *root, cons
 		for (int j = 0; j < config_setting_length(group); j++) {
 			config_setting_t *setting = config_setting_get_elem(group, (unsigned int)j);
 
-			source_name(setting, path, source);
+			setting_source(setting, path, source);
 			read_setting(b, name, setting, source);
 		}
 	}

@@ -89,6 +89,7 @@ static void print_help(void)
 				help_row(option);
 		}
 	}
+	print_routes_help();
 	printf("\nOther\n");
 	help_row(option_by_long("config"));
 	help_row(option_by_flag('h'));
@@ -120,11 +121,6 @@ void config_print_action(const struct config_option *action)
 /* --- the configuration in effect
  * ---------------------------------------------------------------------- */
 
-static const void *field(const struct config *config, const struct config_option *option)
-{
-	return (const char *)config + option->offset;
-}
-
 static const char *word_of(const struct config_option *option, const void *value)
 {
 	static const char *const modes[] = { "auto", "native", "generic", "off" };
@@ -143,10 +139,9 @@ static json_t *list_json(const struct config_list *list)
 	return array;
 }
 
-/* The value as the file and the JSON both say it. */
-static json_t *value_json(const struct config *config, const struct config_option *option)
+json_t *option_json(const void *target, const struct config_option *option)
 {
-	const void *value = field(config, option);
+	const void *value = (const char *)target + option->offset;
 	const char *text;
 	char octal[16];
 
@@ -192,18 +187,19 @@ static void print_json(const struct config *config, FILE *out)
 		if (!option->section)
 			continue;
 		json_object_set_new(json_object_get(root, option->section), option->name,
-				    value_json(config, option));
+				    option_json(config, option));
 		snprintf(name, sizeof(name), "%s.%s", option->section, option->name);
 		if (source)
 			json_object_set_new(sources, name, json_string(source));
 	}
+	routes_json(&config->routes, root, sources);
 	json_object_set_new(root, "sources", sources);
 	json_dumpf(root, out, JSON_INDENT(2));
 	fprintf(out, "\n");
 	json_decref(root);
 }
 
-static void print_quoted(const char *text, FILE *out)
+void print_quoted(const char *text, FILE *out)
 {
 	fputc('"', out);
 	for (; *text; text++) {
@@ -256,7 +252,7 @@ static void print_text(const struct config *config, FILE *out)
 
 			if (!option->section || strcmp(option->section, sections[i][0]))
 				continue;
-			value = value_json(config, option);
+			value = option_json(config, option);
 			fprintf(out, "\t%s = ", option->name);
 			print_value(value, out);
 			fprintf(out, source ? ";\t# %s\n" : ";\n", source);
@@ -266,10 +262,46 @@ static void print_text(const struct config *config, FILE *out)
 	}
 }
 
+static void print_text_routes(const struct config *config, FILE *out)
+{
+	json_t *root = json_object();
+	json_t *sources = json_object();
+
+	routes_json(&config->routes, root, sources);
+	json_object_set_new(root, "sources", sources);
+	config_print_routes(root, out);
+	json_decref(root);
+}
+
+bool config_warn_changed(const struct config *running, const struct config *fresh)
+{
+	bool changed = false;
+
+	for (uint32_t i = 0; i < config_option_cnt; i++) {
+		const struct config_option *option = &config_options[i];
+		json_t *now, *then;
+
+		if (!option->section)
+			continue;
+		now = option_json(running, option);
+		then = option_json(fresh, option);
+		if (!json_equal(now, then)) {
+			log_line(LOG_WARN, "config", "%s.%s has changed: restart to apply it",
+				 option->section, option->name);
+			changed = true;
+		}
+		json_decref(now);
+		json_decref(then);
+	}
+	return changed;
+}
+
 void config_print(const struct config *config, FILE *out, bool json)
 {
-	if (json)
+	if (json) {
 		print_json(config, out);
-	else
+	} else {
 		print_text(config, out);
+		print_text_routes(config, out);
+	}
 }

@@ -182,6 +182,10 @@ const struct config_option config_options[] = {
 	  0, 0, NULL, "refuse watch" },
 	{ "commands", "enable_shutdown", "enable-shutdown", 'A', OPT_BOOL, FIELD(allow_shutdown),
 	  NULL, NULL, 0, 0, NULL, "obey the shutdown command, from whoever reaches the port" },
+	{ "commands", "prefix_delimiter", "prefix-delimiter", 'D', OPT_STRING,
+	  FIELD(prefix_delimiter), NULL, "<char>", 0, 0, NULL,
+	  "count requests by what keys have before this; `stats detail` shows it, and turns it on "
+	  "with ':'" },
 
 	/* --- fast path --- */
 	{ "fastpath", "enabled", "no-fastpath", 0, OPT_BOOL_OFF, FIELD(fastpath), "true", NULL, 0,
@@ -225,8 +229,6 @@ const struct config_option config_options[] = {
 	  "items lie in a log, there are no slabs" },
 	{ NULL, NULL, "enable-largepages", 'L', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
 	  "the log is memory of the kernel's maps" },
-	{ NULL, NULL, NULL, 'D', OPT_IGNORED, 0, NULL, "<char>", 0, 0, NULL,
-	  "there are no statistics by key prefix" },
 	{ NULL, NULL, "disable-cas", 'C', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
 	  "every item has its cas unique, it costs nothing more" },
 	{ NULL, NULL, "napi-ids", 'N', OPT_IGNORED, 0, NULL, "<num>", 0, 0, NULL,

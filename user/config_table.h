@@ -30,7 +30,8 @@ enum option_type {
 	OPT_LIST, /* repeatable, comma separated */
 	OPT_XDP_MODE,
 	OPT_LOG_LEVEL,
-	OPT_FILE,     /* --config */
+	OPT_FILE, /* --config */
+	/* those that set no field of their own */
 	OPT_EXTENDED, /* memcached's -o */
 	OPT_ACTION,   /* prints something and leaves */
 	OPT_IGNORED,  /* memcached's, no effect here: one warning */
@@ -80,6 +81,7 @@ struct config_memory {
 /* A configuration being built, layer on layer: defaults, file, conf.d files, command line. */
 struct config_build {
 	struct config *config;
+	void *target; /* what options' offsets count from: config, or the rule of a route */
 	struct config_sink sink;
 	uint32_t layer;
 	uint32_t error_cnt;
@@ -104,6 +106,9 @@ const char *build_string(struct config_build *b, const char *text);
 /* Sets an option from text; text NULL when it takes none. */
 void build_set(struct config_build *b, const struct config_option *option, const char *text,
 	       const struct config_where *where);
+/* The same without a note of where it came from: for the options of a route. */
+void build_value(struct config_build *b, const struct config_option *option, const char *text,
+		 const struct config_where *where);
 /* The default of every option. */
 void build_defaults(struct config_build *b);
 
@@ -120,11 +125,27 @@ const char *option_nearest(const char *name, bool suboption);
  * command line. */
 void build_flags(struct config_build *b, int argc, char **argv, const char *source);
 void build_file(struct config_build *b, const char *path);
+/* `routes = ( … );` of a file. */
+struct config_setting_t;
+void build_routes(struct config_build *b, struct config_setting_t *list, const char *path);
+void config_routes_fini(struct config_routes *routes);
 void build_finish(struct config_build *b, bool checking);
 
 /* One -l item in canonical form: "host", "host:port", "[v6]", "[v6]:port" or "*". False: why says
  * what is wrong. */
 bool config_listen_parse(const char *text, char *ret, size_t ret_size, char why[CONFIG_WHY_MAX]);
+
+/* The text of a file's scalar; NULL if it is none. And its place, "file:line". */
+const char *setting_text(const struct config_setting_t *setting, char buf[64]);
+void setting_source(const struct config_setting_t *setting, const char *path, char buf[512]);
+
+/* The value of an option, counted from `target`, as the file and the JSON both say it. */
+struct json_t *option_json(const void *target, const struct config_option *option);
+/* As libconfig has it in quotes. */
+void print_quoted(const char *text, FILE *out);
+/* Adds "routes" to the object, and where they come from to `sources`. */
+void routes_json(const struct config_routes *routes, struct json_t *root, struct json_t *sources);
+void print_routes_help(void);
 
 /* The answer to --help, --version or --license, on standard output. */
 void config_print_action(const struct config_option *action);

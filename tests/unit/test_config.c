@@ -194,7 +194,7 @@ static const struct memcached_flag memcached_flags[] = {
 	{ "-f", "--slab-growth-factor", "1.5", WARNS },
 	{ "-n", "--slab-min-size", "48", WARNS },
 	{ "-L", "--enable-largepages", NULL, WARNS },
-	{ "-D", NULL, ":", WARNS },
+	{ "-D", "--prefix-delimiter", ":", WORKS },
 	{ "-t", "--threads", "3", WORKS },
 	{ "-R", "--max-reqs-per-event", "10", WORKS },
 	{ "-C", "--disable-cas", NULL, WARNS },
@@ -673,6 +673,126 @@ static void config_load_debian_memcached_conf_as_flags(void **state)
 	expect_debian(&o);
 }
 
+/* --- routes --- */
+
+static void config_load_routes_of_all_files_add_up(void **state)
+{
+	struct outcome o;
+	char line[512];
+
+	(void)state;
+	mkdir(path_of("d"), 0700);
+	mkdir(path_of("d/conf.d"), 0700);
+	write_file("d/conf.d/10-a.conf", "routes = ( { prefix = \"b:\"; promote = false; } );\n");
+	snprintf(line, sizeof(line), "--config=%s",
+		 write_file("d/main.conf", "routes = (\n"
+					   "  { prefix = \"\"; ttl_jitter = 7; },\n"
+					   "  { prefix = \"a \\x01\\\\\\\"\"; } );\n"));
+	expect_fine(&o, line);
+	assert_int_equal(o.config.routes.cnt, 3);
+	assert_int_equal(o.config.routes.rules[0].prefix.len, 0);
+	assert_int_equal(o.config.routes.rules[0].ttl_jitter_sec, 7);
+	assert_true(o.config.routes.rules[0].promote);
+	assert_false(o.config.routes.rules[0].auth);
+	assert_true(span_equal(o.config.routes.rules[1].prefix, span_str("a \x01\\\"")));
+	assert_int_equal(o.config.routes.rules[1].ttl_jitter_sec, 0);
+	assert_true(span_equal(o.config.routes.rules[2].prefix, span_str("b:")));
+	assert_false(o.config.routes.rules[2].promote);
+	assert_non_null(strstr(o.config.routes.sources[1], "d/main.conf:3"));
+	assert_non_null(strstr(o.config.routes.sources[2], "10-a.conf:1"));
+	config_fini(&o.config);
+	write_file("d/conf.d/10-a.conf", "\nroutes = ( { prefix = \"\"; } );\n");
+	expect_refused(line, "10-a.conf:2: routes: \"\" is a route already, at ");
+	expect_refused(line, "d/main.conf:2: write both as one, or remove one");
+	unlink(path_of("d/conf.d/10-a.conf"));
+	unlink(path_of("d/main.conf"));
+	rmdir(path_of("d/conf.d"));
+	rmdir(path_of("d"));
+}
+
+static void config_load_route_mistake_names_its_line(void **state)
+{
+	static const char *const files[][2] = {
+		{ "\nroutes = 5;", ":2: routes: write a list, routes = (" },
+		{ "routes: { };", ":1: routes: write a list, routes = (" },
+		{ "routes = (\n 5 );", ": routes: write each as { prefix = " },
+		{ "routes = (\n { ttl_jitter = 5; } );", ":2: routes: a route without a prefix" },
+		{ "routes = (\n { prefix = 5; } );", ":2: routes: a route without a prefix" },
+		{ "routes = ( { prefix = \"a\";\n ttl_jiter = 5; } );",
+		  ":2: routes.ttl_jiter: no such option; a route has prefix, ttl_jitter, promote" },
+		{ "routes = ( { prefix = \"a\";\n ttl_jitter = -1; } );",
+		  ":2: routes.ttl_jitter: \"-1\" is not a number from 0 to 2592000" },
+		{ "routes = ( { prefix = \"a\";\n ttl_jitter = 2592001; } );",
+		  ":2: routes.ttl_jitter: \"2592001\" is not a number from 0 to 2592000" },
+		{ "routes = ( { prefix = \"a\";\n promote = 5; } );",
+		  ":2: routes.promote: \"5\" is neither true nor false" },
+		{ "routes = ( { prefix = \"a\";\n auth = [ true ]; } );",
+		  ":2: routes.auth: one value is expected" },
+		{ "routes = ( { prefix = \"a\"; },\n { prefix = \"b\"; },\n { prefix = \"a\"; } );",
+		  ":3: routes: \"a\" is a route already, at " },
+		{ "routes = ( { prefix = \"a\"; auth = true; promote = true; } );",
+		  ":1: routes: \"a\" cannot have both auth and promote; remove one" },
+		{ "routes = ( { prefix = \"\\xff\"; } );", ":1: routes: the prefix is not UTF-8" },
+		{ "nosuch: { };", "fastpath; and routes" },
+	};
+	static char longest[512] = "routes = ( { prefix = \"";
+	size_t start = strlen(longest);
+	struct outcome o;
+	char line[512];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		snprintf(line, sizeof(line), "--config %s", write_file("b.conf", files[i][0]));
+		expect_refused(line, files[i][1]);
+	}
+	memset(longest + start, 'k', 251);
+	strcpy(longest + start + 251, "\"; } );");
+	snprintf(line, sizeof(line), "--config %s", write_file("b.conf", longest));
+	expect_refused(line, ":1: routes: the prefix is longer than the 250 bytes of a key");
+	strcpy(longest + start + 250, "\"; } );");
+	write_file("b.conf", longest);
+	expect_fine(&o, line);
+	config_fini(&o.config);
+}
+
+static void config_load_auth_route_warns(void **state)
+{
+	struct outcome o;
+	char line[512];
+
+	(void)state;
+	snprintf(line, sizeof(line), "--config %s",
+		 write_file("b.conf", "routes = ( { prefix = \"s:\"; auth = true; } );"));
+	expect_fine(&o, line);
+	assert_int_equal(lines_of(o.said, "warn"), 1);
+	assert_non_null(strstr(o.said, "auth keeps \"s:\" out of the kernel"));
+	assert_true(o.config.routes.rules[0].auth);
+	config_fini(&o.config);
+}
+
+static void config_warn_changed_names_what_needs_a_restart(void **state)
+{
+	struct outcome before, after;
+	char line[512];
+
+	(void)state;
+	snprintf(line, sizeof(line), "--config %s",
+		 write_file("b.conf", "routes = ( { prefix = \"a\"; } ); network: { port = 5; };"));
+	expect_fine(&before, line);
+	expect_fine(&after, line);
+	assert_false(config_warn_changed(&before.config, &after.config));
+	config_fini(&after.config);
+	write_file("b.conf", "routes = ( { prefix = \"b\"; } ); network: { port = 6; };");
+	expect_fine(&after, line);
+	assert_true(config_warn_changed(&before.config, &after.config));
+	config_fini(&after.config);
+	write_file("b.conf", "network: { port = 5; };");
+	expect_fine(&after, line);
+	assert_false(config_warn_changed(&before.config, &after.config));
+	config_fini(&after.config);
+	config_fini(&before.config);
+}
+
 /* --- printing
  * --------------------------------------------------------------------------------------- */
 
@@ -710,6 +830,7 @@ static void cut_comments(char *text)
 
 static void config_print_text_loads_back_to_the_same(void **state)
 {
+	static char routed[300];
 	static const char *const lines[] = {
 		"",
 		"-s /tmp/x\"y\\.sock -a 660",
@@ -717,12 +838,16 @@ static void config_print_text_loads_back_to_the_same(void **state)
 		"1000 "
 		"-vvv -d -M -F --eviction lfu -t 5",
 		"-U 11211 -o idle_timeout=5 -I 100k -c 3 --no-fastpath --interface xca0",
+		routed,
 	};
 	static char first[8192], second[8192];
 	struct outcome o;
 	char line[512];
 
 	(void)state;
+	write_file("a.conf", "routes = ( { prefix = \"a\\x01\\\"\"; ttl_jitter = 3; auth = true; },"
+			     " { prefix = \"\"; promote = false; } );");
+	snprintf(routed, sizeof(routed), "--config %s", path_of("a.conf"));
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
 		expect_fine(&o, lines[i]);
 		print_to(&o.config, "first.conf", false);
@@ -743,6 +868,7 @@ static void config_print_json_names_values_and_sources(void **state)
 {
 	static char text[8192];
 	struct outcome o;
+	char line[512];
 
 	(void)state;
 	expect_fine(&o, "-m 128 -l 127.0.0.1");
@@ -753,6 +879,17 @@ static void config_print_json_names_values_and_sources(void **state)
 	assert_non_null(strstr(text, "\"memory.memory_limit\": \"command line\""));
 	assert_non_null(strstr(text, "\"max_item_size\": 1048576"));
 	assert_null(strstr(text, "\"network.port\""));
+	assert_non_null(strstr(text, "\"routes\": []"));
+	write_file("a.conf", "routes = ( { prefix = \"u:\"; ttl_jitter = 3; } );");
+	snprintf(line, sizeof(line), "--config %s", path_of("a.conf"));
+	expect_fine(&o, line);
+	print_to(&o.config, "out.json", true);
+	config_fini(&o.config);
+	slurp("out.json", text, sizeof(text));
+	assert_non_null(strstr(text, "\"prefix\": \"u:\",\n      \"ttl_jitter\": 3,\n"
+				     "      \"promote\": true,\n      \"auth\": false"));
+	snprintf(line, sizeof(line), "\"routes.0\": \"%s:1\"", path_of("a.conf"));
+	assert_non_null(strstr(text, line));
 }
 
 static void config_load_help_names_every_memcached_flag(void **state)
@@ -861,13 +998,18 @@ static void config_load_out_of_memory_fails_cleanly(void **state)
 {
 	struct outcome o;
 	uint32_t n = 1;
+	char line[512];
 	int rc;
 
 	(void)state;
+	write_file("a.conf", "routes = ( { prefix = \"a\"; }, { prefix = \"b\"; } );");
+	snprintf(line, sizeof(line),
+		 "-p 5 --interface xca0 -l 127.0.0.1 --allow 10.0.0.0/8 --config %s",
+		 path_of("a.conf"));
 	alloc_refuse = refuse_nth;
 	do {
 		refuse_at = n++;
-		load(&o, "-p 5 --interface xca0 -l 127.0.0.1 --allow 10.0.0.0/8");
+		load(&o, line);
 		rc = o.rc;
 		if (rc == 0)
 			config_fini(&o.config);
@@ -919,6 +1061,10 @@ int main(void)
 		cmocka_unit_test(config_load_file_mistake_names_its_line),
 		cmocka_unit_test(config_load_debian_memcached_conf_as_file),
 		cmocka_unit_test(config_load_debian_memcached_conf_as_flags),
+		cmocka_unit_test(config_load_routes_of_all_files_add_up),
+		cmocka_unit_test(config_load_route_mistake_names_its_line),
+		cmocka_unit_test(config_load_auth_route_warns),
+		cmocka_unit_test(config_warn_changed_names_what_needs_a_restart),
 		cmocka_unit_test(config_print_text_loads_back_to_the_same),
 		cmocka_unit_test(config_print_json_names_values_and_sources),
 		cmocka_unit_test(config_load_help_names_every_memcached_flag),

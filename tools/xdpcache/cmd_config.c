@@ -102,7 +102,7 @@ static void print_sections(json_t *root)
 
 	json_object_foreach(root, section, group)
 	{
-		if (group == sources)
+		if (group == sources || !json_is_object(group))
 			continue;
 		printf("%s:\n{\n", section);
 		json_object_foreach(group, name, value)
@@ -115,6 +115,7 @@ static void print_sections(json_t *root)
 		}
 		printf("};\n");
 	}
+	config_print_routes(root, stdout);
 }
 
 static int show_effective(const struct cli *cli)

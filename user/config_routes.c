@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Routes in a file:
+ *
+ *   routes = (
+ *       { prefix = "session:"; ttl_jitter = 30; },
+ *       { prefix = "session:admin:"; auth = true; }
+ *   );
+ *
+ * The options of a route are rows of a table like config_table.c's, so that their values pass the
+ * same checks. Routes of several files add up; a prefix that is there already is a mistake.
+ */
+#include "config_table.h"
+
+#include <jansson.h>
+#include <libconfig.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "abi/limits.h"
+#include "base/alloc.h"
+
+#define FIELD(member) offsetof(struct route_rule, member)
+
+static const struct config_option route_options[] = {
+	{ "routes", "ttl_jitter", NULL, 0, OPT_UINT32, FIELD(ttl_jitter_sec), "0", "<sec>", 0,
+	  ROUTE_JITTER_MAX_SEC, NULL,
+	  "lengthens or shortens each TTL by a random time up to this, so that keys which were "
+	  "stored together do not end together" },
+	{ "routes", "promote", NULL, 0, OPT_BOOL, FIELD(promote), "true", "<bool>", 0, 0, NULL,
+	  "false: the kernel never answers for these keys" },
+	{ "routes", "auth", NULL, 0, OPT_BOOL, FIELD(auth), "false", "<bool>", 0, 0, NULL,
+	  "true: meant for clients that have proved who they are; such keys are never in the "
+	  "kernel" },
+};
+
+#define ROUTE_OPTION_CNT (sizeof(route_options) / sizeof(route_options[0]))
+
+/* --- reading --- */
+
+void config_routes_fini(struct config_routes *routes)
+{
+	for (uint32_t i = 0; i < routes->cnt; i++) {
+		alloc_free((void *)routes->rules[i].prefix.ptr);
+		alloc_free(routes->sources[i]);
+	}
+	alloc_free(routes->rules);
+	alloc_free(routes->sources);
+	*routes = (struct config_routes){ 0 };
+}
+
+static char *copy_of(const char *text)
+{
+	char *copy = alloc_zero(1, strlen(text) + 1);
+
+	return copy ? strcpy(copy, text) : NULL;
+}
+
+static bool keep_route(struct config_routes *routes, const struct route_rule *rule,
+		       const char *prefix, const char *source)
+{
+	struct route_rule *rules = alloc_resize(routes->rules, (routes->cnt + 1) * sizeof(*rules));
+	char **sources;
+	char *kept_prefix, *kept_source;
+
+	if (!rules)
+		return false;
+	routes->rules = rules;
+	sources = alloc_resize(routes->sources, (routes->cnt + 1) * sizeof(*sources));
+	if (!sources)
+		return false;
+	routes->sources = sources;
+	kept_prefix = copy_of(prefix);
+	kept_source = copy_of(source);
+	if (!kept_prefix || !kept_source) {
+		alloc_free(kept_prefix);
+		alloc_free(kept_source);
+		return false;
+	}
+	rules[routes->cnt] = *rule;
+	rules[routes->cnt].prefix = span_str(kept_prefix);
+	sources[routes->cnt++] = kept_source;
+	return true;
+}
+
+static bool is_utf8(const char *text)
+{
+	json_t *string = json_string(text);
+
+	json_decref(string);
+	return string != NULL;
+}
+
+/* Adds the route, or says why not. */
+static void add_route(struct config_build *b, const struct route_rule *rule, const char *prefix,
+		      const char *source)
+{
+	struct config_routes *routes = &b->config->routes;
+
+	for (uint32_t i = 0; i < routes->cnt; i++) {
+		if (span_equal(routes->rules[i].prefix, span_str(prefix))) {
+			build_error(b,
+				    "%s: routes: \"%s\" is a route already, at %s: write both as "
+				    "one, or remove one",
+				    source, prefix, routes->sources[i]);
+			return;
+		}
+	}
+	if (strlen(prefix) > XC_KEY_MAX)
+		build_error(b, "%s: routes: the prefix is longer than the %d bytes of a key",
+			    source, XC_KEY_MAX);
+	else if (!is_utf8(prefix))
+		build_error(b, "%s: routes: the prefix is not UTF-8 text; write one that is",
+			    source);
+	else if (routes->cnt == ROUTE_MAX)
+		build_error(b, "%s: routes: more than %d of them; leave some out", source,
+			    ROUTE_MAX);
+	else if (!keep_route(routes, rule, prefix, source))
+		build_error(b, "out of memory");
+}
+
+/* Sets one option of the rule; false: there is none of that name. */
+static bool set_option(struct config_build *b, struct route_rule *rule, const char *name,
+		       const char *text, const char *source)
+{
+	char what[160];
+	const struct config_where where = { .source = source, .what = what };
+
+	snprintf(what, sizeof(what), "routes.%s", name);
+	for (size_t i = 0; i < ROUTE_OPTION_CNT; i++) {
+		if (strcmp(route_options[i].name, name))
+			continue;
+		b->target = rule;
+		if (text)
+			build_value(b, &route_options[i], text, &where);
+		else
+			build_error(b, "%s: %s: one value is expected", source, what);
+		b->target = b->config;
+		return true;
+	}
+	return false;
+}
+
+static void unknown_option(struct config_build *b, const char *name, const char *source)
+{
+	char names[200] = "prefix";
+
+	for (size_t i = 0; i < ROUTE_OPTION_CNT; i++) {
+		strcat(names, ", ");
+		strcat(names, route_options[i].name);
+	}
+	build_error(b, "%s: routes.%s: no such option; a route has %s", source, name, names);
+}
+
+static void read_route(struct config_build *b, config_setting_t *group, const char *path)
+{
+	struct route_rule rule = { .promote = false };
+	const char *prefix = NULL, *group_at;
+	char source[512], at[512], buf[64];
+	bool promote_given = false;
+
+	setting_source(group, path, source);
+	group_at = source;
+	if (!config_setting_is_group(group)) {
+		build_error(b, "%s: routes: write each as { prefix = \"user:\"; … }", group_at);
+		return;
+	}
+	for (size_t i = 0; i < ROUTE_OPTION_CNT; i++)
+		set_option(b, &rule, route_options[i].name, route_options[i].fallback, group_at);
+	for (int i = 0; i < config_setting_length(group); i++) {
+		config_setting_t *setting = config_setting_get_elem(group, (unsigned int)i);
+		const char *name = config_setting_name(setting);
+
+		setting_source(setting, path, at);
+		if (strcmp(name, "prefix") == 0)
+			prefix = config_setting_get_string(setting);
+		else if (!set_option(b, &rule, name, setting_text(setting, buf), at))
+			unknown_option(b, name, at);
+		promote_given |= strcmp(name, "promote") == 0;
+	}
+	if (!prefix) {
+		build_error(
+			b,
+			"%s: routes: a route without a prefix; write prefix = \"user:\", or \"\" "
+			"for all keys",
+			group_at);
+		return;
+	}
+	if (rule.auth && rule.promote && promote_given) {
+		build_error(b, "%s: routes: \"%s\" cannot have both auth and promote; remove one",
+			    group_at, prefix);
+		return;
+	}
+	rule.promote &= !rule.auth;
+	if (rule.auth)
+		build_warn(
+			b,
+			"%s: routes: auth keeps \"%s\" out of the kernel; clients do not have to "
+			"authenticate themselves yet",
+			group_at, prefix);
+	add_route(b, &rule, prefix, group_at);
+}
+
+void build_routes(struct config_build *b, config_setting_t *list, const char *path)
+{
+	char source[512];
+
+	setting_source(list, path, source);
+	if (!config_setting_is_list(list)) {
+		build_error(b,
+			    "%s: routes: write a list, routes = ( { prefix = \"user:\"; "
+			    "ttl_jitter = 10; } );",
+			    source);
+		return;
+	}
+	for (int i = 0; i < config_setting_length(list); i++)
+		read_route(b, config_setting_get_elem(list, (unsigned int)i), path);
+}
+
+/* --- showing --- */
+
+void routes_json(const struct config_routes *routes, json_t *root, json_t *sources)
+{
+	json_t *list = json_array();
+	char name[32];
+
+	for (uint32_t i = 0; i < routes->cnt; i++) {
+		const struct route_rule *rule = &routes->rules[i];
+		json_t *route = json_object();
+
+		json_object_set_new(route, "prefix", json_string((const char *)rule->prefix.ptr));
+		for (size_t o = 0; o < ROUTE_OPTION_CNT; o++)
+			json_object_set_new(route, route_options[o].name,
+					    option_json(rule, &route_options[o]));
+		json_array_append_new(list, route);
+		snprintf(name, sizeof(name), "routes.%u", i);
+		json_object_set_new(sources, name, json_string(routes->sources[i]));
+	}
+	json_object_set_new(root, "routes", list);
+}
+
+static void print_route(const json_t *route, FILE *out)
+{
+	const char *name;
+	json_t *value;
+
+	fprintf(out, "\t{ ");
+	json_object_foreach((json_t *)route, name, value)
+	{
+		fprintf(out, "%s = ", name);
+		if (json_is_string(value))
+			print_quoted(json_string_value(value), out);
+		else if (json_is_integer(value))
+			fprintf(out, "%lld", (long long)json_integer_value(value));
+		else
+			fprintf(out, "%s", json_is_true(value) ? "true" : "false");
+		fprintf(out, "; ");
+	}
+	fprintf(out, "}");
+}
+
+void config_print_routes(const json_t *root, FILE *out)
+{
+	const json_t *list = json_object_get(root, "routes");
+	const json_t *sources = json_object_get(root, "sources");
+	char name[32];
+	size_t i, cnt = json_array_size(list);
+
+	if (cnt == 0)
+		return;
+	fprintf(out, "routes =\n(\n");
+	for (i = 0; i < cnt; i++) {
+		const char *source;
+
+		snprintf(name, sizeof(name), "routes.%zu", i);
+		source = json_string_value(json_object_get(sources, name));
+		print_route(json_array_get(list, i), out);
+		fprintf(out, "%s\t# %s\n", i + 1 < cnt ? "," : "", source ? source : "");
+	}
+	fprintf(out, ");\n");
+}
+
+void print_routes_help(void)
+{
+	printf("\nRoutes (in a file only: routes = ( { prefix = \"user:\"; ttl_jitter = 10; }, … "
+	       ");)\n");
+	for (size_t i = 0; i < ROUTE_OPTION_CNT; i++) {
+		const struct config_option *option = &route_options[i];
+
+		printf("      %s=%-*s %s (default: %s)\n", option->name,
+		       28 - (int)strlen(option->name), option->arg, option->help, option->fallback);
+	}
+}
