@@ -53,7 +53,7 @@ void command_flush_all(struct command_worker *w, const struct request *req, stru
 		return;
 	}
 	if (req->has_exptime && req->exptime > 0)
-		at_ns = command_expire_ns(w, req->exptime);
+		at_ns = command_expire_ns(w, NULL, req->exptime);
 	pthread_mutex_lock(&command->lock);
 	if (at_ns > w->now_ns) {
 		/*

@@ -24,6 +24,7 @@
 #include "observe/eventlog.h"
 #include "protocol/request.h"
 #include "protocol/response.h"
+#include "route/routes.h"
 #include "store/store.h"
 
 /* What the server is called in `version` and `stats`: clients compare the leading number. */
@@ -138,6 +139,8 @@ struct command_settings {
 	bool allow_shutdown; /* -A */
 	bool no_dump;	     /* -X */
 	bool no_watch;	     /* -W */
+	/* -D: what `stats detail` takes for a prefix's end; 0: ':', and it is off at the start */
+	uint8_t prefix_delimiter;
 };
 
 /* One connection, for `stats conns`. */
@@ -161,12 +164,20 @@ struct command_options {
 	struct store *store;
 	struct tracker *tracker; /* NULL: hot keys are not tracked */
 	struct eventlog *events; /* NULL: nobody can watch */
+	struct swap *routes;	 /* tables of command_slot_cnt(worker_cnt); NULL: none ever */
 	const struct clock *clock;
 	struct command_hooks hooks;
 	struct command_settings settings;
 	struct command_conns conns;
 	uint32_t worker_cnt;
+	uint64_t rand_seed; /* tests: the same jitter in every run; 0: a secret one */
 };
+
+/* Slots of a route's counters: a worker's is its idx, the last is command_kernel_hits'. */
+static inline uint32_t command_slot_cnt(uint32_t worker_cnt)
+{
+	return worker_cnt + 1;
+}
 
 struct command;
 struct command_worker;
@@ -257,5 +268,11 @@ void command_totals(struct command *command, struct command_counts *ret);
 /* What this process answered itself since its start: no kernel hits, never reset. */
 void command_own_counts(struct command *command, struct command_counts *ret);
 uint32_t command_conn_cnt(struct command *command);
+
+/*
+ * Counts hits that the kernel answered, as far as its sample tells, for the key's route and prefix.
+ * One thread.
+ */
+void command_kernel_hits(struct command *command, struct span key, uint64_t hits);
 
 #endif

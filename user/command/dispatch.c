@@ -27,6 +27,7 @@
 int command_new(const struct command_options *options, struct command **ret)
 {
 	struct command *command;
+	int err;
 
 	command = alloc_zero(1, sizeof(*command) +
 					options->worker_cnt * sizeof(struct command_worker *));
@@ -38,6 +39,12 @@ int command_new(const struct command_options *options, struct command **ret)
 	atomic_init(&command->memory_bytes, options->settings.memory_bytes);
 	atomic_init(&command->verbosity, options->settings.verbosity);
 	pthread_mutex_init(&command->lock, NULL);
+	swap_init(&command->prefixes);
+	err = options->settings.prefix_delimiter ? command_detail_start(command) : 0;
+	if (err) {
+		command_free(command);
+		return err;
+	}
 	*ret = command;
 	return 0;
 }
@@ -46,19 +53,41 @@ void command_free(struct command *command)
 {
 	if (!command)
 		return;
+	command_view_drop(command, &command->kernel);
+	swap_fini(&command->prefixes);
 	pthread_mutex_destroy(&command->lock);
 	alloc_free(command);
+}
+
+static int seed(struct command_worker *w)
+{
+	uint64_t seed = w->command->options.rand_seed + w->idx;
+
+	if (w->command->options.rand_seed == 0) {
+		int err = rand_secret(&seed, sizeof(seed));
+
+		if (err)
+			return err;
+	}
+	rand_init(&w->rand, seed);
+	return 0;
 }
 
 int command_worker_new(struct command *command, uint32_t idx, struct command_worker **ret)
 {
 	struct command_worker *w = alloc_aligned(64, sizeof(*w));
+	int err;
 
 	if (!w)
 		return -ENOMEM;
 	w->command = command;
 	w->idx = idx;
 	w->store = command->options.store;
+	err = seed(w);
+	if (err) {
+		alloc_free(w);
+		return err;
+	}
 	w->thread = store_thread_new(w->store);
 	if (!w->thread) {
 		alloc_free(w);
@@ -68,6 +97,7 @@ int command_worker_new(struct command *command, uint32_t idx, struct command_wor
 		w->ring = tracker_ring(command->options.tracker, idx);
 	w->now_ns = clock_now_ns(command->options.clock);
 	w->wait_left_ns = WAIT_MAX_NS;
+	command_view_pick(command, &w->view);
 	pthread_mutex_lock(&command->lock);
 	command->workers[idx] = w;
 	pthread_mutex_unlock(&command->lock);
@@ -83,13 +113,43 @@ void command_worker_free(struct command_worker *w)
 	w->command->workers[w->idx] = NULL;
 	command_add_counts(&w->command->gone, &w->counts);
 	pthread_mutex_unlock(&w->command->lock);
+	command_view_drop(w->command, &w->view);
 	store_thread_free(w->thread);
 	alloc_free(w);
+}
+
+void command_view_pick(struct command *command, struct command_view *view)
+{
+	if (command->options.routes)
+		swap_pick(command->options.routes, &view->routes);
+	swap_pick(&command->prefixes, &view->prefixes);
+}
+
+void command_view_drop(struct command *command, struct command_view *view)
+{
+	if (command->options.routes)
+		swap_drop(command->options.routes, &view->routes);
+	swap_drop(&command->prefixes, &view->prefixes);
+}
+
+void command_kernel_hits(struct command *command, struct span key, uint64_t hits)
+{
+	struct command_view *view = &command->kernel;
+	uint32_t slot = command->options.worker_cnt;
+	const struct route *route;
+
+	command_view_pick(command, view);
+	route = view->routes ? routes_find(routes_of(view->routes), key) : NULL;
+	if (route)
+		tally_add(&route->tally[slot], TALLY_KERNEL_HIT, hits);
+	if (atomic_load_explicit(&command->detail, memory_order_relaxed))
+		command_detail_count(command, view, slot, key, TALLY_KERNEL_HIT, hits);
 }
 
 void command_turn(struct command_worker *w)
 {
 	store_quiesce(w->thread);
+	command_view_pick(w->command, &w->view);
 	w->now_ns = clock_now_ns(w->command->options.clock);
 	w->wait_left_ns = WAIT_MAX_NS;
 	command_flush_due(w);
@@ -125,23 +185,40 @@ struct command_counts *command_counts(struct command_worker *w)
 	return &w->counts;
 }
 
-uint64_t command_expire_ns(const struct command_worker *w, int64_t exptime)
+/*
+ * Uniform over ttl ± jitter, cut off at a second (or at a ttl that is shorter still) rather than
+ * heaped up there: keys of a short ttl are to end apart, too.
+ */
+static uint64_t jitter(struct command_worker *w, const struct route *route, uint64_t ttl_ns)
 {
-	uint64_t wall_ns;
-	uint64_t at_ns;
+	uint64_t jitter_ns = route->rule.ttl_jitter_sec * NSEC_PER_SEC;
+	uint64_t least_ns = ttl_ns < NSEC_PER_SEC ? ttl_ns : NSEC_PER_SEC;
+	uint64_t from_ns = ttl_ns > jitter_ns + least_ns ? ttl_ns - jitter_ns : least_ns;
+
+	return from_ns + rand_below(&w->rand, ttl_ns + jitter_ns - from_ns + 1);
+}
+
+uint64_t command_expire_ns(struct command_worker *w, const struct route *route, int64_t exptime)
+{
+	uint64_t wall_ns, at_ns, ttl_ns;
 
 	if (exptime == 0)
 		return 0;
 	if (exptime < 0)
 		return EXPIRED_NS;
-	if (exptime <= RELATIVE_MAX_SEC)
-		return w->now_ns + (uint64_t)exptime * NSEC_PER_SEC;
-	if (__builtin_mul_overflow((uint64_t)exptime, NSEC_PER_SEC, &at_ns))
-		return 0; /* beyond the year 2500: never */
-	wall_ns = clock_wall_ns(w->command->options.clock);
-	if (at_ns <= wall_ns)
-		return EXPIRED_NS;
-	return w->now_ns + (at_ns - wall_ns);
+	if (exptime <= RELATIVE_MAX_SEC) {
+		ttl_ns = (uint64_t)exptime * NSEC_PER_SEC;
+	} else {
+		if (__builtin_mul_overflow((uint64_t)exptime, NSEC_PER_SEC, &at_ns))
+			return 0; /* beyond the year 2500: never */
+		wall_ns = clock_wall_ns(w->command->options.clock);
+		if (at_ns <= wall_ns)
+			return EXPIRED_NS;
+		ttl_ns = at_ns - wall_ns;
+	}
+	if (route && route->rule.ttl_jitter_sec)
+		ttl_ns = jitter(w, route, ttl_ns);
+	return w->now_ns + ttl_ns;
 }
 
 bool command_wait(struct command_worker *w, struct response *resp, uint32_t tries)

@@ -12,9 +12,17 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/rand.h"
 #include "command/command.h"
 #include "protocol/base64.h"
 #include "protocol/compose.h"
+#include "route/prefixes.h"
+
+/* What a thread uses of what can be replaced while the server runs. */
+struct command_view {
+	struct swap_item *routes;
+	struct swap_item *prefixes;
+};
 
 struct command {
 	struct command_options options;
@@ -23,6 +31,9 @@ struct command {
 	_Atomic uint64_t memory_bytes; /* -m, or the last cache_memlimit */
 	_Atomic uint64_t upload_bytes; /* held by values under way: see upload.c */
 	_Atomic uint32_t verbosity;
+	_Atomic bool detail;	    /* `stats detail on` */
+	struct swap prefixes;	    /* for it; none before its first time */
+	struct command_view kernel; /* command_kernel_hits' */
 	pthread_mutex_t lock;
 	struct command_counts base; /* totals at the last `stats reset` */
 	struct command_counts gone; /* of workers that have ended */
@@ -35,7 +46,9 @@ struct command_worker {
 	struct store_thread *thread;
 	struct tracker_ring *ring; /* NULL: not tracked */
 	uint64_t now_ns;
-	uint64_t wait_left_ns; /* of this turn: see command_wait */
+	uint64_t wait_left_ns;	  /* of this turn: see command_wait */
+	struct command_view view; /* of this turn */
+	struct rand rand;
 	uint32_t idx;
 	int client_fd; /* command_set_client */
 	/* Read by other threads: off the line that the worker works on. */
@@ -47,8 +60,10 @@ struct command_worker {
  * this turn together, have waited enough: the worker's other clients wait too.
  */
 bool command_wait(struct command_worker *w, struct response *resp, uint32_t tries);
-/* The store's expiry for a client's exptime. */
-uint64_t command_expire_ns(const struct command_worker *w, int64_t exptime);
+/*
+ * The store's expiry for a client's exptime, with the jitter of the key's route; NULL: none.
+ */
+uint64_t command_expire_ns(struct command_worker *w, const struct route *route, int64_t exptime);
 /* Carries out a delayed flush whose time has come. */
 void command_flush_due(struct command_worker *w);
 /* Adds a worker's counters up; its thread may be writing them. */
@@ -58,7 +73,7 @@ enum command_next command_read(struct command_worker *w, struct request *req,
 			       struct response *resp);
 void command_write(struct command_worker *w, const struct request *req, struct response *resp);
 bool command_is_append(const struct request *req);
-struct store_put command_put_of(const struct command_worker *w, const struct request *req);
+struct store_put command_put_of(struct command_worker *w, const struct request *req);
 /*
  * Counts and answers; stored is looked at on STORE_OK alone. A set that could not be kept takes the
  * value it was to replace along.
@@ -112,6 +127,34 @@ static inline struct span command_key(const struct request *req, uint8_t *raw)
 		return req->key;
 	base64_decode(req->key, raw);
 	return span_of(raw, base64_decoded_len(req->key));
+}
+
+/* Looks for newer routes and prefixes; what was found in the old ones ends. */
+void command_view_pick(struct command *command, struct command_view *view);
+void command_view_drop(struct command *command, struct command_view *view);
+/* The counting of `stats detail`. */
+void command_detail_count(struct command *command, struct command_view *view, uint32_t slot,
+			  struct span key, enum tally_event event, uint64_t n);
+int command_detail_start(struct command *command);
+void command_detail_clear(struct command *command);
+/* stats detail */
+void command_detail(struct command_worker *w, const struct request *req, struct span mode,
+		    struct response *resp);
+
+/* The route of a key; NULL: none has a prefix of it. */
+static inline const struct route *command_route(const struct command_worker *w, struct span key)
+{
+	return w->view.routes ? routes_find(routes_of(w->view.routes), key) : NULL;
+}
+
+/* Counts a request for the key's route, and for its prefix if that is asked for. */
+static inline void command_tally(struct command_worker *w, const struct route *route,
+				 struct span key, enum tally_event event)
+{
+	if (route)
+		tally_add(&route->tally[w->idx], event, 1);
+	if (atomic_load_explicit(&w->command->detail, memory_order_relaxed))
+		command_detail_count(w->command, &w->view, w->idx, key, event, 1);
 }
 
 static inline void command_sample_read(struct command_worker *w, struct span key, uint64_t hash)

@@ -41,17 +41,34 @@ static bool comes_before(const struct request *req, char first, char second)
 	return false;
 }
 
+/* What T and N ask for: one draw of a route's jitter each, which is kept and told alike. */
+struct times {
+	uint64_t touched_ns;
+	uint64_t vivified_ns;
+};
+
+static struct times times_of(struct command_worker *w, const struct request *req)
+{
+	const struct route *route = command_route(w, req->key);
+
+	return (struct times){
+		.touched_ns = command_expire_ns(w, route, req->exptime),
+		.vivified_ns = command_expire_ns(w, route, req->meta.vivify_exptime),
+	};
+}
+
 /* When an item that N makes expires. */
-static uint64_t vivify_ns(const struct command_worker *w, const struct request *req)
+static uint64_t vivify_ns(const struct request *req, const struct times *times)
 {
 	bool touched = request_asks(req, 'T') && comes_before(req, 'N', 'T');
 
-	return command_expire_ns(w, touched ? req->exptime : req->meta.vivify_exptime);
+	return touched ? times->touched_ns : times->vivified_ns;
 }
 
 /* --- mg --- */
 
-static struct store_fetch fetch_of(const struct command_worker *w, const struct request *req)
+static struct store_fetch fetch_of(struct command_worker *w, const struct request *req,
+				   const struct times *times)
 {
 	struct store_fetch how = {
 		.key = req->key,
@@ -59,16 +76,16 @@ static struct store_fetch fetch_of(const struct command_worker *w, const struct 
 		.unseen = request_asks(req, 'u'),
 		.binary = req->key_base64,
 		.touch = request_asks(req, 'T'),
-		.expire_ns = command_expire_ns(w, req->exptime),
+		.expire_ns = times->touched_ns,
 		.vivify = request_asks(req, 'N'),
-		.vivify_ns = vivify_ns(w, req),
+		.vivify_ns = vivify_ns(req, times),
 		.new_cas = req->meta.new_cas,
 		.may_win = true,
 		.recache_touched = comes_before(req, 'T', 'R'),
 	};
 
 	if (request_asks(req, 'R')) {
-		uint64_t at_ns = command_expire_ns(w, req->meta.recache_exptime);
+		uint64_t at_ns = command_expire_ns(w, NULL, req->meta.recache_exptime);
 		const uint64_t step_ns = NSEC_PER_SEC - LATE_NS;
 
 		/* So that it wins just when t is less than R: the last moment for which it is. */
@@ -79,6 +96,7 @@ static struct store_fetch fetch_of(const struct command_worker *w, const struct 
 
 static void count_get(struct command_worker *w, const struct request *req, bool hit)
 {
+	command_tally(w, command_route(w, req->key), req->key, hit ? TALLY_HIT : TALLY_MISS);
 	if (hit && request_asks(req, 'T')) {
 		command_count(&w->counts.cmd_touch, 1);
 		command_count(&w->counts.touch_hits, 1);
@@ -92,7 +110,7 @@ static void count_get(struct command_worker *w, const struct request *req, bool 
 }
 
 static void answer_get(struct command_worker *w, const struct request *req, struct response *resp,
-		       const struct store_fetched *fetched)
+		       const struct times *times, const struct store_fetched *fetched)
 {
 	const struct item_view *view = &fetched->item;
 	const struct compose_meta_item item = {
@@ -106,8 +124,8 @@ static void answer_get(struct command_worker *w, const struct request *req, stru
 		.idle_sec = idle_sec(w, fetched->access_ns),
 		.fetched = fetched->fetched,
 		.ttl_sec = ttl_sec(w, fetched->expire_before_ns),
-		.touched_ttl_sec = ttl_sec(w, command_expire_ns(w, req->exptime)),
-		.vivified_ttl_sec = ttl_sec(w, command_expire_ns(w, req->meta.vivify_exptime)),
+		.touched_ttl_sec = ttl_sec(w, times->touched_ns),
+		.vivified_ttl_sec = ttl_sec(w, times->vivified_ns),
 		.made = fetched->made,
 		.won_before = fetched->won_before,
 		.stale = view->stale,
@@ -123,7 +141,8 @@ static void answer_get(struct command_worker *w, const struct request *req, stru
 
 void command_meta_get(struct command_worker *w, const struct request *req, struct response *resp)
 {
-	const struct store_fetch how = fetch_of(w, req);
+	const struct times times = times_of(w, req);
+	const struct store_fetch how = fetch_of(w, req, &times);
 	struct store_fetched fetched;
 	enum store_status status;
 
@@ -137,7 +156,7 @@ void command_meta_get(struct command_worker *w, const struct request *req, struc
 	switch (status) {
 	case STORE_OK:
 		count_get(w, req, true);
-		answer_get(w, req, resp, &fetched);
+		answer_get(w, req, resp, &times, &fetched);
 		break;
 	case STORE_NOT_FOUND:
 		count_get(w, req, false);
@@ -152,7 +171,8 @@ void command_meta_get(struct command_worker *w, const struct request *req, struc
 
 /* --- md --- */
 
-static enum store_status drop(struct command_worker *w, const struct request *req, uint64_t hash)
+static enum store_status drop(struct command_worker *w, const struct request *req, uint64_t hash,
+			      const struct times *times)
 {
 	struct store_invalidate how = {
 		.key = req->key,
@@ -162,7 +182,7 @@ static enum store_status drop(struct command_worker *w, const struct request *re
 		.stale = request_asks(req, 'I'),
 		.drop_value = request_asks(req, 'x'),
 		.touch = request_asks(req, 'T'),
-		.expire_ns = command_expire_ns(w, req->exptime),
+		.expire_ns = times->touched_ns,
 	};
 	struct item_view view;
 
@@ -179,11 +199,13 @@ void command_meta_delete(struct command_worker *w, const struct request *req, st
 {
 	uint64_t hash = store_hash(w->store, req->key);
 	enum request_status told = STATUS_NO_MEMORY;
+	const struct times times = times_of(w, req);
 	enum store_status status;
 
 	command_log_lookup(w, req->key);
+	command_tally(w, command_route(w, req->key), req->key, TALLY_DELETE);
 	for (uint32_t tries = 0;; tries++) {
-		status = drop(w, req, hash);
+		status = drop(w, req, hash, &times);
 		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
 			break;
 	}
@@ -212,13 +234,13 @@ struct number {
 
 /* STORE_NOT_STORED: someone else has made it. */
 static enum store_status seed(struct command_worker *w, const struct request *req, uint64_t hash,
-			      struct number *ret)
+			      const struct times *times, struct number *ret)
 {
 	uint8_t text[DECIMAL_MAX];
 	const struct store_put put = {
 		.key = req->key,
 		.hash = hash,
-		.expire_ns = vivify_ns(w, req),
+		.expire_ns = vivify_ns(req, times),
 		.mode = STORE_ADD,
 		.new_cas = req->meta.new_cas,
 		.binary = req->key_base64,
@@ -230,7 +252,7 @@ static enum store_status seed(struct command_worker *w, const struct request *re
 }
 
 static enum store_status change(struct command_worker *w, const struct request *req, uint64_t hash,
-				struct number *ret)
+				const struct times *times, struct number *ret)
 {
 	const struct store_delta how = {
 		.key = req->key,
@@ -240,7 +262,7 @@ static enum store_status change(struct command_worker *w, const struct request *
 		.touch = request_asks(req, 'T'),
 		.cas = req->cas,
 		.new_cas = req->meta.new_cas,
-		.expire_ns = command_expire_ns(w, req->exptime),
+		.expire_ns = times->touched_ns,
 	};
 	struct store_number changed;
 	enum store_status status;
@@ -253,13 +275,13 @@ static enum store_status change(struct command_worker *w, const struct request *
 						.expire_before_ns = changed.expire_before_ns };
 		if (status != STORE_NOT_FOUND || !request_asks(req, 'N'))
 			return status;
-		status = seed(w, req, hash, ret);
+		status = seed(w, req, hash, times, ret);
 	} while (status == STORE_NOT_STORED);
 	return status;
 }
 
 static void answer_arith(struct command_worker *w, const struct request *req, struct response *resp,
-			 const struct number *number)
+			 const struct times *times, const struct number *number)
 {
 	uint8_t text[DECIMAL_MAX];
 	uint32_t len = decimal_put(text, number->number);
@@ -268,8 +290,8 @@ static void answer_arith(struct command_worker *w, const struct request *req, st
 		.value_len = len,
 		.cas = number->cas,
 		.ttl_sec = ttl_sec(w, number->expire_before_ns),
-		.touched_ttl_sec = ttl_sec(w, command_expire_ns(w, req->exptime)),
-		.vivified_ttl_sec = ttl_sec(w, command_expire_ns(w, req->meta.vivify_exptime)),
+		.touched_ttl_sec = ttl_sec(w, times->touched_ns),
+		.vivified_ttl_sec = ttl_sec(w, times->vivified_ns),
 		.made = number->made,
 	};
 
@@ -285,12 +307,13 @@ static void answer_arith(struct command_worker *w, const struct request *req, st
 void command_meta_arith(struct command_worker *w, const struct request *req, struct response *resp)
 {
 	uint64_t hash = store_hash(w->store, req->key);
+	const struct times times = times_of(w, req);
 	struct number number = { 0 };
 	enum store_status status;
 
 	command_log_lookup(w, req->key);
 	for (uint32_t tries = 0;; tries++) {
-		status = change(w, req, hash, &number);
+		status = change(w, req, hash, &times, &number);
 		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
 			break;
 	}
@@ -299,7 +322,7 @@ void command_meta_arith(struct command_worker *w, const struct request *req, str
 	case STORE_OK:
 		if (!number.made)
 			command_count_arith(w, req->decr, true);
-		answer_arith(w, req, resp, &number);
+		answer_arith(w, req, resp, &times, &number);
 		break;
 	case STORE_NOT_FOUND:
 		command_count_arith(w, req->decr, false);

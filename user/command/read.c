@@ -54,6 +54,7 @@ static bool find(struct command_worker *w, struct span key, uint64_t hash, struc
 {
 	bool found = store_find(w->thread, key, hash, ret);
 
+	command_tally(w, command_route(w, key), key, found ? TALLY_HIT : TALLY_MISS);
 	command_count(&w->counts.cmd_get, 1);
 	if (found)
 		command_count(&w->counts.get_hits, 1);
@@ -68,7 +69,7 @@ static bool find(struct command_worker *w, struct span key, uint64_t hash, struc
 static enum store_status touch(struct command_worker *w, struct span key, uint64_t hash,
 			       int64_t exptime, struct response *resp, struct item_view *ret)
 {
-	uint64_t expire_ns = command_expire_ns(w, exptime);
+	uint64_t expire_ns = command_expire_ns(w, command_route(w, key), exptime);
 	enum store_status status;
 
 	command_log_lookup(w, key);
@@ -81,6 +82,15 @@ static enum store_status touch(struct command_worker *w, struct span key, uint64
 	command_count(status == STORE_OK ? &w->counts.touch_hits : &w->counts.touch_misses, 1);
 	command_sample_write(w, key, hash);
 	return status;
+}
+
+static bool get_and_touch(struct command_worker *w, const struct request *req, struct span key,
+			  uint64_t hash, struct response *resp, struct item_view *ret)
+{
+	bool hit = touch(w, key, hash, req->exptime, resp, ret) == STORE_OK;
+
+	command_tally(w, command_route(w, key), key, hit ? TALLY_HIT : TALLY_MISS);
+	return hit;
 }
 
 /* Keys of one request whose items are fetched from memory at the same time. */
@@ -124,8 +134,8 @@ enum command_next command_read(struct command_worker *w, struct request *req, st
 
 			req->keys = batch.rest[i];
 			if (touches)
-				hit = touch(w, batch.key[i], batch.hash[i], req->exptime, resp,
-					    &view) == STORE_OK;
+				hit = get_and_touch(w, req, batch.key[i], batch.hash[i], resp,
+						    &view);
 			else
 				hit = find(w, batch.key[i], batch.hash[i], &view);
 			if (hit)

@@ -13,6 +13,7 @@ void command_remove(struct command_worker *w, const struct request *req, struct 
 		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
 			break;
 	}
+	command_tally(w, command_route(w, req->key), req->key, TALLY_DELETE);
 	command_sample_write(w, req->key, hash);
 	command_count(status == STORE_OK ? &w->counts.delete_hits : &w->counts.delete_misses, 1);
 	switch (status) {

@@ -15,6 +15,7 @@
 #define VALUE_MAX 256
 
 struct printer {
+	const struct command_worker *w;
 	struct response *resp;
 	const struct request *req;
 };
@@ -104,6 +105,7 @@ static void stats_reset(struct command *command)
 	pthread_mutex_lock(&command->lock);
 	sum_locked(command, &command->base);
 	pthread_mutex_unlock(&command->lock);
+	command_detail_clear(command);
 }
 
 static void print_process(const struct printer *p, struct command *command)
@@ -185,6 +187,9 @@ static void print_server(const struct printer *p, struct command *command,
 	stat_u64(p, "udp_unknown", c->udp_unknown);
 	stat_u64(p, "udp_multi_packet", c->udp_multi_packet);
 	stat_u64(p, "udp_send_dropped", c->udp_send_dropped);
+	if (p->w->view.prefixes)
+		stat_u64(p, "prefix_overflow",
+			 prefixes_overflow_cnt(prefixes_of(p->w->view.prefixes)));
 }
 
 /* Mechanisms of memcached that have no counterpart here: what they count never happens. */
@@ -287,7 +292,7 @@ static void print_settings(const struct printer *p, struct command *command)
 	stat(p, "shutdown_command", "%s", yes_no(s->allow_shutdown));
 	stat_u64(p, "num_threads", s->thread_cnt);
 	stat_u64(p, "num_threads_per_udp", s->udp_port > 0 ? s->thread_cnt : 0);
-	stat(p, "detail_enabled", "no");
+	stat(p, "detail_enabled", "%s", yes_no(atomic_load(&command->detail)));
 	stat_u64(p, "reqs_per_event", s->requests_per_event);
 	stat(p, "cas_enabled", "yes");
 	stat_u64(p, "tcp_backlog", s->backlog);
@@ -371,6 +376,31 @@ static void print_memory(struct printer *p, const struct command_hooks *hooks)
 #undef X
 }
 
+/* Numbered in the order of the file, under names like those of items. */
+static void print_routes(const struct printer *p)
+{
+	static const char *const names[] = {
+#define X(name, text) text,
+		TALLY_EVENTS(X)
+#undef X
+	};
+	const struct routes *routes = routes_of(p->w->view.routes);
+	char name[64];
+
+	for (uint32_t i = 0; routes && i < routes->cnt; i++) {
+		const struct route *route = &routes->all[i];
+		struct tally sum;
+
+		routes_sum(routes, route, &sum);
+		snprintf(name, sizeof(name), "routes:%u:prefix", i + 1);
+		stat(p, name, "%s", (const char *)route->rule.prefix.ptr);
+		for (int event = 0; event < TALLY_EVENT_CNT; event++) {
+			snprintf(name, sizeof(name), "routes:%u:%s", i + 1, names[event]);
+			stat_u64(p, name, sum.cnt[event]);
+		}
+	}
+}
+
 static void print_conn(void *ctx, const struct command_conn *conn)
 {
 	const struct printer *p = ctx;
@@ -403,6 +433,8 @@ static bool print_kind(struct printer *p, struct command *command, struct span k
 		print_slabs(p, command);
 	else if (span_equal(kind, span_str("sizes")))
 		stat(p, "sizes_status", "disabled");
+	else if (span_equal(kind, span_str("routes")))
+		print_routes(p);
 	else if (span_equal(kind, span_str("memory")) && command->options.hooks.memory)
 		print_memory(p, &command->options.hooks);
 	else if (span_equal(kind, span_str("conns")) && conns->walk)
@@ -414,16 +446,19 @@ static bool print_kind(struct printer *p, struct command *command, struct span k
 
 void command_stats(struct command_worker *w, const struct request *req, struct response *resp)
 {
-	struct printer p = { .resp = resp, .req = req };
+	struct printer p = { .w = w, .resp = resp, .req = req };
 	struct span args = req->args;
 	struct span kind = request_word(&args);
 
 	if (span_equal(kind, span_str("reset"))) {
 		stats_reset(w->command);
+		command_view_pick(w->command, &w->view);
 		req->compose->status(resp, req, STATUS_RESET);
 	} else if (span_equal(kind, span_str("cachedump"))) {
 		/* As memcached under -X: walking items by class is not offered. */
 		req->compose->status(resp, req, STATUS_DUMP_REFUSED);
+	} else if (span_equal(kind, span_str("detail"))) {
+		command_detail(w, req, request_word(&args), resp);
 	} else if (print_kind(&p, w->command, kind)) {
 		req->compose->end(resp, req);
 	} else {

@@ -121,6 +121,7 @@ void command_upload_finish(struct command_worker *w, struct command_upload *uplo
 		command_flush_due(w);
 	command_log_lookup(w, req->key);
 	command_count(&w->counts.cmd_set, 1);
+	command_tally(w, command_route(w, req->key), req->key, TALLY_SET);
 	command_sample_write(w, req->key, upload->pending.put.hash);
 	status = store_commit(w->thread, &upload->pending, &stored.cas);
 	command_write_answer(w, req, resp, status, &stored);

@@ -113,7 +113,7 @@ void command_log_store(struct command_worker *w, const struct request *req,
 
 	if (!eventlog_wants(w->command->options.events, EVENTLOG_MUTATIONS))
 		return;
-	expire_ns = command_expire_ns(w, req->exptime);
+	expire_ns = command_expire_ns(w, NULL, req->exptime); /* as asked for: no jitter */
 	if (expire_ns > w->now_ns)
 		ttl_sec = (expire_ns - w->now_ns) / NSEC_PER_SEC;
 	eventlog_write(w->command->options.events, EVENTLOG_MUTATIONS, "item_store", req->key,

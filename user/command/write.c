@@ -12,7 +12,7 @@ bool command_is_append(const struct request *req)
 	return req->verb == REQUEST_APPEND || req->verb == REQUEST_PREPEND;
 }
 
-struct store_put command_put_of(const struct command_worker *w, const struct request *req)
+struct store_put command_put_of(struct command_worker *w, const struct request *req)
 {
 	static const enum store_mode modes[REQUEST_VERB_CNT] = {
 		[REQUEST_SET] = STORE_SET,
@@ -25,7 +25,7 @@ struct store_put command_put_of(const struct command_worker *w, const struct req
 		.key = req->key,
 		.hash = store_hash(w->store, req->key),
 		.flags = req->flags,
-		.expire_ns = command_expire_ns(w, req->exptime),
+		.expire_ns = command_expire_ns(w, command_route(w, req->key), req->exptime),
 		.value_len = req->value_len,
 		.mode = modes[req->verb],
 		.cas = req->cas,
@@ -44,7 +44,8 @@ static enum store_status append(struct command_worker *w, const struct request *
 	enum store_status status;
 
 	first.mode = STORE_ADD;
-	first.expire_ns = command_expire_ns(w, req->meta.vivify_exptime);
+	first.expire_ns =
+		command_expire_ns(w, command_route(w, req->key), req->meta.vivify_exptime);
 	do {
 		status = store_join(w->thread, put, req->value, ret);
 		if ((status != STORE_NOT_STORED && status != STORE_NOT_FOUND) ||
@@ -138,6 +139,7 @@ bool command_admit(struct command_worker *w, const struct request *req, struct r
 	if (memcached_bytes(&own) <= w->command->options.settings.item_max)
 		return true;
 	command_log_store(w, &own, STORE_TOO_LARGE);
+	command_tally(w, command_route(w, own.key), own.key, TALLY_SET);
 	command_count(&w->counts.store_too_large, 1);
 	forget(w, &own);
 	req->compose->status(resp, &own, STATUS_TOO_LARGE);
@@ -152,6 +154,7 @@ void command_write(struct command_worker *w, const struct request *req, struct r
 
 	command_log_lookup(w, req->key);
 	command_count(&w->counts.cmd_set, 1);
+	command_tally(w, command_route(w, req->key), req->key, TALLY_SET);
 	if (req->value_bad) {
 		req->compose->status(resp, req, STATUS_BAD_CHUNK);
 		return;

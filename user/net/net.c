@@ -260,6 +260,7 @@ static int make_workers(struct net *net)
 		.store = net->options.store,
 		.tracker = net->options.tracker,
 		.events = net->options.events,
+		.routes = net->options.routes,
 		.clock = net->options.clock,
 		.hooks = net->options.hooks,
 		.settings = net->options.settings,

@@ -31,6 +31,7 @@ struct net_options {
 	struct store *store;
 	struct tracker *tracker; /* NULL: hot keys are not tracked */
 	struct eventlog *events; /* NULL: nobody can watch */
+	struct swap *routes;	 /* command's; NULL: none ever */
 	const struct clock *clock;
 	struct command_hooks hooks;
 	/* Bound sockets of an earlier process: those that fit are used and are net's then, and -1

@@ -46,6 +46,8 @@ struct compose {
 	/* One line of `stats`; the list ends with end. */
 	void (*stat)(struct response *resp, const struct request *req, const char *name,
 		     const char *value);
+	/* One line of a list that is text in every protocol; the list ends with end. */
+	void (*line)(struct response *resp, const struct request *req, const char *line);
 };
 
 #endif

@@ -61,6 +61,7 @@ static const char *const status_texts[STATUS_CNT] = {
 	[STATUS_SLABS_SPARE] = "NOSPARE source class has no spare pages",
 	[STATUS_WATCH_REFUSED] = "CLIENT_ERROR watch commands not allowed",
 	[STATUS_WATCH_FULL] = "WATCHER_TOO_MANY log watcher limit reached",
+	[STATUS_DETAIL_USAGE] = "CLIENT_ERROR usage: stats detail on|off|dump",
 	[STATUS_UDP_REFUSED] = "CLIENT_ERROR command not allowed over UDP",
 	[STATUS_UDP_MULTI_PACKET] = "SERVER_ERROR multi-packet request not supported",
 	[STATUS_UDP_TOO_LARGE] = "SERVER_ERROR response too large for UDP",
@@ -163,6 +164,12 @@ static void text_stat(struct response *resp, const struct request *req, const ch
 	put_line(resp, value);
 }
 
+static void text_line(struct response *resp, const struct request *req, const char *line)
+{
+	(void)req;
+	put_line(resp, line);
+}
+
 const struct compose compose_text = {
 	.status = text_status,
 	.stored = text_stored,
@@ -172,4 +179,5 @@ const struct compose compose_text = {
 	.number = text_number,
 	.version = text_version,
 	.stat = text_stat,
+	.line = text_line,
 };
