@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/loop.h"
+#include "base/swap.h"
 #include "budget.h"
 #include "config.h"
 #include "fastpath/lease.h"
@@ -20,6 +21,10 @@
 
 struct daemon {
 	struct config config;
+	pthread_mutex_t config_lock; /* for the routes in it, which a reload exchanges */
+	int argc;
+	char **argv;
+	struct swap routes;
 	const struct clock *clock;
 	uint64_t start_ns;
 	struct fastpath *fp; /* NULL: no fast path */
@@ -56,5 +61,12 @@ int daemon_open_net(struct daemon *d);
 /* The program on its interfaces, guards and addresses in its maps; no lease yet. */
 int daemon_attach(struct daemon *d);
 int daemon_open_control(struct daemon *d);
+
+/* The table of the configuration's routes, for the rooms to pick up. */
+int daemon_open_routes(struct daemon *d);
+/* SIGHUP: reads the configuration again and applies its routes; on a mistake nothing changes. */
+void daemon_reload(struct daemon *d);
+/* The key's route lets it into the kernel. Main thread. */
+bool daemon_promotes(const struct daemon *d, struct span key);
 
 #endif

@@ -117,11 +117,13 @@ int daemon_open_net(struct daemon *d)
 			.no_evict = c->no_evict, .no_flush = c->no_flush,
 			.allow_shutdown = c->allow_shutdown,
 			.no_dump = c->no_dump, .no_watch = c->no_watch,
+			.prefix_delimiter =
+				c->prefix_delimiter ? (uint8_t)c->prefix_delimiter[0] : 0,
 		},
 		.listen = c->listen.items, .listen_cnt = c->listen.cnt,
 		.allow = c->allow.items, .allow_cnt = c->allow.cnt,
 		.store = d->store, .tracker = d->tracker, .events = d->events,
-		.clock = d->clock,
+		.routes = &d->routes, .clock = d->clock,
 		.hooks = { .ctx = d, .memory = memory_parts, .set_memory = set_memory,
 			   .flush_at = flush_at, .flush_due_ns = flush_due(d),
 			   .shutdown = on_shutdown },
@@ -211,7 +213,11 @@ static uint64_t source_samples_dropped(void *ctx)
 
 static void source_config(void *ctx, FILE *out)
 {
-	config_print(&((struct daemon *)ctx)->config, out, true);
+	struct daemon *d = ctx;
+
+	pthread_mutex_lock(&d->config_lock);
+	config_print(&d->config, out, true);
+	pthread_mutex_unlock(&d->config_lock);
 }
 
 static bool source_handover(void *ctx, int fd)

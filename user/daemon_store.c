@@ -19,6 +19,7 @@
 #include "fastpath/warden.h"
 #include "hotkey/tracker.h"
 #include "observe/eventlog.h"
+#include "net/net.h"
 #include "promote/coherence.h"
 #include "promote/promoter.h"
 #include "store/store.h"
@@ -247,6 +248,9 @@ static bool keep_entry(void *ctx, struct span key, const struct xc_entry *entry,
 {
 	struct adoption *a = ctx;
 
+	/* A route may have come to bar it while no daemon ran. */
+	if (!daemon_promotes(a->d, key))
+		return false;
 	a->entry = entry;
 	*ret_hash = store_hash(a->d->store, key);
 	if (store_make_resident(a->thread, key, *ret_hash, entry_is_current, a))
@@ -318,11 +322,19 @@ int daemon_open_events(struct daemon *d)
 	return store_watch(d->store, &watcher);
 }
 
+static void kernel_hits(void *ctx, struct span key, uint64_t hits)
+{
+	command_kernel_hits(net_command(((struct daemon *)ctx)->net), key, hits);
+}
+
 int daemon_start_promoter(struct daemon *d)
 {
 	struct promoter_options options = { .store = d->store,
 					    .kmap = d->kmap,
 					    .tracker = d->tracker,
+					    .routes = &d->routes,
+					    .on_hits = kernel_hits,
+					    .on_hits_ctx = d,
 					    .clock = d->clock,
 					    .threshold = d->config.hot_threshold,
 					    .grace = grace };

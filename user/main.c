@@ -46,8 +46,7 @@ static void on_signal(struct loop_source *source, uint32_t events)
 	(void)events;
 	while (read(source->fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGHUP) {
-			log_line(LOG_INFO, "main",
-				 "SIGHUP: restart to apply a changed configuration");
+			daemon_reload(d);
 			continue;
 		}
 		log_line(LOG_INFO, "main", "stopping on %s", strsignal((int)info.ssi_signo));
@@ -115,8 +114,10 @@ static int setup_loop(struct daemon *d, int signal_fd)
 static int setup(struct daemon *d)
 {
 	int signal_fd = process_signal_fd();
-	int err = signal_fd < 0 ? signal_fd : daemon_open_store(d);
+	int err = signal_fd < 0 ? signal_fd : daemon_open_routes(d);
 
+	if (!err)
+		err = daemon_open_store(d);
 	if (!err && d->fp)
 		err = daemon_adopt_entries(d);
 	if (!err)
@@ -188,8 +189,8 @@ static void teardown(struct daemon *d)
 	if (d->fp && d->warm.successor < 0)
 		lease_revoke(&d->lease);
 	control_stop(d->control);
+	promoter_stop(d->promoter); /* it counts in net's */
 	close_net(d);
-	promoter_stop(d->promoter);
 	close_store(d);
 	tracker_free(d->tracker);
 	eventlog_free(d->events);
@@ -201,6 +202,7 @@ static void teardown(struct daemon *d)
 	fastpath_close(d->fp);
 	budget_close(&d->budget);
 	loop_fini(&d->loop);
+	swap_fini(&d->routes);
 	process_remove_pid(d->config.pid_file);
 	config_fini(&d->config);
 	if (d->warm.successor >= 0)
@@ -211,7 +213,7 @@ static void teardown(struct daemon *d)
 
 int main(int argc, char **argv)
 {
-	struct daemon d = { .clock = clock_system() };
+	struct daemon d = { .clock = clock_system(), .argc = argc, .argv = argv };
 	bool exit_now = false;
 	int err = config_load(argc, argv, &d.config, &exit_now);
 
@@ -219,6 +221,8 @@ int main(int argc, char **argv)
 		return err ? EXIT_FAILURE : EXIT_SUCCESS;
 	log_set_level(d.config.log_level);
 	warm_init(&d.warm);
+	pthread_mutex_init(&d.config_lock, NULL);
+	swap_init(&d.routes);
 	d.start_ns = clock_now_ns(d.clock);
 	process_raise_files(d.config.conn_max);
 	warm_from_systemd(&d.warm);

@@ -193,6 +193,12 @@ static void expire_jitter_moves_the_ttl_of_every_command(void **state)
 		"touch j:k 100\r\n",
 		"gat 100 j:k\r\n",
 		"gats 100 j:k\r\n",
+		"ms j:k 1 T100\r\nx\r\n",
+		"ms j:k 1 T100 MR\r\nx\r\n",
+		"mg j:k T100\r\n",
+		"mg ajpr b T100\r\n",
+		"md j:k I T100\r\n",
+		"ma j:k T100\r\n",
 	};
 	struct fixture f;
 
@@ -207,7 +213,7 @@ static void expire_jitter_moves_the_ttl_of_every_command(void **state)
 			char line[96];
 
 			command_rig_run(&f.rig,
-					i == 1 ? "delete j:k\r\n" : "set j:k 0 0 1\r\nx\r\n");
+					i == 1 ? "delete j:k\r\n" : "set j:k 0 0 1\r\n5\r\n");
 			if (i == 3)
 				assert_int_equal(sscanf(command_rig_run(&f.rig, "gets j:k\r\n"),
 							"VALUE j:k 0 1 %llu", &cas),
@@ -220,6 +226,34 @@ static void expire_jitter_moves_the_ttl_of_every_command(void **state)
 		}
 		assert_true(moved > 15);
 	}
+	fini(&f);
+}
+
+/* What a client is told is what the item has, to the second; N is a TTL, too, and R is none. */
+static void expire_jitter_of_meta_commands_is_told_as_it_is(void **state)
+{
+	static const char *const commands[] = { "mg j:k N100 t\r\n", "mg j:k T100 t\r\n",
+						"ma j:n N100 t\r\n", "ma j:n T100 t\r\n" };
+	struct fixture f;
+
+	(void)state;
+	init(&f, jittered, 2);
+	for (int turn = 0; turn < 50; turn++) {
+		command_rig_run(&f.rig, "delete j:k\r\ndelete j:n\r\n");
+		for (size_t i = 0; i < 4; i++) {
+			const char *reply = command_rig_run(&f.rig, commands[i]);
+			uint64_t told = 0;
+
+			assert_int_equal(sscanf(reply, "HD t%lu", &told), 1);
+			assert_in_range(told, 89, 110);
+			assert_in_range(ttl_ns(&f, i < 2 ? "j:k" : "j:n"),
+					told * NSEC_PER_SEC - NSEC_PER_SEC,
+					told * NSEC_PER_SEC + 2 * ROUNDING_NS);
+		}
+	}
+	command_rig_run(&f.rig, "set j:k 0 0 1\r\nx\r\ntouch j:k 100\r\n");
+	for (int turn = 0; turn < 50; turn++)
+		assert_null(strchr(command_rig_run(&f.rig, "mg j:k R88\r\n"), 'W'));
 	fini(&f);
 }
 
@@ -389,6 +423,7 @@ int main(void)
 		cmocka_unit_test(expire_jitter_of_a_short_ttl_never_goes_below_a_second),
 		cmocka_unit_test(expire_jitter_of_a_unix_time_is_around_that_time),
 		cmocka_unit_test(expire_jitter_moves_the_ttl_of_every_command),
+		cmocka_unit_test(expire_jitter_of_meta_commands_is_told_as_it_is),
 		cmocka_unit_test(expire_jitter_leaves_what_no_client_gave),
 		cmocka_unit_test(expire_jitter_leaves_never_past_and_other_keys_alone),
 		cmocka_unit_test(expire_jitter_leaves_flush_all_alone),

@@ -42,7 +42,9 @@ static struct policy_actions pick(const struct policy_candidate *candidates, uin
 
 static void policy_below_threshold_is_left_alone(void **state)
 {
-	const struct policy_candidate candidates[] = { { 100, 0 }, { 99.9, 0 }, { 0, 0 } };
+	const struct policy_candidate candidates[] = { { 100, 0, false },
+						       { 99.9, 0, false },
+						       { 0, 0, false } };
 	struct policy_actions a = pick(candidates, 3, NULL, 0, 10);
 
 	(void)state;
@@ -53,7 +55,9 @@ static void policy_below_threshold_is_left_alone(void **state)
 
 static void policy_more_writes_than_reads_is_left_alone(void **state)
 {
-	const struct policy_candidate candidates[] = { { 900, 901 }, { 800, 800 }, { 700, 0 } };
+	const struct policy_candidate candidates[] = { { 900, 901, false },
+						       { 800, 800, false },
+						       { 700, 0, false } };
 	struct policy_actions a = pick(candidates, 3, NULL, 0, 10);
 
 	(void)state;
@@ -64,9 +68,25 @@ static void policy_more_writes_than_reads_is_left_alone(void **state)
 	assert_int_equal(a.promote[1], 2);
 }
 
+static void policy_barred_is_left_alone_and_takes_nobody_s_place(void **state)
+{
+	const struct policy_candidate candidates[] = { { 900, 0, true }, { 800, 0, false } };
+	const struct policy_resident residents[] = { { 1, STAYED, false } };
+	struct policy_actions a = pick(candidates, 2, NULL, 0, 10);
+
+	(void)state;
+	assert_int_equal(a.promote_cnt, 1);
+	assert_int_equal(a.promote[0], 1);
+	a = pick(candidates, 1, residents, 1, 1);
+	assert_int_equal(a.promote_cnt, 0);
+	assert_int_equal(a.demote_cnt, 0);
+}
+
 static void policy_room_for_some_takes_the_hottest(void **state)
 {
-	const struct policy_candidate candidates[] = { { 500, 0 }, { 400, 0 }, { 300, 0 } };
+	const struct policy_candidate candidates[] = { { 500, 0, false },
+						       { 400, 0, false },
+						       { 300, 0, false } };
 	const struct policy_resident resident = { .rate = 1e6, .stay_ms = STAYED };
 	struct policy_actions a = pick(candidates, 3, &resident, 1, 3);
 
@@ -79,7 +99,7 @@ static void policy_room_for_some_takes_the_hottest(void **state)
 
 static void policy_budget_shrunk_promotes_nobody(void **state)
 {
-	const struct policy_candidate candidate = { 500, 0 };
+	const struct policy_candidate candidate = { 500, 0, false };
 	const struct policy_resident residents[] = { { 1000, STAYED, false },
 						     { 1000, STAYED, false } };
 	struct policy_actions a = pick(&candidate, 1, residents, 2, 1);
@@ -94,7 +114,7 @@ static void policy_full_only_margin_displaces(void **state)
 	const struct policy_resident residents[] = { { 400, STAYED, false },
 						     { 150, STAYED, false },
 						     { 900, STAYED, false } };
-	struct policy_candidate candidate = { 150 * POLICY_MARGIN - 1, 0 };
+	struct policy_candidate candidate = { .read_rate = 150 * POLICY_MARGIN - 1 };
 	struct policy_actions a = pick(&candidate, 1, residents, 3, 3);
 
 	(void)state;
@@ -112,7 +132,9 @@ static void policy_newcomer_and_pin_stay(void **state)
 	const struct policy_resident residents[] = { { 0, STAYED - 1, false },
 						     { 0, STAYED, true },
 						     { 5, STAYED, false } };
-	const struct policy_candidate candidates[] = { { 900, 0 }, { 800, 0 }, { 700, 0 } };
+	const struct policy_candidate candidates[] = { { 900, 0, false },
+						       { 800, 0, false },
+						       { 700, 0, false } };
 	struct policy_actions a = pick(candidates, 3, residents, 3, 3);
 
 	(void)state;
@@ -128,7 +150,7 @@ static void policy_churn_is_capped(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < MANY; i++) {
-		candidates[i] = (struct policy_candidate){ 1e6 - i, 0 };
+		candidates[i] = (struct policy_candidate){ .read_rate = 1e6 - i };
 		residents[i] = (struct policy_resident){ .rate = MANY - i, .stay_ms = STAYED };
 	}
 	a = pick(candidates, MANY, NULL, 0, 2 * MANY);
@@ -175,6 +197,7 @@ static void world_random(struct rand *r, struct world *w)
 		/* few values, so that ties happen */
 		w->candidates[i].read_rate = (double)rand_below(r, 40) * 10;
 		w->candidates[i].write_rate = (double)rand_below(r, 40) * 10;
+		w->candidates[i].barred = rand_below(r, 5) == 0;
 	}
 	qsort(w->candidates, w->candidate_cnt, sizeof(w->candidates[0]), hotter_first);
 	for (uint32_t i = 0; i < w->resident_cnt; i++) {
@@ -190,13 +213,14 @@ static void check_promoted(const struct world *w, const struct policy_actions *a
 	uint32_t worthy = 0, wanted;
 
 	for (uint32_t i = 0; i < w->candidate_cnt; i++)
-		worthy += w->candidates[i].read_rate >= 100 &&
+		worthy += !w->candidates[i].barred && w->candidates[i].read_rate >= 100 &&
 			  w->candidates[i].write_rate <= w->candidates[i].read_rate;
 	wanted = worthy < room ? worthy : room;
 	assert_int_equal(a->promote_cnt, wanted < POLICY_CHURN_MAX ? wanted : POLICY_CHURN_MAX);
 	for (uint32_t i = 0; i < a->promote_cnt; i++) {
 		assert_true(a->promote[i] < w->candidate_cnt);
 		assert_true(i == 0 || a->promote[i] > a->promote[i - 1]);
+		assert_false(w->candidates[a->promote[i]].barred);
 		assert_true(w->candidates[a->promote[i]].read_rate >= 100);
 		assert_true(w->candidates[a->promote[i]].write_rate <=
 			    w->candidates[a->promote[i]].read_rate);
@@ -269,7 +293,7 @@ static void policy_steady_rates_come_to_rest(void **state)
 			struct policy_actions a;
 
 			for (uint32_t i = 0; i < out_cnt; i++)
-				candidates[i] = (struct policy_candidate){ out[i], 0 };
+				candidates[i] = (struct policy_candidate){ .read_rate = out[i] };
 			qsort(candidates, out_cnt, sizeof(candidates[0]), hotter_first);
 			for (uint32_t i = 0; i < out_cnt; i++)
 				out[i] = candidates[i].read_rate;
@@ -300,6 +324,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(policy_below_threshold_is_left_alone),
 		cmocka_unit_test(policy_more_writes_than_reads_is_left_alone),
+		cmocka_unit_test(policy_barred_is_left_alone_and_takes_nobody_s_place),
 		cmocka_unit_test(policy_room_for_some_takes_the_hottest),
 		cmocka_unit_test(policy_budget_shrunk_promotes_nobody),
 		cmocka_unit_test(policy_full_only_margin_displaces),

@@ -25,7 +25,8 @@ static void coldest_add(struct coldest *cold, const struct policy_resident *resi
 
 bool policy_is_hot(const struct policy_candidate *candidate, double threshold)
 {
-	return candidate->read_rate >= threshold && candidate->write_rate <= candidate->read_rate;
+	return !candidate->barred && candidate->read_rate >= threshold &&
+	       candidate->write_rate <= candidate->read_rate;
 }
 
 void policy_pick(const struct policy_input *input, struct policy_actions *ret)

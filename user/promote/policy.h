@@ -6,10 +6,10 @@
  *           to demote.
  * Units     rates in requests a second.
  * Rules     promote from `threshold` reads a second up, hottest first, unless writes outnumber
- *           reads. With the budget used up, demote the coldest resident for a candidate that is
- *           at least POLICY_MARGIN times as hot (the candidate follows once the place is free).
- *           Nobody leaves before POLICY_STAY_MS, pins never. At most POLICY_CHURN_MAX of each a
- *           round.
+ *           reads or its route bars it. With the budget used up, demote the coldest resident for
+ *           a candidate that is at least POLICY_MARGIN times as hot (the candidate follows once the
+ *           place is free). Nobody leaves before POLICY_STAY_MS, pins never. At most
+ *           POLICY_CHURN_MAX of each a round.
  * Threads   any; no state.
  */
 #ifndef XC_PROMOTE_POLICY_H
@@ -25,6 +25,7 @@
 struct policy_candidate {
 	double read_rate;
 	double write_rate;
+	bool barred; /* its route keeps it out */
 };
 
 struct policy_resident {

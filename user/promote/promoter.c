@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One round: drain samples -> note what the kernel answered -> mend vacant places -> ask the
- * policy -> demote, promote, pin -> one grace period for all places given up -> publish the list.
+ * One round: drain samples -> note what the kernel answered -> demote what new routes bar -> mend
+ * vacant places -> ask the policy -> demote, promote, pin -> one grace period for all places given
+ * up -> publish the list.
  */
 #include "promote/promoter.h"
 
@@ -18,6 +19,7 @@
 #include "hotkey/tracker.h"
 #include "promote/coherence.h"
 #include "promote/policy.h"
+#include "route/routes.h"
 #include "store/store.h"
 
 #define ROUND_MS 100
@@ -28,6 +30,8 @@
 #define VACANT_STAY_MS 1000
 /* Kernel rates are smoothed over about ten rounds. */
 #define RATE_KEEP 0.9
+
+static const char barred_why[] = "its route keeps it out of the kernel";
 
 struct pin {
 	char key[XC_KEY_MAX];
@@ -63,7 +67,8 @@ struct promoter {
 	uint32_t *candidate_hot; /* candidate -> index in hot */
 	uint32_t hot_cnt, candidate_cnt;
 	uint64_t last_ns;
-	uint32_t released; /* places of the kmap known to be free again */
+	struct swap_item *routes; /* the round's */
+	uint32_t released;	  /* places of the kmap known to be free again */
 
 	/* shared, under lock */
 	pthread_mutex_t lock;
@@ -112,6 +117,11 @@ static void resident_add(struct promoter *p, uint32_t idx, uint64_t now_ns)
 	};
 }
 
+static bool barred(const struct promoter *p, struct span key)
+{
+	return p->routes && !route_promotes(routes_find(routes_of(p->routes), key));
+}
+
 /* Gives the place up. Under the key's lock, so that no write switches an entry that is leaving. */
 static void demote(struct promoter *p, uint32_t r)
 {
@@ -134,6 +144,8 @@ static const char *promote(struct promoter *p, struct span key, uint64_t hash, u
 	struct kmap_item item;
 	int err;
 
+	if (barred(p, key))
+		return barred_why;
 	if (!store_peek(p->thread, key, hash, &view))
 		return "not in the store";
 	if (view.stale || view.won)
@@ -168,11 +180,30 @@ static void note_kernel_hits(struct promoter *p, uint64_t now_ns)
 		resident->hits_seen = hits;
 		resident->kernel_rate = RATE_KEEP * resident->kernel_rate + (1 - RATE_KEEP) * rate;
 		resident->read_rate = resident->write_rate = 0;
-		if (new_hits > 0 &&
-		    kmap_state(p->options.kmap, resident->idx, &key, &hash) != KMAP_FREE)
-			store_note_hits(p->thread, key, hash, new_hits);
+		if (new_hits == 0 ||
+		    kmap_state(p->options.kmap, resident->idx, &key, &hash) == KMAP_FREE)
+			continue;
+		store_note_hits(p->thread, key, hash, new_hits);
+		if (p->options.on_hits)
+			p->options.on_hits(p->options.on_hits_ctx, key,
+					   (uint64_t)new_hits << XC_HIT_SHIFT);
 	}
 	p->last_ns = now_ns;
+}
+
+static void pick_routes(struct promoter *p)
+{
+	if (!p->options.routes || !swap_pick(p->options.routes, &p->routes))
+		return;
+	for (uint32_t r = p->resident_cnt; r > 0; r--) {
+		struct span key;
+		uint64_t hash;
+
+		if (kmap_state(p->options.kmap, p->residents[r - 1].idx, &key, &hash) !=
+			    KMAP_FREE &&
+		    barred(p, key))
+			demote(p, r - 1);
+	}
 }
 
 /* Places that a delete, an eviction or an oversized value emptied: serve again, or give up. */
@@ -217,6 +248,7 @@ static void gather(struct promoter *p)
 		p->candidates[p->candidate_cnt] = (struct policy_candidate){
 			.read_rate = p->hot[h].read_rate,
 			.write_rate = p->hot[h].write_rate,
+			.barred = barred(p, key),
 		};
 		p->candidate_hot[p->candidate_cnt++] = h;
 	}
@@ -315,6 +347,8 @@ static const char *why_not(const struct promoter *p, const struct hot_key *hot)
 
 	if (!p->options.kmap)
 		return "no fast path";
+	if (barred(p, span_of(hot->key, hot->key_len)))
+		return barred_why;
 	if (hot->read_rate < p->options.threshold)
 		return "below the threshold";
 	if (!policy_is_hot(&candidate, p->options.threshold))
@@ -408,6 +442,7 @@ static void run_round(struct promoter *p)
 		return;
 	}
 	note_kernel_hits(p, now_ns);
+	pick_routes(p);
 	mend_vacant(p, now_ns);
 	gather(p);
 	apply_policy(p, now_ns);
@@ -451,6 +486,8 @@ static void *promoter_main(void *arg)
 static void promoter_free(struct promoter *p)
 {
 	store_thread_free(p->thread);
+	if (p->options.routes)
+		swap_drop(p->options.routes, &p->routes);
 	alloc_free(p->residents);
 	alloc_free(p->resident_at);
 	alloc_free(p->policy_residents);

@@ -9,7 +9,8 @@
  * Owner     sole caller of kmap_insert / kmap_remove / kmap_release.
  * Threads   its own thread; pin, unpin, list from any thread.
  * Invariant a promotion that races a write loses: entries are switched under the key's lock
- *           (coherence.h).
+ *           (coherence.h). A key whose route bars it is not promoted, pinned or not, and within a
+ *           round of a reload that bars it no longer resident.
  * Source    docs/coherence.md.
  */
 #ifndef XC_PROMOTE_PROMOTER_H
@@ -25,17 +26,22 @@
 struct kmap;
 struct promoter;
 struct store;
+struct swap;
 struct tracker;
 
 struct promoter_options {
 	struct store *store;
 	struct kmap *kmap; /* NULL: no fast path; keys are still ranked and listed */
 	struct tracker *tracker;
+	struct swap *routes; /* which keys may not be resident; NULL: all may */
 	const struct clock *clock;
 	uint32_t entry_max;	  /* residency budget, at most kmap_entry_cnt() */
 	uint32_t threshold;	  /* reads a second that make a key hot */
 	void (*grace)(void *ctx); /* an RCU grace period */
 	void *grace_ctx;
+	/* Told of what the kernel answered since the last round, estimated; may be NULL. */
+	void (*on_hits)(void *ctx, struct span key, uint64_t hits);
+	void *on_hits_ctx;
 };
 
 struct promoter_row {
