@@ -5,18 +5,21 @@
 Method: fills a daemon, with and without the fast path, several times over with items of one size
 after the other, so that the index grows while the log is full; with connections that hold buffers.
 After each fill what the process and its maps take, as the kernel counts it, is compared with -m.
-The long form is the same at -m 1024.
+The long form is the same at -m 1024. bench/churn.py shifts sizes over time, from tens of bytes to
+megabytes, looks every second, and compares what still fits at the end with a fresh daemon.
 """
 
 import contextlib
 import os
 import re
+import subprocess
 import sys
 import time
 
 import lib_e2e as e2e
 
 LONG = os.environ.get("XC_TEST_LONG") == "1"
+BUDGET_SEC = int(os.environ.get("XC_TEST_BUDGET_SEC", "600"))
 MIB = 1 << 20
 LIMIT_MIB = 1024 if LONG else 128
 # key and value bytes; how much of -m is written of it
@@ -141,7 +144,19 @@ def limit_is_kept_with_fast_path():
     check(True)
 
 
+def limit_is_kept_and_memory_stays_usable_while_sizes_shift():
+    # the fresh daemon takes about as long as the last of the phases, a quarter
+    seconds = max(60, min(600, BUDGET_SEC * 2 // 3)) if LONG else 30
+    churn = subprocess.run(
+        ["bench/churn.py", "-m", str(LIMIT_MIB), "--seconds", str(seconds), "--server",
+         f"{e2e.BUILD}/xdpcached", "--cli", f"{e2e.BUILD}/xdpcache"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print("".join(f"# {line}\n" for line in churn.stdout.splitlines()), end="")
+    assert churn.returncode == 0, churn.stdout
+
+
 sys.exit(e2e.main([
     limit_is_kept_without_fast_path,
     limit_is_kept_with_fast_path,
+    limit_is_kept_and_memory_stays_usable_while_sizes_shift,
 ]))
