@@ -247,6 +247,12 @@ static int attach_xdp(struct fastpath *fp, struct fastpath_interface *iface, enu
 	prog_id = attach_query(iface->ifindex, &mode);
 	if (prog_id && !attach_prog_is_ours(prog_id, map_id_of(fp->maps.conf_fd)))
 		return refuse_foreign(iface, prog_id);
+	if (prog_id && fp->incomplete) {
+		snprintf(iface->reason, sizeof(iface->reason),
+			 "the program attached (bpftool, ip) uses a map that is not pinned any "
+			 "more; run: xdpcache unload");
+		return -EBUSY;
+	}
 	if (prog_id && asked != XDP_MODE_AUTO && asked != mode) {
 		snprintf(iface->reason, sizeof(iface->reason),
 			 "attached in %s mode without us (bpftool, ip); detach it first",

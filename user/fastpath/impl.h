@@ -27,7 +27,8 @@ struct fastpath {
 	int xdp_fd;	    /* programs */
 	int tc_fd;
 	int clock_fd;
-	bool fresh; /* nothing was pinned before: a start that fails takes its pins along */
+	bool incomplete; /* a map was not pinned: programs from before do not use the one there is */
+	bool fresh;	 /* nothing was pinned before: a start that fails takes its pins along */
 	uint64_t entries_bytes; /* mapped */
 	uint64_t hits_bytes;
 	pthread_mutex_t interfaces_lock; /* main changes them, others ask */

@@ -123,24 +123,73 @@ static int set_pin_paths(struct fastpath *fp)
 	return err;
 }
 
-/* The object that made the pinned programs; 0: unknown. */
-static uint64_t pinned_object_id(const struct fastpath *fp)
+/* False: there is no map that somebody configured. */
+static bool pinned_conf(const struct fastpath *fp, struct xc_conf *ret)
 {
-	struct xc_conf conf = { 0 };
 	char path[PATH_MAX];
 	uint32_t zero = 0;
+	bool found;
 	int fd;
 
 	pins_path(&fp->pins, path, XC_MAP_CONF, NULL, NULL);
 	fd = bpf_obj_get(path);
 	if (fd < 0)
-		return 0;
-	if (bpf_map_lookup_elem(fd, &zero, &conf))
-		conf.object_id = 0;
+		return false;
+	found = bpf_map_lookup_elem(fd, &zero, ret) == 0;
 	close(fd);
-	if (conf.magic != 0 && (conf.magic != XC_ABI_MAGIC || conf.version != XC_ABI_VERSION))
+	return found;
+}
+
+/* The object that made the pinned programs; 0: unknown. */
+static uint64_t pinned_object_id(const struct fastpath *fp)
+{
+	struct xc_conf conf;
+
+	if (!pinned_conf(fp, &conf) ||
+	    (conf.magic != 0 && (conf.magic != XC_ABI_MAGIC || conf.version != XC_ABI_VERSION)))
 		return 0;
 	return conf.object_id;
+}
+
+static bool pins_any_program(const struct pins *pins)
+{
+	char progs[PATH_MAX], links[PATH_MAX];
+
+	pins_path(pins, progs, "prog", NULL, NULL);
+	pins_path(pins, links, "if", NULL, NULL);
+	return access(progs, F_OK) == 0 || access(links, F_OK) == 0;
+}
+
+/*
+ * A pin that an older build did not make, or that somebody removed. Programs that were loaded
+ * before go on with the map that the pin named, or without any: they must not be used again. Which
+ * ones are ours is known by xc_conf alone.
+ */
+static int find_missing(struct fastpath *fp)
+{
+	const struct bpf_map *map;
+	struct bpf_map_info info;
+
+	if (fp->fresh || !pins_any_program(&fp->pins))
+		return 0;
+	if (!pinned_info(&fp->pins, XC_MAP_CONF, &info)) {
+		log_line(LOG_ERROR, "fastpath",
+			 "%s is missing from %s, and what is attached cannot be told from others' "
+			 "without it; run: xdpcache unload",
+			 XC_MAP_CONF, fp->pins.dir);
+		return -EPROTO;
+	}
+	bpf_object__for_each_map(map, fp->skel->obj)
+	{
+		if (pinned_info(&fp->pins, bpf_map__name(map), &info))
+			continue;
+		fp->incomplete = true;
+		log_line(
+			LOG_WARN, "fastpath",
+			"%s is missing from %s: it is made anew, and the programs are loaded again",
+			bpf_map__name(map), fp->pins.dir);
+	}
+	return 0;
 }
 
 static int open_pinned_prog(const struct fastpath *fp, const char *name)
@@ -162,7 +211,7 @@ static bool reuse_programs(struct fastpath *fp)
 	struct bpf_program *prog;
 
 	fp->object_id = XXH3_64bits(elf, bytes) | 1; /* 0 says unknown */
-	if (pinned_object_id(fp) != fp->object_id)
+	if (fp->incomplete || pinned_object_id(fp) != fp->object_id)
 		return false;
 	fp->xdp_fd = open_pinned_prog(fp, XC_PROG_XDP);
 	fp->tc_fd = open_pinned_prog(fp, XC_PROG_TC);
@@ -224,6 +273,8 @@ static int load_object(struct fastpath *fp)
 	err = set_sizes(fp);
 	if (!err)
 		err = check_shapes(fp);
+	if (!err)
+		err = find_missing(fp);
 	if (err == -EPROTO)
 		return err;
 	fp->progs_pinned = reuse_programs(fp);
@@ -294,6 +345,9 @@ static int check_abi(struct fastpath *fp)
 	if (conf->version != XC_ABI_VERSION)
 		return refuse_abi(fp, "xc_conf.version", conf->version, XC_ABI_VERSION);
 	fp->maps.adopted = true;
+	/* Until a program that has this daemon's maps is attached. */
+	if (fp->incomplete)
+		__atomic_store_n(&fp->maps.conf->serve_until_ns, 0, __ATOMIC_SEQ_CST);
 	return 0;
 }
 
