@@ -19,7 +19,7 @@ RUN=(iproute2 util-linux mount procps xz-utils bpftool)
 CLIENTS=(python3-pylibmc libcache-memcached-perl libcache-memcached-fast-perl php-cli
 	php-memcached golang-go golang-github-bradfitz-gomemcache-dev nginx-light nutcracker)
 TEST=("${RUN[@]}" libcmocka-dev memcached libmemcached-tools python3 python3-pymemcache
-	python3-scapy tcpdump ethtool nftables "${CLIENTS[@]}")
+	python3-scapy strace tcpdump ethtool nftables "${CLIENTS[@]}")
 VM=(qemu-system-x86 cpio busybox-static kmod xz-utils zstd)
 LINT=(clang-format cppcheck shellcheck)
 FUZZ=(libclang-rt-14-dev)

@@ -260,7 +260,43 @@ def adopted_log_keeps_the_length_it_was_given():
         daemon.stop()
 
 
+def grace_periods(path, thread):
+    """Waited for by this thread, as strace saw it."""
+    with open(path, encoding="ascii") as file:
+        return sum(line.startswith(f"{thread} ") and "MEMBARRIER_CMD_GLOBAL" in line and
+                   "= 0" in line for line in file)
+
+
+def thread_of(pid, name):
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm", encoding="ascii") as file:
+            if file.read().strip() == name:
+                return int(task)
+    raise AssertionError(f"no thread {name}")
+
+
+def memory_is_used_again_only_after_a_grace_period():
+    """The daemon hands the kernel's grace period to the store: nothing else shows if it forgot."""
+    with e2e.Rig("veth") as rig:
+        path = f"{rig.folder}/strace"
+        daemon = e2e.Daemon(rig, *ALLOW, wrapper=["strace", "-f", "--seccomp-bpf", "-e",
+                                                  "trace=membarrier", "-o", path])
+        reclaimer = thread_of(daemon.pids()[-2], "xc-reclaim")
+        before, rounds = daemon.stats()["store.reclaimed_segments"], 0
+        for _ in range(5):
+            fill(daemon, 60000, 1500)
+            now = daemon.stats()["store.reclaimed_segments"]
+            assert now > before, now
+            found = grace_periods(path, reclaimer)
+            assert found > rounds, (found, rounds)
+            before, rounds = now, found
+        print(f"# {rounds} grace periods for {before} segments")
+        os.kill(daemon.pids()[-2], 15)
+        daemon.process.wait(20)
+
+
 sys.exit(e2e.main([
+    memory_is_used_again_only_after_a_grace_period,
     limit_goes_up_and_down_under_load,
     limit_goes_up_and_down_under_load_with_fast_path,
     killed_while_the_log_moves_keeps_what_is_there,

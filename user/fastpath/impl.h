@@ -27,7 +27,7 @@ struct fastpath {
 	int xdp_fd;	    /* programs */
 	int tc_fd;
 	int clock_fd;
-	bool incomplete; /* a map was not pinned: programs from before do not use the one there is */
+	bool incomplete; /* a map was not pinned: programs from before use another, or none */
 	bool fresh;	 /* nothing was pinned before: a start that fails takes its pins along */
 	uint64_t entries_bytes; /* mapped */
 	uint64_t hits_bytes;
