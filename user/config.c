@@ -210,6 +210,34 @@ static void finish_ports(struct config_build *b)
 		build_error(b, "nothing to listen on: give -p, -U or -s");
 }
 
+static void finish_tls(struct config_build *b)
+{
+	const struct command_tls *tls = &b->config->tls;
+
+	if (!tls->enabled) {
+		if (tls->chain_cert || tls->key || tls->ca_cert || tls->verify_mode)
+			build_warn(b, "ssl_ options have no effect without -Z: nothing is "
+				      "encrypted; add -Z");
+		return;
+	}
+	if (!tls->chain_cert)
+		build_error(b, "-Z needs the server's certificate, refusing to start: write -o "
+			       "ssl_chain_cert=<file>,ssl_key=<file>");
+	if (tls->verify_mode > 0 && !tls->ca_cert)
+		build_error(b,
+			    "ssl_verify_mode %u needs the authorities of clients' certificates: "
+			    "write -o ssl_ca_cert=<file>",
+			    tls->verify_mode);
+	if (b->config->tcp_port == 0)
+		build_error(b, "-Z encrypts TCP, which is off: give -p, leave out -s, or leave "
+			       "out -Z");
+	if (b->config->udp_port > 0)
+		build_warn(b,
+			   "UDP port %d is not encrypted, with -Z either; leave UDP out, or let "
+			   "--allow name networks that may see the items",
+			   b->config->udp_port);
+}
+
 static void finish_memory(struct config_build *b)
 {
 	struct config *c = b->config;
@@ -273,6 +301,7 @@ void build_finish(struct config_build *b, bool checking)
 	long cpu_cnt = sysconf(_SC_NPROCESSORS_ONLN);
 
 	finish_ports(b);
+	finish_tls(b);
 	finish_memory(b);
 	finish_udp(b, checking);
 	if (c->thread_cnt == 0)

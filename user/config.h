@@ -21,6 +21,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "command/command.h"
 #include "fastpath/loader.h"
 #include "route/routes.h"
 
@@ -48,7 +49,7 @@ struct config {
 	uint32_t unix_mode;	/* -a, octal */
 	/*
 	 * -l, repeatable and comma separated; each item is "host", "host:port", "[v6]",
-	 * "[v6]:port" or "*". Empty: all addresses.
+	 * "[v6]:port" or "*", perhaps behind "notls:". Empty: all addresses.
 	 */
 	struct config_list listen;
 	uint64_t memory_bytes;	     /* -m, given in MiB */
@@ -67,6 +68,7 @@ struct config {
 	bool no_dump;		     /* -X */
 	bool no_watch;		     /* -W */
 	uint32_t idle_timeout_sec;   /* -o idle_timeout, 0: never */
+	struct command_tls tls;	     /* -Z, -o ssl_… */
 
 	/* ours */
 	bool fastpath;		       /* --no-fastpath clears; also false without --interface */

@@ -367,6 +367,19 @@ void build_set(struct config_build *b, const struct config_option *option, const
 			where->source ? build_string(b, where->source) : "command line";
 }
 
+/* -o name=value; value NULL: there was none. */
+static void set_mapped(struct config_build *b, const struct config_option *option,
+		       const char *value, const struct config_where *where)
+{
+	char buf[512];
+
+	if (!value && option->type != OPT_BOOL)
+		build_error(b, "%s: its value is missing; write it as =%s", place(where, buf),
+			    option->arg);
+	else
+		build_set(b, option, value, where);
+}
+
 static void set_suboption(struct config_build *b, const char *name, const char *value,
 			  const struct config_where *where)
 {
@@ -386,14 +399,8 @@ static void set_suboption(struct config_build *b, const char *name, const char *
 		near = option_nearest(name, true);
 		build_error(b, "%s: no such extended option%s%s%s", place(&inner, buf),
 			    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-	} else if (sub->refused) {
-		build_error(b, "%s: TLS is not supported; refusing to start: remove it",
-			    place(&inner, buf));
-	} else if (sub->maps_to && !value) {
-		build_error(b, "%s: a number is missing; write for example %s=60",
-			    place(&inner, buf), name);
 	} else if (sub->maps_to) {
-		build_set(b, option_by_long(sub->maps_to), value, &inner);
+		set_mapped(b, option_by_long(sub->maps_to), bare == name ? value : "false", &inner);
 	} else if (!b->sub_warned[sub - config_suboptions]) {
 		build_warn(b,
 			   "%s has no effect here: it tunes a part that memcached has and xdpcache "

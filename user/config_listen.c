@@ -2,8 +2,8 @@
 /*
  * -l, with memcached's meaning: an address or host name, an address with a port, an IPv6 address
  * bare or in brackets,
- * '*' for every address. "notls:" is memcached's way to leave one listener without TLS; ours have
- * none.
+ * '*' for every address. Before it "notls:" leaves one listener without TLS; it stays in the
+ * canonical form, which tells such a listener from the same address under TLS.
  */
 #include "config_table.h"
 
@@ -15,6 +15,8 @@
 #include <string.h>
 
 #define HOST_MAX 256
+
+static const char no_tls[] = "notls:";
 
 static bool port_valid(const char *text)
 {
@@ -79,12 +81,13 @@ static bool split(const char *text, char host[HOST_MAX], const char **ret_port)
 
 bool config_listen_parse(const char *text, char *ret, size_t ret_size, char why[CONFIG_WHY_MAX])
 {
+	bool plain = !strncmp(text, no_tls, sizeof(no_tls) - 1);
 	char host[HOST_MAX];
 	const char *port;
 	bool ip6;
 
-	if (!strncmp(text, "notls:", 6))
-		text += 6;
+	if (plain)
+		text += sizeof(no_tls) - 1;
 	if (!split(text, host, &port)) {
 		snprintf(why, CONFIG_WHY_MAX,
 			 "not an address; write 192.0.2.1, 192.0.2.1:11211 or [2001:db8::1]:11211");
@@ -112,7 +115,7 @@ bool config_listen_parse(const char *text, char *ret, size_t ret_size, char why[
 			return false;
 		}
 	}
-	snprintf(ret, ret_size, ip6 ? "[%s]%s%s" : "%s%s%s", host, port ? ":" : "",
-		 port ? port : "");
+	snprintf(ret, ret_size, ip6 ? "%s[%s]%s%s" : "%s%s%s%s", plain ? no_tls : "", host,
+		 port ? ":" : "", port ? port : "");
 	return true;
 }

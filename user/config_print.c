@@ -10,8 +10,8 @@
 
 /* Sections in the order of the table, with their headings. */
 static const char *const sections[][2] = {
-	{ "network", "Network" },   { "memory", "Memory" },	 { "process", "Process" },
-	{ "commands", "Commands" }, { "fastpath", "Fast path" },
+	{ "network", "Network" },   { "memory", "Memory" }, { "process", "Process" },
+	{ "commands", "Commands" }, { "tls", "TLS" },	    { "fastpath", "Fast path" },
 };
 
 #define SECTION_CNT (sizeof(sections) / sizeof(sections[0]))
@@ -54,12 +54,12 @@ static void help_suboptions(void)
 {
 	size_t column = 6;
 
-	printf("      idle_timeout=<sec> works; the following are accepted without effect, also "
-	       "with no_:\n      ");
+	printf("      idle_timeout=<sec> and those of TLS, ssl_..., work; the following are "
+	       "accepted without\n      effect, also with no_:\n      ");
 	for (uint32_t i = 0; i < config_suboption_cnt; i++) {
 		const char *name = config_suboptions[i].name;
 
-		if (config_suboptions[i].refused || config_suboptions[i].maps_to)
+		if (config_suboptions[i].maps_to)
 			continue;
 		if (column + strlen(name) > 96) {
 			printf("\n      ");
@@ -68,7 +68,7 @@ static void help_suboptions(void)
 		printf("%s%s", column > 6 ? " " : "", name);
 		column += strlen(name) + 1;
 	}
-	printf("\n      and those that begin with ssl_ are refused.\n");
+	printf("\n");
 }
 
 static void print_help(void)

@@ -64,7 +64,6 @@ extern const uint32_t config_option_cnt;
 /* What -o may hold: memcached's suboptions. */
 struct config_suboption {
 	const char *name;
-	bool refused;	     /* TLS: unsafe to ignore */
 	const char *maps_to; /* long name of the option it sets; NULL: accepted without effect */
 };
 
@@ -131,8 +130,8 @@ void build_routes(struct config_build *b, struct config_setting_t *list, const c
 void config_routes_fini(struct config_routes *routes);
 void build_finish(struct config_build *b, bool checking);
 
-/* One -l item in canonical form: "host", "host:port", "[v6]", "[v6]:port" or "*". False: why says
- * what is wrong. */
+/* One -l item in canonical form: "host", "host:port", "[v6]", "[v6]:port" or "*", behind "notls:"
+ * if it was given so. False: why says what is wrong. */
 bool config_listen_parse(const char *text, char *ret, size_t ret_size, char why[CONFIG_WHY_MAX]);
 
 /* The text of a file's scalar; NULL if it is none. And its place, "file:line". */

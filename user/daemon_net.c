@@ -24,6 +24,7 @@
 #include "fastpath/locals.h"
 #include "hotkey/tracker.h"
 #include "net/net.h"
+#include "net/tls.h"
 #include "process.h"
 #include "store/store.h"
 
@@ -73,6 +74,7 @@ static void memory_parts(void *ctx, struct command_memory *ret)
 		.heap = parts.process_bytes > store.index_bytes
 				? parts.process_bytes - store.index_bytes
 				: 0,
+		.tls = tls_heap_bytes(),
 		.program = parts.program_bytes,
 		.kernel = parts.map_bytes,
 		.total = store.log_bytes + parts.process_bytes + parts.program_bytes +
@@ -119,6 +121,7 @@ int daemon_open_net(struct daemon *d)
 			.no_dump = c->no_dump, .no_watch = c->no_watch,
 			.prefix_delimiter =
 				c->prefix_delimiter ? (uint8_t)c->prefix_delimiter[0] : 0,
+			.tls = c->tls,
 		},
 		.listen = c->listen.items, .listen_cnt = c->listen.cnt,
 		.allow = c->allow.items, .allow_cnt = c->allow.cnt,
@@ -146,7 +149,8 @@ static uint32_t listen_addresses(const struct config *c, uint8_t ret[][16], uint
 
 	for (uint32_t i = 0; i < c->listen.cnt && cnt < max; i++) {
 		struct sock_addr addrs[LOCALS_ONLY_MAX];
-		int found = sock_resolve(c->listen.items[i], 0, addrs, max - cnt, NULL);
+		const char *item = net_listen_address(c->listen.items[i], NULL);
+		int found = sock_resolve(item, 0, addrs, max - cnt, NULL);
 
 		for (int a = 0; a < found; a++) {
 			const struct sockaddr *sa = (const struct sockaddr *)&addrs[a].storage;

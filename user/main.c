@@ -47,6 +47,7 @@ static void on_signal(struct loop_source *source, uint32_t events)
 	while (read(source->fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGHUP) {
 			daemon_reload(d);
+			net_reload_tls(d->net);
 			continue;
 		}
 		log_line(LOG_INFO, "main", "stopping on %s", strsignal((int)info.ssi_signo));

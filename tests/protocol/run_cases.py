@@ -30,6 +30,7 @@ import argparse
 import os
 import re
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -43,17 +44,19 @@ class Mismatch(Exception):
 
 
 class Stream:
-    """A TCP connection that reads lines and counts of bytes."""
+    """A TCP connection, perhaps under TLS, that reads lines and counts of bytes."""
 
-    def __init__(self, address):
+    def __init__(self, address, tls=None):
         self.sock = socket.create_connection(address, timeout=TIMEOUT_SEC)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
         self.data = b""
 
     def send(self, text):
         try:
             self.sock.sendall(text)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             pass  # the read that follows says what the server did
 
     def more(self):
@@ -158,9 +161,10 @@ def expand(text, names):
 
 
 class Player:
-    def __init__(self, address, stock):
+    def __init__(self, address, stock, tls):
         self.address = address
         self.stock = stock
+        self.tls = tls
         self.conns = {}
         self.names = {}
         self.use = 1
@@ -173,7 +177,7 @@ class Player:
                 self.udp = Datagrams(self.address)
             return self.udp
         if self.use not in self.conns:
-            self.conns[self.use] = Stream(self.address)
+            self.conns[self.use] = Stream(self.address, self.tls)
         return self.conns[self.use]
 
     def close(self):
@@ -249,9 +253,9 @@ def read_cases(path):
         yield name, steps
 
 
-def run_case(address, stock, path, steps):
+def run_case(address, stock, path, steps, tls=None):
     """None, or why the case failed."""
-    player = Player(address, stock)
+    player = Player(address, stock, tls)
     number = 0
     try:
         player.play("> flush_all")
@@ -272,11 +276,11 @@ def case_files():
     return sorted(os.path.join(folder, f) for f in os.listdir(folder) if f.endswith(".case"))
 
 
-def run_all(address, stock, files=None):
+def run_all(address, stock, files=None, tls=None):
     """Yields (name, reason or None) of each case."""
     for path in files or case_files():
         for name, steps in read_cases(path):
-            yield name, run_case(address, stock, path, steps)
+            yield name, run_case(address, stock, path, steps, tls)
 
 
 def main():

@@ -296,6 +296,56 @@ static void cache_memlimit_asks_the_hook(void **state)
 	assert_string_equal(command_rig_run(&rig, "cache_memlimit 7 noreply\r\n"), "");
 }
 
+static int refuse_certs(void *ctx, char why[COMMAND_WHY_MAX])
+{
+	(void)ctx;
+	snprintf(why, COMMAND_WHY_MAX, "made up");
+	return -1;
+}
+
+static int take_certs(void *ctx, char why[COMMAND_WHY_MAX])
+{
+	(void)why;
+	++*(int *)ctx;
+	return 0;
+}
+
+static void tls_status_of(void *ctx, struct command_tls_status *ret)
+{
+	(void)ctx;
+	ret->since_refresh_sec = 7;
+	ret->new_sessions = 3;
+}
+
+static void refresh_certs_asks_the_server(void **state)
+{
+	struct command_options options = { 0 };
+	int taken = 0;
+
+	(void)state;
+	assert_string_equal(command_rig_run(&rig, "refresh_certs\r\n"),
+			    "Error TLS not enabled\r\n");
+	command_rig_run(&rig, "stats\r\n");
+	assert_null(strstr(rig.text, "ssl_handshake_errors"));
+	command_rig_fini(&rig);
+	options.settings.tls = (struct command_tls){ .enabled = true, .session_cache = true };
+	options.conns.tls_reload = take_certs;
+	options.conns.tls_status = tls_status_of;
+	options.conns.ctx = &taken;
+	command_rig_init(&rig, &options);
+	assert_string_equal(command_rig_run(&rig, "refresh_certs\r\nrefresh_certs noreply\r\n"),
+			    "OK\r\n");
+	assert_int_equal(taken, 2);
+	command_rig_run(&rig, "stats\r\n");
+	assert_int_equal(command_rig_stat(&rig, "ssl_handshake_errors"), 0);
+	assert_int_equal(command_rig_stat(&rig, "ssl_new_sessions"), 3);
+	assert_int_equal(command_rig_stat(&rig, "time_since_server_cert_refresh"), 7);
+	command_rig_fini(&rig);
+	options.conns.tls_reload = refuse_certs;
+	command_rig_init(&rig, &options);
+	assert_non_null(strstr(command_rig_run(&rig, "refresh_certs\r\n"), "SERVER_ERROR "));
+}
+
 static void hooks_absent_are_not_called(void **state)
 {
 	(void)state;
@@ -346,6 +396,7 @@ int main(void)
 		TEST(stats_reset_starts_counters_anew, set_up),
 		TEST(stats_has_every_name_that_exporters_need, set_up_bare),
 		TEST(cache_memlimit_asks_the_hook, set_up),
+		TEST(refresh_certs_asks_the_server, set_up),
 		TEST(hooks_absent_are_not_called, set_up_bare),
 		TEST(shutdown_is_carried_out_only_when_allowed, set_up_allowing),
 		TEST(shutdown_not_allowed_is_refused, set_up),

@@ -316,9 +316,10 @@ static void config_load_every_memcached_suboption_is_judged(void **state)
 			 memcached_suboptions[i]);
 		judge(line, WARNS);
 	}
-	for (size_t i = 0; i < 10; i++) {
-		snprintf(line, sizeof(line), "-o %s", memcached_tls_suboptions[i]);
-		judge(line, REFUSED);
+	for (size_t i = 0; i < sizeof(memcached_tls_suboptions) / sizeof(char *); i++) {
+		snprintf(line, sizeof(line), "-Z -o ssl_chain_cert=/x,ssl_ca_cert=/x,%s",
+			 memcached_tls_suboptions[i]);
+		judge(line, WORKS);
 	}
 }
 
@@ -349,6 +350,53 @@ static void config_load_flags_set_their_fields(void **state)
 	assert_string_equal(o.config.listen.items[2], "[::1]");
 	assert_string_equal(o.config.listen.items[3], "[::1]:5");
 	assert_string_equal(o.config.listen.items[4], "*");
+	config_fini(&o.config);
+}
+
+static void config_load_tls_options_set_their_fields(void **state)
+{
+	const struct command_tls *tls;
+	struct outcome o;
+
+	(void)state;
+	expect_fine(&o,
+		    "-Z -o ssl_chain_cert=/c,ssl_key=/k,ssl_keyformat=DER,ssl_verify_mode=3 "
+		    "-o ssl_ca_cert=/a,ssl_ciphers=HIGH:!aNULL,ssl_min_version=3,ssl_wbuf_size=8 "
+		    "-o ssl_session_cache,ssl_kernel_tls,ssl_handshake_timeout=4 "
+		    "-l notls:10.0.0.1,10.0.0.1,notls:[::1]:5");
+	tls = &o.config.tls;
+	assert_true(tls->enabled && tls->session_cache && tls->kernel_tls && command_tls_der(tls));
+	assert_string_equal(tls->chain_cert, "/c");
+	assert_string_equal(tls->key, "/k");
+	assert_string_equal(tls->ca_cert, "/a");
+	assert_string_equal(tls->ciphers, "HIGH:!aNULL");
+	assert_int_equal(tls->verify_mode, 3);
+	assert_int_equal(tls->min_version, 3);
+	assert_int_equal(tls->wbuf_kib, 8);
+	assert_int_equal(tls->handshake_timeout_sec, 4);
+	assert_int_equal(o.config.listen.cnt, 3);
+	assert_string_equal(o.config.listen.items[0], "notls:10.0.0.1");
+	assert_string_equal(o.config.listen.items[1], "10.0.0.1");
+	assert_string_equal(o.config.listen.items[2], "notls:[::1]:5");
+	config_fini(&o.config);
+	expect_fine(&o, "-Z --ssl-chain-cert=/c -o ssl_session_cache,no_ssl_session_cache");
+	assert_false(o.config.tls.session_cache || command_tls_der(&o.config.tls));
+	assert_int_equal(o.config.tls.min_version, 2);
+	config_fini(&o.config);
+}
+
+static void config_load_tls_that_protects_nothing_warns(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	expect_fine(&o, "-o ssl_chain_cert=/c,ssl_key=/k");
+	assert_int_equal(lines_of(o.said, "warn"), 1);
+	assert_non_null(strstr(o.said, "without -Z"));
+	config_fini(&o.config);
+	expect_fine(&o, "-Z -o ssl_chain_cert=/c -U 11211");
+	assert_int_equal(lines_of(o.said, "warn"), 1);
+	assert_non_null(strstr(o.said, "UDP port 11211 is not encrypted"));
 	config_fini(&o.config);
 }
 
@@ -464,8 +512,17 @@ static const char *const wrong[][2] = {
 	{ "-B foo", "one of ascii" },
 	{ "-o foo", "no such extended option" },
 	{ "-o idel_timeout=3", "did you mean idle_timeout" },
-	{ "-o idle_timeout", "a number is missing" },
+	{ "-o idle_timeout", "its value is missing" },
 	{ "-o idle_timeout=x", "not a number" },
+	{ "-Z -o ssl_chain_cert=/c,ssl_verify_mode=4", "from 0 to 3" },
+	{ "-Z -o ssl_chain_cert=/c,ssl_verify_mode=2", "write -o ssl_ca_cert=<file>" },
+	{ "-Z -o ssl_chain_cert=/c,ssl_keyformat=ENGINE", "engine" },
+	{ "-Z -o ssl_chain_cert=/c,ssl_min_version=4", "from 0 to 3" },
+	{ "-Z -o ssl_chain_cert=/c,ssl_wbuf_size=0", "from 1 to 1024" },
+	{ "-Z -o ssl_chain_cert", "its value is missing" },
+	{ "-Z -o ssl_key=/k", "write -o ssl_chain_cert=<file>" },
+	{ "-Z -o ssl_chain_cert=/c -s /tmp/x.sock", "encrypts TCP, which is off" },
+	{ "-l notls:1.2.3.4:x", "port" },
 	{ "-l 1.2.3.4:x", "port" },
 	{ "-l 1.2.3.4:0", "port" },
 	{ "-l [::1", "not an address" },
@@ -1047,6 +1104,8 @@ int main(void)
 		cmocka_unit_test(config_load_every_memcached_flag_is_judged),
 		cmocka_unit_test(config_load_every_memcached_suboption_is_judged),
 		cmocka_unit_test(config_load_flags_set_their_fields),
+		cmocka_unit_test(config_load_tls_options_set_their_fields),
+		cmocka_unit_test(config_load_tls_that_protects_nothing_warns),
 		cmocka_unit_test(config_load_udp_port_alone_moves_tcp_too),
 		cmocka_unit_test(config_load_unix_socket_turns_network_off),
 		cmocka_unit_test(config_load_interface_turns_udp_on),

@@ -156,6 +156,7 @@ static void make_other_rows(void)
 	ROW("stats items\r\n", { .verb = REQUEST_STATS, .args = text(" items") });
 	ROW("shutdown graceful\r\n", { .verb = REQUEST_SHUTDOWN, .args = text(" graceful") });
 	ROW("cache_memlimit 100\r\n", { .verb = REQUEST_MEMLIMIT, .number = 100 });
+	ROW("refresh_certs\r\n", { .verb = REQUEST_REFRESH_CERTS });
 	ROW("cache_memlimit x\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("quit\r\n", { .verb = REQUEST_QUIT });
 }

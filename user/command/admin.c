@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* flush_all, verbosity, cache_memlimit, shutdown. */
+/* flush_all, verbosity, cache_memlimit, refresh_certs, shutdown. */
 #include "command/impl.h"
 
 #include "base/log.h"
@@ -94,6 +94,20 @@ void command_memlimit(struct command_worker *w, const struct request *req, struc
 		else
 			status = STATUS_MEMLIMIT_FAILED;
 	}
+	req->compose->status(resp, req, status);
+}
+
+void command_refresh_certs(struct command_worker *w, const struct request *req,
+			   struct response *resp)
+{
+	const struct command_conns *conns = &w->command->options.conns;
+	enum request_status status = STATUS_OK;
+	char why[COMMAND_WHY_MAX];
+
+	if (!w->command->options.settings.tls.enabled || !conns->tls_reload)
+		status = STATUS_TLS_OFF;
+	else if (conns->tls_reload(conns->ctx, why))
+		status = STATUS_CERTS_STAY;
 	req->compose->status(resp, req, status);
 }
 

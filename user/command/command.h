@@ -63,8 +63,11 @@
 	X(upload_waits)	  /* large values that had to wait for room */                             \
 	X(upload_stalled) /* closed: its large value did not come, and others wanted the room */   \
 	X(conn_yields)                                                                             \
-	X(conn_no_memory)  /* closed: no memory to keep what the client does not read */           \
-	X(listen_disabled) /* no descriptor left to accept with */                                 \
+	X(ssl_handshake_errors)                                                                    \
+	X(ssl_handshake_timeouts)                                                                  \
+	X(ssl_proto_errors) /* closed: broke TLS after its handshake */                            \
+	X(conn_no_memory)   /* closed: no memory to keep what the client does not read */          \
+	X(listen_disabled)  /* no descriptor left to accept with */                                \
 	X(udp_requests)                                                                            \
 	X(udp_refused)	    /* source not in the allowlist, or no client's port */                 \
 	X(udp_malformed)    /* no frame header, or no whole command in it */                       \
@@ -91,6 +94,7 @@ struct command_kernel_counts {
 	X(log_free) /* of the log: segments without items, ready for writes */                     \
 	X(index)                                                                                   \
 	X(heap)	   /* connections, buffers, hot-key tracking, stacks */                            \
+	X(tls)	   /* of the heap: what OpenSSL holds */                                           \
 	X(program) /* resident pages of the program's own files */                                 \
 	X(kernel)  /* the fast path's maps, without the log */                                     \
 	X(total)
@@ -118,6 +122,34 @@ struct command_hooks {
 	void (*shutdown)(void *ctx, bool graceful);
 };
 
+#define COMMAND_WHY_MAX 512
+
+/* -Z and -o ssl_…, as memcached has them. Strings are borrowed. */
+struct command_tls {
+	bool enabled;
+	bool session_cache;
+	bool kernel_tls;
+	const char *chain_cert;
+	const char *key; /* NULL: it is in chain_cert */
+	const char *key_format;
+	const char *ciphers; /* NULL: OpenSSL's */
+	const char *ca_cert;
+	uint32_t verify_mode; /* 0 nobody, 1 who has a certificate, 2 and 3 all */
+	uint32_t min_version; /* 0 TLS 1.0 to 3 TLS 1.3 */
+	uint32_t wbuf_kib;
+	uint32_t handshake_timeout_sec;
+};
+
+static inline bool command_tls_der(const struct command_tls *tls)
+{
+	return tls->key_format && strcmp(tls->key_format, "DER") == 0;
+}
+
+struct command_tls_status {
+	uint64_t since_refresh_sec;
+	uint64_t new_sessions; /* with a session cache */
+};
+
 /* What `stats settings` shows and what commands obey. Strings are borrowed. */
 struct command_settings {
 	uint64_t memory_bytes;
@@ -141,6 +173,7 @@ struct command_settings {
 	bool no_watch;	     /* -W */
 	/* -D: what `stats detail` takes for a prefix's end; 0: ':', and it is off at the start */
 	uint8_t prefix_delimiter;
+	struct command_tls tls;
 };
 
 /* One connection, for `stats conns`. */
@@ -153,10 +186,14 @@ struct command_conn {
 	uint64_t idle_sec;
 };
 
-/* Walks every worker's connections; installed by the server, called by any worker. */
+/* What the server knows of its connections; installed by it, called by any worker. */
 struct command_conns {
+	/* Walks every worker's. */
 	void (*walk)(void *ctx, void (*emit)(void *emit_ctx, const struct command_conn *conn),
 		     void *emit_ctx);
+	void (*tls_status)(void *ctx, struct command_tls_status *ret);
+	/* refresh_certs; on failure says why. */
+	int (*tls_reload)(void *ctx, char why[COMMAND_WHY_MAX]);
 	void *ctx;
 };
 

@@ -246,6 +246,7 @@ bool command_fits_udp(const struct request *req)
 	case REQUEST_STATS:
 	case REQUEST_SHUTDOWN:
 	case REQUEST_MEMLIMIT:
+	case REQUEST_REFRESH_CERTS:
 	case REQUEST_VERBOSITY:
 	case REQUEST_LRU:
 	case REQUEST_LRU_CRAWLER:
@@ -274,6 +275,30 @@ static void apply_meta(struct command_worker *w, const struct request *req, stru
 		break;
 	default: /* REQUEST_META_NOOP */
 		req->compose->status(resp, req, STATUS_OK);
+		break;
+	}
+}
+
+static void apply_tuning(struct command_worker *w, const struct request *req, struct response *resp)
+{
+	switch (req->verb) {
+	case REQUEST_VERBOSITY:
+		command_verbosity(w, req, resp);
+		break;
+	case REQUEST_MEMLIMIT:
+		command_memlimit(w, req, resp);
+		break;
+	case REQUEST_REFRESH_CERTS:
+		command_refresh_certs(w, req, resp);
+		break;
+	case REQUEST_LRU:
+		command_lru(req, resp);
+		break;
+	case REQUEST_LRU_CRAWLER:
+		command_lru_crawler(req, resp);
+		break;
+	default: /* REQUEST_SLABS */
+		command_slabs(req, resp);
 		break;
 	}
 }
@@ -317,23 +342,16 @@ static enum command_next apply(struct command_worker *w, struct request *req, st
 	case REQUEST_VERSION:
 		req->compose->version(resp, req, COMMAND_VERSION);
 		break;
-	case REQUEST_VERBOSITY:
-		command_verbosity(w, req, resp);
-		break;
 	case REQUEST_STATS:
 		command_stats(w, req, resp);
 		break;
+	case REQUEST_VERBOSITY:
 	case REQUEST_MEMLIMIT:
-		command_memlimit(w, req, resp);
-		break;
+	case REQUEST_REFRESH_CERTS:
 	case REQUEST_LRU:
-		command_lru(req, resp);
-		break;
 	case REQUEST_LRU_CRAWLER:
-		command_lru_crawler(req, resp);
-		break;
 	case REQUEST_SLABS:
-		command_slabs(req, resp);
+		apply_tuning(w, req, resp);
 		break;
 	case REQUEST_WATCH:
 		return command_watch(w, req, resp);

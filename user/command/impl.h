@@ -96,6 +96,8 @@ void command_meta_arith(struct command_worker *w, const struct request *req, str
 void command_meta_debug(struct command_worker *w, const struct request *req, struct response *resp);
 void command_flush_all(struct command_worker *w, const struct request *req, struct response *resp);
 void command_verbosity(struct command_worker *w, const struct request *req, struct response *resp);
+void command_refresh_certs(struct command_worker *w, const struct request *req,
+			   struct response *resp);
 void command_memlimit(struct command_worker *w, const struct request *req, struct response *resp);
 enum command_next command_shutdown(struct command_worker *w, const struct request *req,
 				   struct response *resp);

@@ -165,6 +165,25 @@ static void print_commands(const struct printer *p, const struct command_counts 
 	stat_u64(p, "auth_errors", 0);
 }
 
+static void print_tls(const struct printer *p, struct command *command,
+		      const struct command_counts *c)
+{
+	const struct command_tls *settings = &command->options.settings.tls;
+	const struct command_conns *conns = &command->options.conns;
+	struct command_tls_status status = { 0 };
+
+	if (!settings->enabled)
+		return;
+	if (conns->tls_status)
+		conns->tls_status(conns->ctx, &status);
+	stat_u64(p, "ssl_handshake_errors", c->ssl_handshake_errors);
+	stat_u64(p, "ssl_handshake_timeouts", c->ssl_handshake_timeouts);
+	stat_u64(p, "ssl_proto_errors", c->ssl_proto_errors);
+	if (settings->session_cache)
+		stat_u64(p, "ssl_new_sessions", status.new_sessions);
+	stat_u64(p, "time_since_server_cert_refresh", status.since_refresh_sec);
+}
+
 static void print_server(const struct printer *p, struct command *command,
 			 const struct command_counts *c)
 {
@@ -178,6 +197,7 @@ static void print_server(const struct printer *p, struct command *command,
 	stat_u64(p, "time_in_listen_disabled_us", 0); /* others go on being accepted */
 	stat_u64(p, "threads", command->options.settings.thread_cnt);
 	stat_u64(p, "conn_yields", c->conn_yields);
+	print_tls(p, command, c);
 	stat_u64(p, "upload_waits", c->upload_waits);
 	stat_u64(p, "upload_stalled", c->upload_stalled);
 	stat_u64(p, "conn_no_memory", c->conn_no_memory);
@@ -273,6 +293,30 @@ static const char *yes_no(bool yes)
 	return yes ? "yes" : "no";
 }
 
+static const char *or_null(const char *text)
+{
+	return text ? text : "NULL";
+}
+
+static void print_tls_settings(const struct printer *p, const struct command_tls *s)
+{
+	static const char *const versions[] = { "tlsv1.0", "tlsv1.1", "tlsv1.2", "tlsv1.3" };
+
+	stat(p, "ssl_enabled", "%s", yes_no(s->enabled));
+	stat(p, "ssl_chain_cert", "%s", or_null(s->chain_cert));
+	stat(p, "ssl_key", "%s", or_null(s->key));
+	stat_u64(p, "ssl_verify_mode", s->verify_mode);
+	/* OpenSSL's numbers, which memcached shows. */
+	stat_u64(p, "ssl_keyformat", command_tls_der(s) ? 2 : 1);
+	stat(p, "ssl_ciphers", "%s", or_null(s->ciphers));
+	stat(p, "ssl_ca_cert", "%s", or_null(s->ca_cert));
+	stat_u64(p, "ssl_wbuf_size", (uint64_t)s->wbuf_kib << 10);
+	stat_u64(p, "ssl_handshake_timeout", s->handshake_timeout_sec);
+	stat(p, "ssl_session_cache", "%s", yes_no(s->session_cache));
+	stat(p, "ssl_kernel_tls", "%s", yes_no(s->kernel_tls));
+	stat(p, "ssl_min_version", "%s", versions[s->min_version]);
+}
+
 static void print_settings(const struct printer *p, struct command *command)
 {
 	const struct command_settings *s = &command->options.settings;
@@ -284,10 +328,10 @@ static void print_settings(const struct printer *p, struct command *command)
 	stat(p, "tcpport", "%d", s->tcp_port);
 	stat(p, "udpport", "%d", s->udp_port);
 	stat_u64(p, "udp_reply_max", s->udp_reply_max);
-	stat(p, "inter", "%s", s->listen ? s->listen : "NULL");
+	stat(p, "inter", "%s", or_null(s->listen));
 	stat_u64(p, "verbosity", atomic_load(&command->verbosity));
 	stat(p, "evictions", "%s", s->no_evict ? "off" : "on");
-	stat(p, "domain_socket", "%s", s->unix_path ? s->unix_path : "NULL");
+	stat(p, "domain_socket", "%s", or_null(s->unix_path));
 	stat(p, "umask", "%o", s->unix_mode);
 	stat(p, "shutdown_command", "%s", yes_no(s->allow_shutdown));
 	stat_u64(p, "num_threads", s->thread_cnt);
@@ -308,7 +352,7 @@ static void print_settings(const struct printer *p, struct command *command)
 	stat_u64(p, "idle_timeout", s->idle_timeout_sec);
 	stat(p, "track_sizes", "no");
 	stat(p, "inline_ascii_response", "no");
-	stat(p, "ssl_enabled", "no");
+	print_tls_settings(p, &s->tls);
 }
 
 /* The log is one class to memcached's eyes: number 1. */

@@ -19,11 +19,12 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <limits.h>
 #include <netinet/in.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "net/stream.h"
+#include "net/tls.h"
 #include "protocol/compose_text.h"
 #include "protocol/parse_text.h"
 
@@ -32,6 +33,8 @@
 #define LINE_END_LEN 2
 /* Reads a turn: large values and deep pipelines want more than one. */
 #define READS_A_TURN 4
+/* A handshake costs more than hundreds of requests: who is connected is served in between. */
+#define HANDSHAKE_STEPS_A_TURN 4
 /* For a refused client to read why. */
 #define LINGER_NS (2 * NSEC_PER_SEC)
 #define SPARE_MAX 256
@@ -124,6 +127,7 @@ static enum step park(struct conn *c)
 	}
 	if (loop_replace(&w->loop, &c->source, 0))
 		return STEP_CLOSE;
+	c->waits_for = 0;
 	c->queued = true;
 	c->link = w->parked;
 	w->parked = c;
@@ -174,6 +178,10 @@ void conn_close(struct conn *c)
 	c->dead = true;
 	stop_watching(c);
 	log_event(c, "conn_close");
+	if (c->tls && !c->out.bytes)
+		tls_say_end(c->tls);
+	tls_free(c->tls);
+	c->tls = NULL;
 	loop_remove(&w->loop, &c->source);
 	pthread_mutex_lock(&w->lock);
 	if (c->prev)
@@ -189,6 +197,7 @@ void conn_close(struct conn *c)
 	pool_give(&w->pool, &c->in);
 	drop_out(c);
 	w->linger_cnt -= c->lingering;
+	w->handshake_cnt -= c->handshaking;
 	atomic_fetch_sub(&w->shared->conn_cnt, 1);
 	command_count(&w->counts->conn_closed, 1);
 	/* A queued one is found dead by the worker, which puts it here then. */
@@ -245,46 +254,31 @@ static bool keep_rest(struct conn *c, uint64_t sent)
 	return true;
 }
 
+/* Bytes have come that are no event of the socket's any more. */
+static bool has_input(const struct conn *c)
+{
+	return c->tls && tls_has_input(c->tls);
+}
+
 static void watch(struct conn *c, bool writing)
 {
-	if (c->writing == writing)
-		return;
+	uint32_t events = writing ? LOOP_WRITE : LOOP_READ;
+
 	c->writing = writing;
-	if (loop_replace(&c->worker->loop, &c->source, writing ? LOOP_WRITE : LOOP_READ))
+	/* TLS may have to write in order to read, and the other way round. */
+	if (c->tls)
+		events = tls_events(c->tls, writing);
+	if (events == c->waits_for)
+		return;
+	c->waits_for = events;
+	if (loop_replace(&c->worker->loop, &c->source, events))
 		conn_close(c);
 }
 
-/* Sends as much as the socket takes; negative errno: the client is gone. */
-static int64_t send_some(struct conn *c)
+static void count_broken(struct conn *c, int64_t error)
 {
-	struct response *resp = &c->worker->resp;
-	struct msghdr msg = { 0 };
-	int64_t sent = 0;
-	uint32_t pos = 0;
-
-	if (resp->iov_cnt == 1) {
-		sent = send(c->source.fd, resp->iov[0].iov_base, resp->iov[0].iov_len,
-			    MSG_NOSIGNAL);
-		return sent >= 0 ? sent : errno == EAGAIN ? 0 : -errno;
-	}
-	while (pos < resp->iov_cnt) {
-		uint32_t cnt = resp->iov_cnt - pos > IOV_MAX ? IOV_MAX : resp->iov_cnt - pos;
-		int64_t want = 0;
-		ssize_t n;
-
-		msg.msg_iov = resp->iov + pos;
-		msg.msg_iovlen = cnt;
-		for (uint32_t i = 0; i < cnt; i++)
-			want += (int64_t)msg.msg_iov[i].iov_len;
-		n = sendmsg(c->source.fd, &msg, MSG_NOSIGNAL);
-		if (n < 0)
-			return errno == EAGAIN ? sent : -errno;
-		sent += n;
-		if (n < want)
-			break; /* the socket is full: asking again would only say so */
-		pos += cnt;
-	}
-	return sent;
+	if (c->tls && error == -EPROTO)
+		command_count(&c->worker->counts->ssl_proto_errors, 1);
 }
 
 /* Sends the reply, or keeps the rest of it. False: the connection was closed. */
@@ -296,9 +290,11 @@ static bool flush(struct conn *c)
 
 	if (resp->bytes == 0 && !resp->failed)
 		return true;
-	sent = resp->failed ? -ENOMEM : send_some(c);
+	sent = resp->failed ? -ENOMEM
+			    : stream_write(c->source.fd, c->tls, resp->iov, resp->iov_cnt);
 	if (sent > 0)
 		command_count(&w->counts->bytes_written, (uint64_t)sent);
+	count_broken(c, sent);
 	if (sent < 0 || ((uint64_t)sent < resp->bytes && !keep_rest(c, (uint64_t)sent))) {
 		response_reset(resp);
 		conn_close(c);
@@ -311,18 +307,21 @@ static bool flush(struct conn *c)
 /* The socket takes bytes again. False: closed, or it did not take all. */
 static bool flush_rest(struct conn *c)
 {
-	ssize_t n =
-		send(c->source.fd, c->out.bytes + c->out.start, buffer_len(&c->out), MSG_NOSIGNAL);
+	struct iovec left = { .iov_base = c->out.bytes + c->out.start,
+			      .iov_len = buffer_len(&c->out) };
+	int64_t n = stream_write(c->source.fd, c->tls, &left, 1);
 
 	if (n < 0) {
-		if (errno != EAGAIN)
-			conn_close(c);
+		count_broken(c, n);
+		conn_close(c);
 		return false;
 	}
 	command_count(&c->worker->counts->bytes_written, (uint64_t)n);
 	c->out.start += (uint64_t)n;
-	if (buffer_len(&c->out) > 0)
+	if (buffer_len(&c->out) > 0) {
+		watch(c, true);
 		return false;
+	}
 	drop_out(c);
 	return true;
 }
@@ -579,19 +578,21 @@ static bool make_room(struct conn *c, struct buffer *in)
 /* Bytes read, 0 when there are none now, negative errno when the connection is of no more use. */
 static int64_t fill(struct conn *c, struct buffer *in)
 {
-	ssize_t n;
+	int64_t n;
 
 	if (!make_room(c, in))
 		return -ENOMEM;
-	n = recv(c->source.fd, in->bytes + in->end, in->cap - in->end, 0);
+	n = stream_read(c->source.fd, c->tls, in->bytes + in->end, in->cap - in->end);
 	if (n == 0) {
 		/* The client may still read: what it asked for before is sent first. */
 		c->closing = true;
 		c->end_reason = "normal";
 		return 0;
 	}
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	if (n < 0) {
+		count_broken(c, n);
+		return n == -EAGAIN ? 0 : n;
+	}
 	in->end += (uint64_t)n;
 	command_count(&c->worker->counts->bytes_read, (uint64_t)n);
 	return n;
@@ -634,6 +635,8 @@ static bool keep_input(struct conn *c, struct buffer *in)
 /* Everything is said. */
 static void end(struct conn *c)
 {
+	if (c->tls)
+		tls_say_end(c->tls);
 	if (!c->refused || shutdown(c->source.fd, SHUT_WR) < 0) {
 		conn_close(c);
 		return;
@@ -672,8 +675,10 @@ static void turn(struct conn *c, bool readable)
 	command_set_client(w->command, c->source.fd);
 	__atomic_store_n(&c->state, STATE_PARSE, __ATOMIC_RELAXED);
 	assert(in != &w->scratch || (in->start == 0 && in->end == 0));
-	if (!readable)
+	if (!readable) {
 		open = serve(c, in, &budget);
+		readable = !c->queued && !c->out.bytes && has_input(c);
+	}
 	for (uint32_t i = 0; open && readable && i < READS_A_TURN; i++) {
 		uint64_t room;
 
@@ -703,6 +708,8 @@ static void turn(struct conn *c, bool readable)
 	}
 	note_state(c);
 	watch(c, c->out.bytes != NULL);
+	if (!c->dead && !c->writing && has_input(c))
+		enqueue(c);
 }
 
 /* Takes what a refused client still sends: closing with it unread would cancel our last words. */
@@ -723,6 +730,12 @@ void conn_close_overdue(struct conn *c, uint64_t now_ns)
 
 	if (c->lingering && idle_ns > LINGER_NS) {
 		conn_close(c);
+	} else if (c->handshaking) {
+		limit_ns = w->shared->settings->tls.handshake_timeout_sec * NSEC_PER_SEC;
+		if (idle_ns < limit_ns)
+			return;
+		command_count(&w->counts->ssl_handshake_timeouts, 1);
+		conn_close(c);
 	} else if (c->upload && command_upload_is_overdue(w->command, c->upload, c->last_ns)) {
 		command_count(&w->counts->upload_stalled, 1);
 		conn_close(c);
@@ -733,12 +746,38 @@ void conn_close_overdue(struct conn *c, uint64_t now_ns)
 	}
 }
 
+/* True: TLS is up, and a request may have come with the handshake's last bytes. */
+static bool shake_hands(struct conn *c)
+{
+	struct worker *w = c->worker;
+	int error;
+
+	if (w->handshake_steps == HANDSHAKE_STEPS_A_TURN)
+		return false; /* told again in the next turn */
+	w->handshake_steps++;
+	error = tls_handshake(c->tls);
+	if (error == -EAGAIN) {
+		watch(c, false);
+		return false;
+	}
+	if (error) {
+		command_count(&w->counts->ssl_handshake_errors, 1);
+		conn_close(c);
+		return false;
+	}
+	c->handshaking = false;
+	w->handshake_cnt--;
+	return true;
+}
+
 static void conn_ready(struct loop_source *source, uint32_t events)
 {
 	struct conn *c = (struct conn *)source;
 
+	if (c->handshaking && !shake_hands(c))
+		return;
 	if (c->writing) {
-		if (!(events & (LOOP_WRITE | LOOP_HANGUP)) || !flush_rest(c))
+		if (!(events & (c->waits_for | LOOP_HANGUP)) || !flush_rest(c))
 			return;
 		if (c->closing) {
 			end(c);
@@ -746,7 +785,7 @@ static void conn_ready(struct loop_source *source, uint32_t events)
 		}
 		/* Requests may have waited behind the reply. */
 		watch(c, false);
-		if (!c->dead && c->in.bytes)
+		if (!c->dead && (c->in.bytes || has_input(c)))
 			enqueue(c);
 		return;
 	}
@@ -765,11 +804,9 @@ static void conn_ready(struct loop_source *source, uint32_t events)
 
 void conn_resume(struct conn *c)
 {
-	if (c->parked_ns &&
-	    loop_replace(&c->worker->loop, &c->source, c->writing ? LOOP_WRITE : LOOP_READ)) {
-		conn_close(c);
+	watch(c, c->writing); /* a parked one is out of the loop */
+	if (c->dead)
 		return;
-	}
 	/* Not before its last reply is out; then it is queued again. */
 	if (!c->writing)
 		turn(c, false);
@@ -777,7 +814,7 @@ void conn_resume(struct conn *c)
 
 bool conn_drain(struct conn *c)
 {
-	if (!c->queued && !c->writing && !c->lingering)
+	if (!c->queued && !c->writing && !c->lingering && !c->handshaking)
 		turn(c, true);
 	return c->dead || (!c->queued && !c->writing);
 }
@@ -802,6 +839,7 @@ void conn_open(struct worker *w, const struct worker_socket *from, int fd)
 	c->source.ready = conn_ready;
 	c->worker = w;
 	c->from = from;
+	c->waits_for = LOOP_READ;
 	note_state(c);
 	pthread_mutex_lock(&w->lock);
 	c->next = w->conns;
@@ -812,6 +850,11 @@ void conn_open(struct worker *w, const struct worker_socket *from, int fd)
 	command_count(&w->counts->conn_opened, 1);
 	c->end_reason = "error";
 	log_event(c, "conn_new");
-	if (loop_insert(&w->loop, &c->source, LOOP_READ))
+	if (from->tls) {
+		c->tls = tls_accept(w->shared->tls, fd, w->tls_record);
+		c->handshaking = true;
+		w->handshake_cnt++;
+	}
+	if ((from->tls && !c->tls) || loop_insert(&w->loop, &c->source, LOOP_READ))
 		conn_close(c);
 }

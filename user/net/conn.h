@@ -21,6 +21,8 @@ struct conn {
 	struct conn *next;
 	struct conn *link; /* ready, dead or spare list */
 	const struct worker_socket *from;
+	struct tls_conn *tls; /* NULL: plain */
+	uint32_t waits_for;   /* events in the loop */
 
 	struct buffer in;	       /* bytes that wait for more, or for their turn */
 	struct buffer out;	       /* reply bytes the socket did not take */
@@ -41,8 +43,9 @@ struct conn {
 	bool lingering; /* said everything; throws away what still comes */
 	bool queued;	/* in the worker's ready or parked list */
 	bool dead;
-	bool writing;  /* waits for the socket to take more */
-	uint8_t state; /* index of conn_states */
+	bool writing;	  /* waits for the socket to take more */
+	bool handshaking; /* TLS is not up yet; last_ns is when it began */
+	uint8_t state;	  /* index of conn_states */
 	uint64_t last_ns;
 };
 
@@ -51,8 +54,8 @@ void conn_open(struct worker *w, const struct worker_socket *from, int fd);
 void conn_close(struct conn *c);
 /* Goes on with requests left over from the last turn. */
 void conn_resume(struct conn *c);
-/* Closes it if it is idle for longer than the settings allow, lingering for too long, or an upload
- * that others wait for and that does not come. */
+/* Closes it if it is idle for longer than the settings allow, lingering or shaking hands for too
+ * long, or an upload that others wait for and that does not come. */
 void conn_close_overdue(struct conn *c, uint64_t now_ns);
 /* For a worker that stops: takes what has arrived, answers it. True: nothing is left to do. */
 bool conn_drain(struct conn *c);

@@ -12,17 +12,17 @@
 
 static const char refusal[] = "ERROR Too many open connections\r\n";
 
-static void refuse(struct worker *w, int fd)
+static void refuse(struct worker *w, int fd, bool tls)
 {
 	command_count(&w->counts->conn_rejected, 1);
-	/* Best effort: a client that is gone already needs no reason. */
-	if (send(fd, refusal, sizeof(refusal) - 1, MSG_NOSIGNAL) < 0)
+	/* Best effort: who is gone already needs no reason; under TLS it would be noise. */
+	if (!tls && send(fd, refusal, sizeof(refusal) - 1, MSG_NOSIGNAL) < 0)
 		errno = 0;
 	close(fd);
 }
 
 /* No descriptor is left: without taking the connection from the queue it would wake us for ever. */
-static void refuse_with_spare(struct worker *w, int listen_fd)
+static void refuse_with_spare(struct worker *w, int listen_fd, bool tls)
 {
 	int fd;
 
@@ -32,7 +32,7 @@ static void refuse_with_spare(struct worker *w, int listen_fd)
 	close(w->spare_fd);
 	fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd >= 0)
-		refuse(w, fd);
+		refuse(w, fd, tls);
 	w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -49,12 +49,12 @@ void listener_ready(struct loop_source *source, uint32_t events)
 			if (errno == ECONNABORTED || errno == EINTR)
 				continue;
 			if (errno == EMFILE || errno == ENFILE)
-				refuse_with_spare(w, source->fd);
+				refuse_with_spare(w, source->fd, socket->tls);
 			return;
 		}
 		if (atomic_fetch_add(&w->shared->conn_cnt, 1) >= w->shared->settings->conn_max) {
 			atomic_fetch_sub(&w->shared->conn_cnt, 1);
-			refuse(w, fd);
+			refuse(w, fd, socket->tls);
 			continue;
 		}
 		conn_open(w, socket, fd);

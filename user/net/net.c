@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "net/tls.h"
 #include "net/worker.h"
 
 #define ADDR_MAX 16
@@ -40,6 +41,42 @@ static void walk_conns(void *ctx, void (*emit)(void *emit_ctx, const struct comm
 		worker_walk_sockets(&net->workers[i], emit, emit_ctx);
 	for (uint32_t i = 0; i < net->worker_cnt; i++)
 		worker_walk_conns(&net->workers[i], now_ns, emit, emit_ctx);
+}
+
+static void tls_status_of(void *ctx, struct command_tls_status *ret)
+{
+	struct net *net = ctx;
+
+	tls_status(net->shared.tls, ret);
+}
+
+static int reload_tls(void *ctx, char why[COMMAND_WHY_MAX])
+{
+	struct net *net = ctx;
+	int error = tls_reload(net->shared.tls, why);
+
+	if (error)
+		log_line(LOG_ERROR, "tls", "%s; the old certificates stay", why);
+	else
+		log_line(LOG_INFO, "tls", "certificates are read again");
+	return error;
+}
+
+int net_reload_tls(struct net *net)
+{
+	char why[COMMAND_WHY_MAX];
+
+	return net->shared.tls ? reload_tls(net, why) : 0;
+}
+
+const char *net_listen_address(const char *item, bool *ret_plain)
+{
+	static const char prefix[] = "notls:";
+	bool plain = strncmp(item, prefix, sizeof(prefix) - 1) == 0;
+
+	if (ret_plain)
+		*ret_plain = plain;
+	return plain ? item + sizeof(prefix) - 1 : item;
 }
 
 static int parse_allow(struct net *net)
@@ -88,7 +125,7 @@ static int report(const struct sock_addr *addr, const char *what, int error)
  * Sockets of an earlier process on this address, dealt out to the workers. More than one may get
  * several: one that nobody serves would swallow its share of the clients. Returns how many.
  */
-static int inherit(struct net *net, struct sock_addr *addr, enum worker_socket_kind kind)
+static int inherit(struct net *net, struct sock_addr *addr, enum worker_socket_kind kind, bool tls)
 {
 	int type = kind == WORKER_UDP ? SOCK_DGRAM : SOCK_STREAM;
 	int cnt = 0;
@@ -103,7 +140,7 @@ static int inherit(struct net *net, struct sock_addr *addr, enum worker_socket_k
 		if (kind != WORKER_UDP && listen(fd, (int)net->options.settings.backlog) < 0)
 			log_line(LOG_WARN, "net", "the backlog stays: %s", strerror(errno));
 		error = worker_add_socket(&net->workers[(uint32_t)cnt % net->worker_cnt], fd, kind,
-					  addr);
+					  tls, addr);
 		if (error)
 			return error;
 		cnt++;
@@ -112,11 +149,11 @@ static int inherit(struct net *net, struct sock_addr *addr, enum worker_socket_k
 }
 
 /* One socket a worker on this address; a port of 0 becomes the one the kernel picked. */
-static int bind_all(struct net *net, struct sock_addr *addr, enum worker_socket_kind kind)
+static int bind_all(struct net *net, struct sock_addr *addr, enum worker_socket_kind kind, bool tls)
 {
 	int type = kind == WORKER_TCP ? SOCK_STREAM : SOCK_DGRAM;
 	const char *what = kind == WORKER_TCP ? "TCP" : "UDP";
-	int inherited = inherit(net, addr, kind);
+	int inherited = inherit(net, addr, kind, tls);
 	int error = inherited > 0 ? 0 : inherited < 0 ? inherited : sock_probe(addr, type);
 
 	if (error)
@@ -131,7 +168,7 @@ static int bind_all(struct net *net, struct sock_addr *addr, enum worker_socket_
 			return report(addr, what, fd);
 		if (sock_port(addr) == 0)
 			sock_local(fd, addr);
-		error = worker_add_socket(&net->workers[i], fd, kind, addr);
+		error = worker_add_socket(&net->workers[i], fd, kind, tls, addr);
 		if (error)
 			return report(addr, what, error);
 	}
@@ -143,7 +180,10 @@ static int bind_item(struct net *net, const char *text, enum worker_socket_kind 
 		     uint16_t *port)
 {
 	struct sock_addr addrs[ADDR_MAX];
-	int cnt = sock_resolve(text, *port, addrs, ADDR_MAX, NULL);
+	bool plain = false;
+	const char *address = text ? net_listen_address(text, &plain) : NULL;
+	int cnt = sock_resolve(address, *port, addrs, ADDR_MAX, NULL);
+	bool tls = kind == WORKER_TCP && net->shared.tls && !plain;
 	int bound = 0;
 	int error = 0;
 
@@ -157,7 +197,7 @@ static int bind_item(struct net *net, const char *text, enum worker_socket_kind 
 	for (int i = 0; i < cnt; i++) {
 		if (*port && sock_port(&addrs[i]) == 0)
 			sock_set_port(&addrs[i], *port);
-		error = bind_all(net, &addrs[i], kind);
+		error = bind_all(net, &addrs[i], kind, tls);
 		/* A host without IPv6 still has its IPv4 addresses. */
 		if ((error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL) && cnt > 1)
 			continue;
@@ -200,7 +240,8 @@ static int share_unix(struct net *net, int fd)
 		int own = i + 1 < net->worker_cnt ? dup(fd) : fd;
 
 		error = own < 0 ? -errno
-				: worker_add_socket(&net->workers[i], own, WORKER_UNIX, &addr);
+				: worker_add_socket(&net->workers[i], own, WORKER_UNIX, false,
+						    &addr);
 		if (error) {
 			if (own != fd)
 				close(fd);
@@ -264,7 +305,10 @@ static int make_workers(struct net *net)
 		.clock = net->options.clock,
 		.hooks = net->options.hooks,
 		.settings = net->options.settings,
-		.conns = { .walk = walk_conns, .ctx = net },
+		.conns = { .walk = walk_conns,
+			   .tls_status = tls_status_of,
+			   .tls_reload = reload_tls,
+			   .ctx = net },
 		.worker_cnt = net->options.settings.thread_cnt,
 	};
 	uint64_t least = 2 * (net->options.settings.item_max + MIB);
@@ -295,6 +339,9 @@ int net_open(const struct net_options *options, struct net **ret)
 		return -ENOMEM;
 	net->options = *options;
 	error = parse_allow(net);
+	/* Before the first of them runs: who may not read the files later has read them by then. */
+	if (!error && options->settings.tls.enabled)
+		error = tls_open(&net->options.settings.tls, options->clock, &net->shared.tls);
 	if (!error)
 		error = make_workers(net);
 	if (!error)
@@ -314,6 +361,8 @@ int net_open(const struct net_options *options, struct net **ret)
 
 int net_start(struct net *net)
 {
+	if (net->shared.tls)
+		tls_check_files(net->shared.tls);
 	for (uint32_t i = 0; i < net->worker_cnt; i++) {
 		int error = worker_start(&net->workers[i]);
 
@@ -344,6 +393,7 @@ void net_close(struct net *net)
 	for (uint32_t i = 0; i < net->worker_cnt; i++)
 		worker_fini(&net->workers[i]);
 	command_free(net->command);
+	tls_close(net->shared.tls);
 	alloc_free(net->allow);
 	alloc_free(net);
 }

@@ -24,7 +24,8 @@ struct net;
 struct net_options {
 	/* Ports of 0 are off, of -1 any free one (net_tcp_port tells). */
 	struct command_settings settings;
-	const char *const *listen; /* -l: "host", "host:port", "[v6]:port"; none: all addresses */
+	/* -l: "host", "host:port", "[v6]:port", perhaps behind "notls:"; none: all addresses */
+	const char *const *listen;
 	uint32_t listen_cnt;
 	const char *const *allow; /* UDP sources, CIDR; none: loopback only */
 	uint32_t allow_cnt;
@@ -40,7 +41,10 @@ struct net_options {
 	uint32_t inherited_cnt;
 };
 
-/* Resolves and binds every address: the one step that may need privileges. */
+/* The address of a -l item. *ret_plain (may be NULL): it stays without TLS. */
+const char *net_listen_address(const char *item, bool *ret_plain);
+
+/* Resolves and binds every address, reads certificates: the one step that may need privileges. */
 int net_open(const struct net_options *options, struct net **ret);
 /* From here on requests are answered. */
 int net_start(struct net *net);
@@ -55,6 +59,9 @@ void net_close(struct net *net); /* NULL-safe; after net_stop if it was started 
  * these are closed, and the unix socket keeps its path. Returns how many; after net_open.
  */
 uint32_t net_share(struct net *net, int *ret_fds, uint32_t max);
+
+/* Reads certificates again, and says in the log how that went; 0 without TLS. */
+int net_reload_tls(struct net *net);
 
 uint16_t net_tcp_port(const struct net *net); /* 0: none */
 uint16_t net_udp_port(const struct net *net);

@@ -42,6 +42,13 @@ int worker_init(struct worker *w, struct worker_shared *shared, struct command *
 		error = -ENOMEM;
 		goto err_resp;
 	}
+	if (shared->settings->tls.enabled) {
+		w->tls_record = alloc_resize(NULL, shared->settings->tls.wbuf_kib << 10);
+		if (!w->tls_record) {
+			error = -ENOMEM;
+			goto err_pool;
+		}
+	}
 	error = command_worker_new(command, idx, &w->command);
 	if (error)
 		goto err_pool;
@@ -53,6 +60,7 @@ int worker_init(struct worker *w, struct worker_shared *shared, struct command *
 	return 0;
 
 err_pool:
+	alloc_free(w->tls_record);
 	pool_give(&w->pool, &w->scratch);
 	pool_fini(&w->pool);
 err_resp:
@@ -86,6 +94,7 @@ void worker_fini(struct worker *w)
 	if (w->spare_fd >= 0)
 		close(w->spare_fd);
 	command_worker_free(w->command);
+	alloc_free(w->tls_record);
 	pool_give(&w->pool, &w->scratch);
 	pool_fini(&w->pool);
 	response_fini(&w->resp);
@@ -93,7 +102,7 @@ void worker_fini(struct worker *w)
 	pthread_mutex_destroy(&w->lock);
 }
 
-int worker_add_socket(struct worker *w, int fd, enum worker_socket_kind kind,
+int worker_add_socket(struct worker *w, int fd, enum worker_socket_kind kind, bool tls,
 		      const struct sock_addr *addr)
 {
 	struct worker_socket *socket = &w->sockets[w->socket_cnt];
@@ -109,6 +118,7 @@ int worker_add_socket(struct worker *w, int fd, enum worker_socket_kind kind,
 	socket->source.ready = kind == WORKER_UDP ? udp_ready : listener_ready;
 	socket->worker = w;
 	socket->kind = kind;
+	socket->tls = tls;
 	socket->addr = *addr;
 	/* The unix socket is in every worker's loop: wake one of them for a connection, not all. */
 	if (!error)
@@ -170,7 +180,7 @@ static void send_events(struct worker *w)
 
 static bool has_deadlines(const struct worker *w)
 {
-	return w->linger_cnt > 0 || w->upload_cnt > 0 ||
+	return w->linger_cnt > 0 || w->upload_cnt > 0 || w->handshake_cnt > 0 ||
 	       (w->shared->settings->idle_timeout_sec && w->conns);
 }
 
@@ -220,6 +230,7 @@ static void run_turn(struct worker *w, int timeout_ms)
 	if (timeout_ms != 0)
 		command_wake(w->command);
 	command_turn(w->command);
+	w->handshake_steps = 0;
 	if (n > 0)
 		loop_drain(&w->loop);
 	/* When the others are served, at the latest after a step: not in a loop of its own. */

@@ -24,6 +24,7 @@
 #include "observe/eventlog.h"
 
 struct conn;
+struct tls;
 struct udp_io;
 
 /* Addresses times transports of one worker. */
@@ -37,6 +38,7 @@ struct worker_socket {
 	struct loop_source source;
 	struct worker *worker;
 	enum worker_socket_kind kind;
+	bool tls; /* its connections shake hands first */
 	struct sock_addr addr;
 };
 
@@ -48,6 +50,7 @@ struct worker_shared {
 	uint16_t udp_port;
 	bool goes_on; /* another process has the sockets, too: what waits there is its */
 	struct eventlog *events;
+	struct tls *tls;      /* NULL: off */
 	uint64_t backlog_max; /* unread reply bytes a worker keeps for its clients */
 	_Atomic uint32_t conn_cnt;
 };
@@ -60,7 +63,8 @@ struct worker {
 	struct pool pool;
 	struct buffer scratch; /* input of the connection being served */
 	struct response resp;
-	struct udp_io *udp; /* NULL: no UDP */
+	uint8_t *tls_record; /* what is put together to be encrypted; NULL: no TLS */
+	struct udp_io *udp;  /* NULL: no UDP */
 	struct worker_socket sockets[WORKER_SOCKET_MAX];
 	uint32_t socket_cnt;
 	int spare_fd; /* let go of to refuse a connection when there is no other descriptor */
@@ -77,6 +81,8 @@ struct worker {
 	uint64_t idle_check_ns;
 	uint64_t unpark_ns; /* when those that wait for room tried last */
 	uint32_t linger_cnt;
+	uint32_t handshake_cnt;
+	uint32_t handshake_steps; /* taken in this turn */
 	uint32_t upload_cnt;
 	uint32_t watch_cnt; /* connections with a stream of events */
 
@@ -89,8 +95,8 @@ struct worker {
 int worker_init(struct worker *w, struct worker_shared *shared, struct command *command,
 		uint32_t idx);
 void worker_fini(struct worker *w);
-/* Takes over fd, also on failure. */
-int worker_add_socket(struct worker *w, int fd, enum worker_socket_kind kind,
+/* Takes over fd, also on failure. tls: of a TCP socket; the others have none. */
+int worker_add_socket(struct worker *w, int fd, enum worker_socket_kind kind, bool tls,
 		      const struct sock_addr *addr);
 int worker_start(struct worker *w);
 /* Asks; worker_join waits. */

@@ -49,6 +49,9 @@ static const char *const status_texts[STATUS_CNT] = {
 	[STATUS_META_SET_MODE] = "CLIENT_ERROR invalid mode for ms M token",
 	[STATUS_META_ARITH_MODE] = "CLIENT_ERROR invalid mode for ma M token",
 	[STATUS_META_LONG_OPAQUE] = "CLIENT_ERROR opaque token too long",
+	[STATUS_TLS_OFF] = "Error TLS not enabled",
+	[STATUS_CERTS_STAY] =
+		"SERVER_ERROR certificates not refreshed, the log says why; the old ones stay",
 	[STATUS_DUMP_REFUSED] = "CLIENT_ERROR stats cachedump not allowed",
 	[STATUS_DUMP_FORMAT] = "CLIENT_ERROR bad command line",
 	[STATUS_DUMP_CLASS] = "CLIENT_ERROR Illegal slab id",

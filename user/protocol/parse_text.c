@@ -178,6 +178,7 @@ static const struct verb_row verbs[] = {
 	{ "stats", 5, 1, 0, REQUEST_STATS, read_rest },
 	{ "shutdown", 8, 1, 0, REQUEST_SHUTDOWN, read_rest },
 	{ "cache_memlimit", 14, 2, 3, REQUEST_MEMLIMIT, read_memlimit },
+	{ "refresh_certs", 13, 1, 0, REQUEST_REFRESH_CERTS, read_admin },
 	{ "lru_crawler", 11, 2, 3, REQUEST_LRU_CRAWLER, read_rest },
 	{ "lru", 3, 3, 7, REQUEST_LRU, read_admin },
 	{ "slabs", 5, 3, 5, REQUEST_SLABS, read_admin },
