@@ -25,6 +25,7 @@
 #include <sys/mman.h>
 
 #include "base/log.h"
+#include "protocol/decimal.h"
 #include "store/impl.h"
 #include "trace.h"
 
@@ -35,6 +36,8 @@
 #define TRIES_MAX 8
 #define TOLERANCE 0.0005
 #define OBJECT_BYTES_MIN 64
+/* A log that holds more than this much more than was asked for answers another question. */
+#define OVER_MAX 0.1
 #define TTL_EPOCH_SEC 1000
 
 struct config {
@@ -46,6 +49,8 @@ struct config {
 struct result {
 	uint64_t requests, misses, bytes, missed_bytes, refused;
 	double capacity; /* objects or bytes */
+	double most;	 /* alive at any time */
+	double off;	 /* of what was asked for: 0.1 is a tenth too much */
 	double copied;	 /* bytes copied per byte written */
 	uint64_t sample_cnt, written_bytes;
 	struct store_counts counts;
@@ -88,9 +93,11 @@ static void sample_capacity(struct run *run)
 	double now;
 
 	store_counts(run->store, &counts);
+	now = (double)(run->config->bytes ? counts.key_value_bytes : counts.item_cnt);
+	if (now > result->most)
+		result->most = now;
 	if (counts.evicted_cnt == 0)
 		return;
-	now = (double)(run->config->bytes ? counts.key_value_bytes : counts.item_cnt);
 	result->sample_cnt++;
 	result->capacity += (now - result->capacity) / (double)result->sample_cnt;
 }
@@ -235,7 +242,10 @@ static uint64_t object_bytes(uint64_t objects, uint32_t shift)
 		return (1 + SEGMENT_CNT_MIN / objects) * payload + payload / 4;
 	if (per_segment < 2)
 		per_segment = 2;
-	return payload / per_segment / ITEM_ALIGN * ITEM_ALIGN;
+	payload = payload / per_segment / ITEM_ALIGN * ITEM_ALIGN;
+	/* More objects than segments of the largest kind have room for: more segments. */
+	return shift == SEGMENT_SHIFT_MAX && payload < OBJECT_BYTES_MIN ? OBJECT_BYTES_MIN
+									: payload;
 }
 
 static void lay_out(const struct config *config, struct layout *ret)
@@ -302,8 +312,12 @@ static int run_calibrated(const struct config *config, struct result *ret)
 
 		if (err)
 			return err;
+		/* Nothing was evicted: all of it fits, or the log is too large. */
 		if (result.sample_cnt == 0)
-			off = 0;
+			off = result.most > wanted ? result.most / wanted - 1 : 0;
+		if (result.requests == 0)
+			return -ENODATA;
+		result.off = off;
 		if (fabs(off) < best_off) {
 			best_off = fabs(off);
 			*ret = result;
@@ -311,7 +325,7 @@ static int run_calibrated(const struct config *config, struct result *ret)
 		if (best_off < TOLERANCE || !correct(&layout, off, &too_small, &too_large))
 			break;
 	}
-	return 0;
+	return ret->off > OVER_MAX ? -ERANGE : 0;
 }
 
 /* --- the command line --- */
@@ -355,6 +369,11 @@ static int usage(FILE *to)
 	return to == stdout ? 0 : 2;
 }
 
+static int size_read(const char *text, uint64_t *ret)
+{
+	return decimal_parse_u64(span_of(text, strlen(text)), ret) && *ret ? 0 : -1;
+}
+
 static int options_read(int argc, char **argv, struct config *config)
 {
 	static const struct option options[] = { { "trace", required_argument, NULL, 't' },
@@ -375,10 +394,12 @@ static int options_read(int argc, char **argv, struct config *config)
 			config->policy = optarg;
 			break;
 		case 'o':
-			config->objects = strtoull(optarg, NULL, 10);
+			if (size_read(optarg, &config->objects))
+				return -1;
 			break;
 		case 'b':
-			config->bytes = strtoull(optarg, NULL, 10);
+			if (size_read(optarg, &config->bytes))
+				return -1;
 			break;
 		case 'j':
 			config->json = true;
@@ -387,7 +408,7 @@ static int options_read(int argc, char **argv, struct config *config)
 			return -1;
 		}
 	}
-	if (optind != argc || !config->trace || (!config->objects && !config->bytes))
+	if (optind != argc || !config->trace || !config->objects == !config->bytes)
 		return -1;
 	return 0;
 }
@@ -403,10 +424,15 @@ int main(int argc, char **argv)
 	if (options_read(argc, argv, &config))
 		return usage(stderr);
 	err = run_calibrated(&config, &result);
-	if (err) {
+	if (err == -ERANGE)
+		fprintf(stderr,
+			"hitratio: the smallest log holds more than that: give a larger size\n");
+	else if (err == -ENODATA)
+		fprintf(stderr, "hitratio: %s: no request in it\n", config.trace);
+	else if (err)
 		fprintf(stderr, "hitratio: %s: %s\n", config.trace, strerror(-err));
+	if (err)
 		return 1;
-	}
 	show(&config, &result);
 	return 0;
 }

@@ -314,6 +314,20 @@ def refuse_nonsense(folder):
     done = subprocess.run([HITRATIO, "--trace", file, "--objects", "1000", "--policy", "mru"],
                           capture_output=True, check=False)
     verdict("hitratio_unknown_policy_fails", done.returncode == 1)
+    with open(file, "w", encoding="ascii") as out:
+        out.write("time,key,size,ttl\n" + "".join(f"{i},k{i % 50},100,0\n" for i in range(500)))
+    # A size that is none, two sizes, one that the smallest log exceeds.
+    for name, size, want in (("unit", ["--bytes", "1k"], 2), ("negative", ["--objects", "-1"], 2),
+                             ("too_long", ["--bytes", "9" * 30], 2),
+                             ("two", ["--objects", "10", "--bytes", "9999"], 2),
+                             ("too_small", ["--bytes", "1"], 1)):
+        done = subprocess.run([HITRATIO, "--trace", file] + size, capture_output=True, check=False)
+        verdict(f"hitratio_size_{name}_fails", done.returncode == want)
+    with open(file, "w", encoding="ascii") as out:
+        out.write("time,key,size,ttl\n")
+    done = subprocess.run([HITRATIO, "--trace", file, "--objects", "1000"], capture_output=True,
+                          check=False)
+    verdict("hitratio_empty_trace_fails", done.returncode == 1)
 
 
 def compare_with_simulator():
