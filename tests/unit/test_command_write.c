@@ -334,6 +334,42 @@ static void set_full_without_eviction_says_so(void **state)
 	assert_int_equal(command_rig_stat(&rig, "curr_items"), stored);
 }
 
+/* A command carried out late in its turn, its time in the store from then on. */
+static void set_late_in_turn(const char *line)
+{
+	struct request req;
+
+	command_turn(rig.worker);
+	fake_clock_add(&rig.time, NSEC_PER_SEC / 2);
+	assert_true(parse_text(span_str(line), 0, &req) > 0);
+	req.value = span_str("x");
+	assert_int_equal(command_apply(rig.worker, &req, &rig.resp), COMMAND_DONE);
+	response_reset(&rig.resp);
+}
+
+static void set_late_in_a_turn_lives_its_whole_ttl(void **state)
+{
+	static const char hit[] = "VALUE k 0 1\r\nx\r\nEND\r\n";
+	const uint64_t unix_part_ns = COMMAND_RIG_UNIX_NS % NSEC_PER_SEC;
+	char line[64];
+
+	(void)state;
+	set_late_in_turn("set k 0 1 1\r\n");
+	fake_clock_add(&rig.time, NSEC_PER_SEC - 1);
+	assert_string_equal(command_rig_run(&rig, "get k\r\n"), hit);
+	fake_clock_add(&rig.time, NSEC_PER_SEC / 10 + 1);
+	assert_string_equal(command_rig_run(&rig, "get k\r\n"), "END\r\n");
+	fake_clock_add(&rig.time, NSEC_PER_SEC * 4 / 10);
+	/* Two seconds after the rig's start by now, and the part that it began with. */
+	snprintf(line, sizeof(line), "set k 0 %llu 1\r\n",
+		 (unsigned long long)(COMMAND_RIG_UNIX_NS / NSEC_PER_SEC + 4));
+	set_late_in_turn(line);
+	fake_clock_add(&rig.time, NSEC_PER_SEC * 3 / 2 - unix_part_ns - 1);
+	assert_string_equal(command_rig_run(&rig, "get k\r\n"), hit);
+	fake_clock_add(&rig.time, NSEC_PER_SEC / 10 + 1);
+	assert_string_equal(command_rig_run(&rig, "get k\r\n"), "END\r\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -352,6 +388,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(set_too_large_forgets_the_old_value, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(set_more_than_fits_never_fails, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(set_late_in_a_turn_lives_its_whole_ttl, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(set_full_without_eviction_says_so, set_up_no_evict,
 						tear_down),
 	};

@@ -231,7 +231,7 @@ void command_turn(struct command_worker *w);
 /* Around a wait for events. */
 void command_sleep(struct command_worker *w);
 void command_wake(struct command_worker *w);
-/* The turn's time. */
+/* The turn's time: its start, or later where a command had to know better. */
 uint64_t command_now_ns(const struct command_worker *w);
 /* Whose requests come next: the descriptor that watchers are told. */
 void command_set_client(struct command_worker *w, int fd);

@@ -206,6 +206,8 @@ uint64_t command_expire_ns(struct command_worker *w, const struct route *route, 
 		return 0;
 	if (exptime < 0)
 		return EXPIRED_NS;
+	/* The turn may have begun long ago, and no item may end before its time. */
+	w->now_ns = clock_now_ns(w->command->options.clock);
 	if (exptime <= RELATIVE_MAX_SEC) {
 		ttl_ns = (uint64_t)exptime * NSEC_PER_SEC;
 	} else {
