@@ -23,6 +23,7 @@ void store_mark_won(struct store_thread *t, struct index_slot *slot, uint64_t ha
 	struct store *store = t->store;
 	uint64_t loc = index_slot_loc(slot);
 	struct item_header *item = item_at(store->pool.base, loc);
+	uint32_t access = store_access(store, loc);
 	uint32_t before = atomic_fetch_or(&item->word0, ITEM_WON);
 	struct item_view view;
 	struct store_event event = {
@@ -33,6 +34,8 @@ void store_mark_won(struct store_thread *t, struct index_slot *slot, uint64_t ha
 		return;
 	item_view_fill(store, loc, store_flush_gen(store), &view);
 	watch_change(store, &event);
+	/* What the kernel has answered is asked for no more. */
+	item_set_access(item, access);
 	if (!event.keep_resident)
 		atomic_fetch_and(&item->word0, ~ITEM_RESIDENT);
 }
@@ -115,6 +118,7 @@ static enum store_status vivify(struct store_thread *t, const struct store_fetch
 		.new_cas = how->new_cas,
 		.binary = how->binary,
 		.won = true,
+		.fetched = !how->unseen,
 	};
 	struct store_fetched fetched = {
 		.item = { .key = how->key,

@@ -141,8 +141,9 @@ struct store_put {
 	 * one's expiry and, if a client has won it, that.
 	 */
 	bool allow_stale;
-	bool stale;	 /* born so */
-	bool won;	 /* born as won by a client */
+	bool stale; /* born so, and so the next two */
+	bool won;
+	bool fetched;
 	bool keep_state; /* stale, won and fetched stay as they are: the same item, changed a bit */
 };
 

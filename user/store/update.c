@@ -73,11 +73,13 @@ enum store_status store_change_number(struct store_thread *t, const struct store
 
 		if (!store_peek(t, how->key, how->hash, &old_item))
 			return STORE_NOT_FOUND;
+		/* In memcached's order. */
+		if (old_item.value_len == 0)
+			return STORE_NOT_NUMBER;
 		if (how->cas && how->cas != old_item.cas)
 			return STORE_EXISTS;
 		/* A number ends within a value's first part, however long what follows it is. */
-		first = old_item.value_len ? store_value_part(t->store, &old_item, 0)
-					   : span_of(NULL, 0);
+		first = store_value_part(t->store, &old_item, 0);
 		if (!number_parse(first.ptr, first.len, &number))
 			return STORE_NOT_NUMBER;
 		if (how->decr)

@@ -195,6 +195,8 @@ enum store_status store_reserve(struct store_thread *t, const struct store_put *
 	}
 	item = item_at(store->pool.base, loc);
 	options_write(item, expire_ds, put->flags, put->new_cas);
+	if (put->fetched)
+		item_set_access(item, item_access_at(t->turn_ns, true));
 	memcpy(item_key(item), put->key.ptr, put->key.len);
 	if (shape.bits & ITEM_CHAINED) {
 		memcpy(item_value(item), &chain, sizeof(chain));
