@@ -36,7 +36,8 @@ static struct client client;
 enum after {
 	AFTER_VALUE, /* the given text */
 	AFTER_NOTHING,
-	AFTER_LATER, /* the old value still, and nothing once expire_ms have passed */
+	AFTER_LATER,	 /* the old value still, and nothing once expire_ms have passed */
+	AFTER_ELSEWHERE, /* the given text, but not from the kernel */
 };
 
 struct mutation {
@@ -87,6 +88,24 @@ static const struct mutation mutations[] = {
 	{ "gat_past", OLD, "gat -1 " KEY "\r\n", "VALUE " KEY " 5 3\r\nold\r\nEND\r\n",
 	  AFTER_NOTHING, NULL, 0 },
 	{ "delete", OLD, "delete " KEY "\r\n", "DELETED\r\n", AFTER_NOTHING, NULL, 0 },
+	{ "ms", OLD, "ms " KEY " 5 F6\r\nnewer\r\n", "HD\r\n", AFTER_VALUE, "6 5\r\nnewer", 0 },
+	{ "ms_already_expired", OLD, "ms " KEY " 5 T-1\r\nnewer\r\n", "HD\r\n", AFTER_NOTHING, NULL,
+	  0 },
+	{ "ms_append", OLD, "ms " KEY " 5 MA k\r\n+tail\r\n", "HD k" KEY "\r\n", AFTER_VALUE,
+	  "5 8\r\nold+tail", 0 },
+	{ "ms_cas", OLD, "ms " KEY " 5 C%s\r\nnewer\r\n", "HD\r\n", AFTER_VALUE, "0 5\r\nnewer",
+	  0 },
+	{ "ms_stale", OLD, "ms " KEY " 5 I C1\r\nnewer\r\n", "HD\r\n", AFTER_ELSEWHERE,
+	  "0 5\r\nnewer", 0 },
+	{ "md", OLD, "md " KEY " C%s\r\n", "HD\r\n", AFTER_NOTHING, NULL, 0 },
+	{ "md_stale", OLD, "md " KEY " I\r\n", "HD\r\n", AFTER_ELSEWHERE, "5 3\r\nold", 0 },
+	{ "md_value", OLD, "md " KEY " x\r\n", "HD\r\n", AFTER_VALUE, "5 0\r\n", 0 },
+	{ "ma", NUMBER, "ma " KEY " D1000000\r\n", "HD\r\n", AFTER_VALUE, "5 7\r\n1000041", 0 },
+	{ "mg", OLD, "mg " KEY " s f N30\r\n", "HD s3 f5\r\n", AFTER_VALUE, "5 3\r\nold", 0 },
+	{ "mg_touch", OLD, "mg " KEY " T1\r\n", "HD\r\n", AFTER_LATER, "5 3\r\nold", 1000 },
+	{ "mg_touch_past", OLD, "mg " KEY " T-1\r\n", "HD\r\n", AFTER_NOTHING, NULL, 0 },
+	{ "mg_win", "set " KEY " 5 100 3\r\nold\r\n", "mg " KEY " R200\r\n", "HD W\r\n",
+	  AFTER_ELSEWHERE, "5 3\r\nold", 0 },
 	{ "flush_all", OLD, "flush_all\r\n", "OK\r\n", AFTER_NOTHING, NULL, 0 },
 	{ "flush_all_0", OLD, "flush_all 0\r\n", "OK\r\n", AFTER_NOTHING, NULL, 0 },
 	{ "flush_all_later", OLD, "flush_all 1\r\n", "OK\r\n", AFTER_LATER, "5 3\r\nold", 1000 },
@@ -151,11 +170,11 @@ static void judge_now(const struct mutation *m, bool may_have_gone)
 	if (m->after != AFTER_NOTHING)
 		value_text(want, m->value);
 	if (answered) {
-		if (m->after == AFTER_NOTHING)
-			fail_msg("%s over %s: the kernel answered a key that is gone", m->name,
+		if (m->after == AFTER_NOTHING || m->after == AFTER_ELSEWHERE)
+			fail_msg("%s over %s: the kernel answered a key that is not its", m->name,
 				 current_path);
 		must_equal("kernel", reply, want);
-	} else if (m->after != AFTER_NOTHING && !may_have_gone) {
+	} else if (m->after != AFTER_NOTHING && m->after != AFTER_ELSEWHERE && !may_have_gone) {
 		/* the new version serves with the write, without another promotion */
 		fail_msg("%s over %s: the kernel passes a version that fits", m->name,
 			 current_path);

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/base64.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void require(bool condition)
@@ -24,6 +26,21 @@ static void require_inside(struct span part, struct span whole)
 		require(part.ptr >= whole.ptr && part.ptr + part.len <= whole.ptr + whole.len);
 }
 
+static void check_key(const struct request *req)
+{
+	uint8_t raw[250], text[BASE64_LEN(sizeof(raw))];
+	size_t len;
+
+	if (!req->key_base64) {
+		require(req->key.len <= sizeof(raw));
+		return;
+	}
+	len = base64_decoded_len(req->key);
+	require(len > 0 && len <= sizeof(raw));
+	base64_decode(req->key, raw);
+	require(base64_encode(span_of(raw, len), text) == req->key.len);
+}
+
 static void check(const struct request *req, struct span in, ssize_t len)
 {
 	require(len >= 0 && (size_t)len <= in.len && req->compose);
@@ -35,7 +52,10 @@ static void check(const struct request *req, struct span in, ssize_t len)
 	require_inside(req->key, in);
 	require_inside(req->keys, in);
 	require_inside(req->args, in);
-	require(req->key.len <= 250 && req->value_len <= INT32_MAX);
+	require_inside(req->meta.opaque, in);
+	require(req->meta.flag_cnt <= META_FLAG_MAX && req->meta.opaque.len <= META_OPAQUE_MAX);
+	require(req->value_len <= INT32_MAX);
+	check_key(req);
 }
 
 /* A retrieval's further pieces, to its end. */
@@ -57,7 +77,11 @@ static bool same(const struct request *a, const struct request *b)
 	return a->verb == b->verb && a->error == b->error && a->noreply == b->noreply &&
 	       a->flags == b->flags && a->exptime == b->exptime && a->value_len == b->value_len &&
 	       a->cas == b->cas && a->number == b->number && a->key.len == b->key.len &&
-	       a->keys.len == b->keys.len && a->args.len == b->args.len;
+	       a->keys.len == b->keys.len && a->args.len == b->args.len &&
+	       a->meta.given == b->meta.given && a->meta.flag_cnt == b->meta.flag_cnt &&
+	       memcmp(a->meta.order, b->meta.order, a->meta.flag_cnt) == 0 &&
+	       a->meta.opaque.len == b->meta.opaque.len && a->meta.new_cas == b->meta.new_cas &&
+	       a->value_skipped == b->value_skipped && a->key_base64 == b->key_base64;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -100,9 +100,13 @@ size_t client_reply_len(struct span bytes)
 			return 0;
 		at += (size_t)(end - rest.ptr) + 2;
 		rest.len = (size_t)(end - rest.ptr);
-		if (starts(rest, "VALUE "))
+		if (starts(rest, "VALUE ")) {
 			at += value_len(rest) + 2;
-		else if (!starts(rest, "STAT "))
+			continue;
+		}
+		if (starts(rest, "VA "))
+			at += strtoul((const char *)rest.ptr + 3, NULL, 10) + 2;
+		if (!starts(rest, "STAT "))
 			return at <= bytes.len ? at : 0;
 	}
 	return 0;

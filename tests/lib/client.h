@@ -5,7 +5,8 @@
  * Does      sends exactly the bytes it is given over TCP (in one piece or cut) and over UDP (behind
  *           the frame header), and takes whole replies, which it knows by their text alone.
  * Shape     a text reply ends at its first line, except that VALUE brings its data and goes on, as
- *           STAT does. Datagrams of one UDP reply are put in order and joined.
+ *           STAT does, and VA brings its data. Datagrams of one UDP reply are put in order and
+ *           joined.
  * Errors    what should not happen in a test (no reply in time, a reply that is no reply) prints
  *           and aborts.
  * Owner     the caller; a reply stays until the next call on the same client.
