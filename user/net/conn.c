@@ -1,15 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- *            +--------------------------- request done -----------------------+
- *            v                                                                |
- *   bytes -> line? -- storage, small --> whole in the buffer? --> carried out -+
- *            |   \--- storage, large --> upload: bytes go straight to the log -+
- *            |                           (no room now: parked, and tried again)|
- *            |    \-- refused value ---> skip ---------------------------------+
- *            |     \- retrieval -------> keys answered until the reply is full,+
- *            |                           sent, and so on (in_line)             |
- *            \------- anything else --------------------------------------- ---+
- *
  * A reply is composed in the worker's struct response and sent in one system call at the end of the
  * connection's turn, or earlier when it is full. What the socket does not take is copied into
  * `out`: item bytes in the log are borrowed for one turn only, and a slow reader must not keep a
@@ -23,14 +13,10 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "net/serve.h"
 #include "net/stream.h"
 #include "net/tls.h"
-#include "protocol/compose_text.h"
-#include "protocol/parse_text.h"
 
-/* Values up to this wait in the buffer until they are whole; larger ones are uploads. */
-#define SMALL_VALUE_MAX 16384
-#define LINE_END_LEN 2
 /* Reads a turn: large values and deep pipelines want more than one. */
 #define READS_A_TURN 4
 /* A handshake costs more than hundreds of requests: who is connected is served in between. */
@@ -40,19 +26,6 @@
 #define SPARE_MAX 256
 /* Of a watcher's lines, a turn. */
 #define EVENTS_TURN_MAX 32768
-/* A large value waits for room this long before it is refused; its client alone waits. */
-#define PARK_MAX_NS NSEC_PER_SEC
-
-_Static_assert(PARSE_TEXT_WINDOW + SMALL_VALUE_MAX + LINE_END_LEN <= BUFFER_LARGE,
-	       "a line and its small value fit one buffer, so a full buffer always makes progress");
-
-enum step {
-	STEP_ON,    /* progress; look for more */
-	STEP_WAIT,  /* more input is needed */
-	STEP_SEND,  /* the reply is full */
-	STEP_PARK,  /* there is no room for the value now */
-	STEP_CLOSE, /* after sending */
-};
 
 enum conn_state { STATE_READ, STATE_NREAD, STATE_SWALLOW, STATE_MWRITE, STATE_PARSE, STATE_WATCH };
 
@@ -99,39 +72,6 @@ static void enqueue(struct conn *c)
 	else
 		w->ready_first = c;
 	w->ready_last = c;
-}
-
-static void free_upload(struct conn *c)
-{
-	alloc_free(c->upload);
-	c->upload = NULL;
-	c->worker->upload_cnt--;
-}
-
-static void drop_upload(struct conn *c)
-{
-	if (!c->upload)
-		return;
-	command_upload_abandon(c->worker->command, c->upload);
-	free_upload(c);
-}
-
-/* Out of the loop until conn_resume: its bytes stay in the socket, and must not wake us. */
-static enum step park(struct conn *c)
-{
-	struct worker *w = c->worker;
-
-	if (!c->parked_ns) {
-		c->parked_ns = command_now_ns(w->command);
-		command_count(&w->counts->upload_waits, 1);
-	}
-	if (loop_replace(&w->loop, &c->source, 0))
-		return STEP_CLOSE;
-	c->waits_for = 0;
-	c->queued = true;
-	c->link = w->parked;
-	w->parked = c;
-	return STEP_PARK;
 }
 
 static void drop_out(struct conn *c)
@@ -193,7 +133,7 @@ void conn_close(struct conn *c)
 	/* Under the lock: who walks the list asks the descriptor for its addresses. */
 	close(c->source.fd);
 	pthread_mutex_unlock(&w->lock);
-	drop_upload(c);
+	serve_drop_upload(c);
 	pool_give(&w->pool, &c->in);
 	drop_out(c);
 	w->linger_cnt -= c->lingering;
@@ -326,222 +266,28 @@ static bool flush_rest(struct conn *c)
 	return true;
 }
 
-/* --- cutting the stream ----------------------------------------------------------------------- */
-
-static void take(struct conn *c, struct buffer *in, uint64_t len)
-{
-	in->start += len;
-	c->scanned = 0;
-	c->need = 0;
-}
-
-static enum step step_skip(struct conn *c, struct buffer *in)
-{
-	uint64_t len = buffer_len(in) < c->skip ? buffer_len(in) : c->skip;
-
-	take(c, in, len);
-	c->skip -= len;
-	return c->skip ? STEP_WAIT : STEP_ON;
-}
-
-static enum step step_skip_line(struct conn *c, struct buffer *in)
-{
-	struct span bytes = buffer_span(in);
-	const uint8_t *lf = memchr(bytes.ptr, '\n', bytes.len);
-
-	take(c, in, lf ? (uint64_t)(lf - bytes.ptr) + 1 : bytes.len);
-	c->skip_line = !lf;
-	return lf ? STEP_ON : STEP_WAIT;
-}
-
-static enum step step_upload(struct conn *c, struct buffer *in)
-{
-	struct command_worker *command = c->worker->command;
-	struct span bytes = buffer_span(in);
-	uint64_t value_left = c->upload_left > LINE_END_LEN ? c->upload_left - LINE_END_LEN : 0;
-	uint64_t value_len = bytes.len < value_left ? bytes.len : value_left;
-	bool bad_end;
-
-	command_upload_fill(command, c->upload, span_of(bytes.ptr, value_len));
-	take(c, in, value_len);
-	c->upload_left -= value_len;
-	bytes = buffer_span(in);
-	while (c->upload_left <= LINE_END_LEN && c->upload_left > 0 && bytes.len > 0) {
-		c->upload_end[LINE_END_LEN - c->upload_left--] = *bytes.ptr++;
-		bytes.len--;
-		take(c, in, 1);
-	}
-	if (c->upload_left > 0)
-		return STEP_WAIT;
-	bad_end = memcmp(c->upload_end, "\r\n", LINE_END_LEN) != 0;
-	command_upload_finish(command, c->upload, bad_end, &c->worker->resp);
-	free_upload(c);
-	return STEP_ON;
-}
-
-static enum step start_upload(struct conn *c, struct buffer *in, const struct request *req,
-			      uint64_t line_len)
-{
-	struct worker *w = c->worker;
-	struct command_upload *upload = alloc_zero(1, sizeof(*upload));
-	enum command_upload_state state = COMMAND_UPLOAD_ANSWERED;
-	bool last_try = c->parked_ns && command_now_ns(w->command) - c->parked_ns > PARK_MAX_NS;
-
-	if (!upload)
-		req->compose->status(&w->resp, req, STATUS_NO_MEMORY_STORING);
-	else
-		state = command_upload_start(w->command, req, upload, last_try, &w->resp);
-	if (state != COMMAND_UPLOAD_GOES)
-		alloc_free(upload);
-	if (state == COMMAND_UPLOAD_BUSY)
-		return park(c);
-	c->parked_ns = 0;
-	take(c, in, line_len);
-	if (state == COMMAND_UPLOAD_GOES) {
-		c->upload = upload;
-		c->upload_left = req->value_len + LINE_END_LEN;
-		w->upload_cnt++;
-	} else {
-		c->skip = req->value_len + LINE_END_LEN;
-	}
-	return STEP_ON;
-}
-
-static enum step step_store(struct conn *c, struct buffer *in, struct request *req,
-			    uint64_t line_len)
-{
-	struct span bytes = buffer_span(in);
-	uint64_t whole = line_len + req->value_len + LINE_END_LEN;
-	const uint8_t *end;
-
-	if (!command_admit(c->worker->command, req, &c->worker->resp)) {
-		c->skip = req->value_len + LINE_END_LEN;
-		take(c, in, line_len);
-		return STEP_ON;
-	}
-	if (req->value_len > SMALL_VALUE_MAX)
-		return start_upload(c, in, req, line_len);
-	if (bytes.len < whole) {
-		c->need = whole;
-		return STEP_WAIT;
-	}
-	req->value = span_of(bytes.ptr + line_len, req->value_len);
-	end = req->value.ptr + req->value_len;
-	req->value_bad = end[0] != '\r' || end[1] != '\n';
-	command_apply(c->worker->command, req, &c->worker->resp);
-	take(c, in, whole);
-	return STEP_ON;
-}
-
-static enum step start_watch(struct conn *c, struct buffer *in, const struct request *req,
-			     uint64_t len)
-{
-	struct worker *w = c->worker;
-	struct eventlog *events = w->shared->events;
-	enum request_status status = STATUS_OK;
-
-	take(c, in, len);
-	c->events = events ? eventlog_open(events, (uint32_t)req->number) : NULL;
-	if (c->events)
-		w->watch_cnt++;
-	else
-		status = STATUS_WATCH_FULL;
-	req->compose->status(&w->resp, req, status);
-	return STEP_ON;
-}
-
-/* Carries out a request whose line is `len` bytes from the buffer's start. */
-static enum step apply(struct conn *c, struct buffer *in, struct request *req, uint64_t len)
-{
-	enum command_next next = command_apply(c->worker->command, req, &c->worker->resp);
-
-	if (next == COMMAND_WATCH)
-		return start_watch(c, in, req, len);
-	if (next == COMMAND_MORE) {
-		/* The next step starts at the first key that has no answer yet. */
-		take(c, in, (uint64_t)(req->keys.ptr - (in->bytes + in->start)));
-		c->line = *req;
-		c->in_line = true;
-		return STEP_SEND;
-	}
-	take(c, in, len);
-	c->in_line = req->more && req->verb != REQUEST_INVALID;
-	c->skip_line = req->more && req->verb == REQUEST_INVALID;
-	if (c->in_line)
-		c->line = *req;
-	if (next != COMMAND_CLOSE)
-		return STEP_ON;
-	c->end_reason = "normal";
-	return STEP_CLOSE;
-}
-
-static enum step step_line(struct conn *c, struct buffer *in)
-{
-	struct span bytes = buffer_span(in);
-	struct request req;
-	ssize_t len;
-
-	if (c->in_line) {
-		req = c->line;
-		len = parse_text_more(bytes, c->scanned, &req);
-	} else {
-		len = parse_text(bytes, c->scanned, &req);
-	}
-	if (len == -EAGAIN) {
-		c->scanned = bytes.len;
-		return STEP_WAIT;
-	}
-	if (len < 0) {
-		struct request none = { .compose = &compose_text };
-
-		if (len == -EMSGSIZE) {
-			none.compose->status(&c->worker->resp, &none, STATUS_BAD_LINE);
-			c->refused = true;
-		}
-		return STEP_CLOSE;
-	}
-	if (request_has_value(&req))
-		return step_store(c, in, &req, (uint64_t)len);
-	return apply(c, in, &req, (uint64_t)len);
-}
-
-static enum step step(struct conn *c, struct buffer *in)
-{
-	if (c->events) {
-		take(c, in, buffer_len(in));
-		return STEP_WAIT;
-	}
-	if (c->skip)
-		return step_skip(c, in);
-	if (c->upload)
-		return step_upload(c, in);
-	if (c->skip_line)
-		return step_skip_line(c, in);
-	return step_line(c, in);
-}
-
 /* Serves what the buffer holds. False: closed, or about to be. */
 static bool serve(struct conn *c, struct buffer *in, uint32_t *budget)
 {
 	struct worker *w = c->worker;
 
 	while (buffer_len(in) > 0 && buffer_len(in) >= c->need) {
-		enum step s;
+		enum serve_step s;
 
 		if (*budget == 0) {
 			command_count(&w->counts->conn_yields, 1);
 			enqueue(c);
 			return true;
 		}
-		s = step(c, in);
-		if (s == STEP_WAIT || s == STEP_PARK)
+		s = serve_step(c, in);
+		if (s == SERVE_WAIT || s == SERVE_PARK)
 			return true;
-		if (s == STEP_CLOSE) {
+		if (s == SERVE_CLOSE) {
 			c->closing = true;
 			return false;
 		}
 		(*budget)--;
-		if (s == STEP_SEND || response_full(&w->resp)) {
+		if (s == SERVE_SEND || response_full(&w->resp)) {
 			if (!flush(c))
 				return false;
 			if (c->out.bytes)

@@ -2,8 +2,8 @@
 /*
  * conn - one client on a stream: TCP or a unix socket.
  *
- * Does      cuts the stream into requests and values, has them carried out, sends the replies.
- * Shape     a connection is in exactly one of the states that conn.c draws; an idle one owns no
+ * Does      its life, its input and output; serve.h has its requests.
+ * Shape     a connection is in exactly one of the states that serve.c draws; an idle one owns no
  *           buffer.
  * Errors    whatever cannot be answered closes the connection.
  * Threads   its worker's. `state` and `last_ns` are read by `stats conns` of others.
