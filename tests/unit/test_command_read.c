@@ -165,6 +165,18 @@ static void touch_and_gat_move_the_expiry(void **state)
 	assert_string_equal(command_rig_run(&rig, "get a b c\r\n"), "END\r\n");
 }
 
+/* The address sanitizer watches over the room that keys are decoded into. */
+static void meta_key_too_long_when_decoded_is_refused_undecoded(void **state)
+{
+	char line[1100] = "mg ";
+
+	(void)state;
+	memset(line + 3, 'A', 336); /* 252 bytes */
+	strcpy(line + 3 + 336, " b\r\n");
+	assert_string_equal(command_rig_run(&rig, line),
+			    "CLIENT_ERROR bad command line format\r\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -178,6 +190,8 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(exptime_gone_or_never, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(touch_and_gat_move_the_expiry, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(meta_key_too_long_when_decoded_is_refused_undecoded,
+						set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

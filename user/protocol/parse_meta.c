@@ -243,4 +243,6 @@ void parse_meta(struct span words, struct request *req)
 		return;
 	req->verb = REQUEST_INVALID;
 	req->error = f.error;
+	/* It may be no base64, or longer than whoever decodes it has room for. */
+	req->key_base64 = false;
 }
