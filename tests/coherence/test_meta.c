@@ -96,6 +96,20 @@ static void first_kernel_hit_of_each_version_is_known(void **state)
 	}
 }
 
+static void promotion_is_no_access(void **state)
+{
+	struct span got;
+
+	(void)state;
+	expect("set fresh 0 0 1\r\nx\r\n", "STORED\r\n");
+	daemon_pin_unseen(&server, span_str("fresh"));
+	got = client_tcp(&client, span_str("me fresh\r\n"));
+	assert_non_null(memmem(got.ptr, got.len, "kernel=yes", 10));
+	expect("mg fresh h u\r\n", "HD h0\r\n");
+	daemon_unpin(&server, span_str("fresh"));
+	expect("mg fresh h u\r\n", "HD h0\r\n");
+}
+
 static void kernel_hit_stays_known_when_the_item_goes_on(void **state)
 {
 	(void)state;
@@ -219,6 +233,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(first_kernel_hit_of_each_version_is_known),
+		cmocka_unit_test(promotion_is_no_access),
 		cmocka_unit_test(kernel_hit_stays_known_when_the_item_goes_on),
 		cmocka_unit_test(last_access_is_the_kernels),
 		cmocka_unit_test(lease_keeps_a_key_out_until_its_new_value),

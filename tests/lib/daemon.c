@@ -333,11 +333,16 @@ static bool kernel_serves(void *ctx)
 	return daemon_kernel_get(pinned->daemon, 1, span_of(text, len + 6), reply, &len);
 }
 
+void daemon_pin_unseen(struct daemon *daemon, struct span key)
+{
+	pin(daemon, "hot_pin", key);
+}
+
 void daemon_pin(struct daemon *daemon, struct span key)
 {
 	struct pinned pinned = { daemon, key };
 
-	pin(daemon, "hot_pin", key);
+	daemon_pin_unseen(daemon, key);
 	if (!wait_until(PIN_SEC, kernel_serves, &pinned))
 		die("the kernel does not serve a pinned key");
 }

@@ -39,6 +39,8 @@ bool daemon_stop(struct daemon *daemon);
 
 /* Keeps the key in the kernel; returns when it is there. The key must exist. */
 void daemon_pin(struct daemon *daemon, struct span key);
+/* The same without asking the kernel for it. */
+void daemon_pin_unseen(struct daemon *daemon, struct span key);
 void daemon_unpin(struct daemon *daemon, struct span key);
 
 /* Sum over CPUs. */
