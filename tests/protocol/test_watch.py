@@ -154,7 +154,8 @@ def evictions_are_told():
                 client.ask(b"version\r\n")
         client.ask(b"version\r\n")
         line = watch.line()
-        assert re.search(r" type=eviction key=key\d+ .*ttl=-1 .*clsid=1 size=10000$", line), line
+        assert re.search(r" type=eviction key=key\d+ fetch=no ttl=-1 la=\d+ clsid=1 size=10000$",
+                         line), line
 
 
 def slow_watcher_loses_lines_and_holds_nobody_up():

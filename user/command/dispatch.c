@@ -296,9 +296,6 @@ static void apply_tuning(struct command_worker *w, const struct request *req, st
 	case REQUEST_LRU:
 		command_lru(req, resp);
 		break;
-	case REQUEST_LRU_CRAWLER:
-		command_lru_crawler(req, resp);
-		break;
 	default: /* REQUEST_SLABS */
 		command_slabs(req, resp);
 		break;
@@ -345,16 +342,18 @@ static enum command_next apply(struct command_worker *w, struct request *req, st
 		req->compose->version(resp, req, COMMAND_VERSION);
 		break;
 	case REQUEST_STATS:
-		command_stats(w, req, resp);
-		break;
+		return command_stats(w, req, resp);
 	case REQUEST_VERBOSITY:
 	case REQUEST_MEMLIMIT:
 	case REQUEST_REFRESH_CERTS:
 	case REQUEST_LRU:
-	case REQUEST_LRU_CRAWLER:
 	case REQUEST_SLABS:
 		apply_tuning(w, req, resp);
 		break;
+	case REQUEST_LRU_CRAWLER:
+		return command_lru_crawler(w, req, resp);
+	case REQUEST_DUMP:
+		return command_dump(w, req, resp);
 	case REQUEST_WATCH:
 		return command_watch(w, req, resp);
 	case REQUEST_SHUTDOWN:

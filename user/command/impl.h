@@ -103,10 +103,22 @@ enum command_next command_shutdown(struct command_worker *w, const struct reques
 				   struct response *resp);
 /* The class that all items are of to those who ask for slabs. */
 #define COMMAND_CLASS 1
+#define COMMAND_CLASS_MAX 63 /* memcached's */
+/* all, or class numbers apart by commas; ret_has_items: one of them is COMMAND_CLASS. */
+bool command_read_classes(struct span text, bool *ret_has_items);
+
+enum command_next command_dump(struct command_worker *w, struct request *req,
+			       struct response *resp);
+enum command_next command_cachedump(struct command_worker *w, struct request *req, struct span args,
+				    struct response *resp);
+enum command_next command_crawler_dump(struct command_worker *w, struct request *req,
+				       struct span classes, enum request_dump form,
+				       struct response *resp);
 
 void command_lru(const struct request *req, struct response *resp);
 void command_slabs(const struct request *req, struct response *resp);
-void command_lru_crawler(const struct request *req, struct response *resp);
+enum command_next command_lru_crawler(struct command_worker *w, struct request *req,
+				      struct response *resp);
 enum command_next command_watch(struct command_worker *w, struct request *req,
 				struct response *resp);
 
@@ -120,7 +132,8 @@ void command_log_store(struct command_worker *w, const struct request *req,
 		       enum store_status status);
 void command_log_delete(struct command_worker *w, struct span key);
 
-void command_stats(struct command_worker *w, const struct request *req, struct response *resp);
+enum command_next command_stats(struct command_worker *w, struct request *req,
+				struct response *resp);
 
 /* The key's own bytes; raw has room for XC_KEY_MAX. */
 static inline struct span command_key(const struct request *req, uint8_t *raw)

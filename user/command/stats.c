@@ -346,7 +346,7 @@ static void print_settings(const struct printer *p, struct command *command)
 	stat_u64(p, "item_size_max", s->item_max);
 	stat(p, "maxconns_fast", "yes");
 	stat(p, "flush_enabled", "%s", yes_no(!s->no_flush));
-	stat(p, "dump_enabled", "no");
+	stat(p, "dump_enabled", "%s", yes_no(!s->no_dump));
 	stat(p, "eviction_policy", "%s", counts.eviction);
 	stat_u64(p, "segment_size", counts.segment_bytes);
 	stat_u64(p, "idle_timeout", s->idle_timeout_sec);
@@ -488,7 +488,8 @@ static bool print_kind(struct printer *p, struct command *command, struct span k
 	return true;
 }
 
-void command_stats(struct command_worker *w, const struct request *req, struct response *resp)
+enum command_next command_stats(struct command_worker *w, struct request *req,
+				struct response *resp)
 {
 	struct printer p = { .w = w, .resp = resp, .req = req };
 	struct span args = req->args;
@@ -499,8 +500,7 @@ void command_stats(struct command_worker *w, const struct request *req, struct r
 		command_view_pick(w->command, &w->view);
 		req->compose->status(resp, req, STATUS_RESET);
 	} else if (span_equal(kind, span_str("cachedump"))) {
-		/* As memcached under -X: walking items by class is not offered. */
-		req->compose->status(resp, req, STATUS_DUMP_REFUSED);
+		return command_cachedump(w, req, args, resp);
 	} else if (span_equal(kind, span_str("detail"))) {
 		command_detail(w, req, request_word(&args), resp);
 	} else if (print_kind(&p, w->command, kind)) {
@@ -508,4 +508,5 @@ void command_stats(struct command_worker *w, const struct request *req, struct r
 	} else {
 		req->compose->status(resp, req, STATUS_UNKNOWN_COMMAND);
 	}
+	return COMMAND_DONE;
 }

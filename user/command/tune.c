@@ -107,22 +107,22 @@ void command_slabs(const struct request *req, struct response *resp)
 }
 
 #define CRAWLER_SLEEP_MAX_US 1000000
-#define CLASS_MAX 63 /* memcached's largest */
 
-/* all, or class numbers apart by commas: a right one that has no items is no error. */
-static bool read_classes(struct span text)
+bool command_read_classes(struct span text, bool *ret_has_items)
 {
 	uint64_t class;
 
-	if (is(text, "all"))
+	*ret_has_items = is(text, "all");
+	if (*ret_has_items)
 		return true;
 	for (;;) {
 		const uint8_t *comma = memchr(text.ptr, ',', text.len);
 		size_t len = comma ? (size_t)(comma - text.ptr) : text.len;
 
 		if (!decimal_parse_u64(span_of(text.ptr, len), &class) || class < 1 ||
-		    class > CLASS_MAX)
+		    class > COMMAND_CLASS_MAX)
 			return false;
+		*ret_has_items |= class == COMMAND_CLASS;
 		if (!comma)
 			return true;
 		text = span_of(comma + 1, text.len - len - 1);
@@ -138,23 +138,30 @@ static enum request_status crawler_number(struct span word, uint64_t max, enum r
 	return number <= max ? STATUS_OK : over;
 }
 
-void command_lru_crawler(const struct request *req, struct response *resp)
+enum command_next command_lru_crawler(struct command_worker *w, struct request *req,
+				      struct response *resp)
 {
 	enum request_status status = STATUS_UNKNOWN_COMMAND;
 	struct span args = req->args;
 	struct span what = request_word(&args);
 	struct span word = request_word(&args);
+	bool has_items;
 
 	if (word.len == 0) {
 		if (is(what, "enable") || is(what, "disable"))
 			status = STATUS_OK;
 	} else if (is(what, "crawl")) {
 		/* Memory of expired items is always on its way back: there is nothing to start. */
-		status = read_classes(word) ? STATUS_OK : STATUS_BAD_CLASS;
+		status = command_read_classes(word, &has_items) ? STATUS_OK : STATUS_BAD_CLASS;
+	} else if (is(what, "metadump")) {
+		return command_crawler_dump(w, req, word, REQUEST_DUMP_META, resp);
+	} else if (is(what, "mgdump")) {
+		return command_crawler_dump(w, req, word, REQUEST_DUMP_MG, resp);
 	} else if (is(what, "sleep")) {
 		status = crawler_number(word, CRAWLER_SLEEP_MAX_US, STATUS_CRAWLER_SLEEP);
 	} else if (is(what, "tocrawl")) {
 		status = crawler_number(word, UINT64_MAX, STATUS_BAD_FORMAT);
 	}
 	req->compose->status(resp, req, status);
+	return COMMAND_DONE;
 }

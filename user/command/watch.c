@@ -135,7 +135,7 @@ static void on_change(void *ctx, struct store_event *event)
 {
 	const struct item_view *item = event->old_item;
 	struct eventlog *events = ctx;
-	int64_t ttl_sec = -1;
+	int64_t ttl_sec = -1, idle_sec;
 	uint64_t now_ns;
 
 	if (event->change != STORE_CHANGE_EVICT || !eventlog_wants(events, EVENTLOG_EVICTIONS))
@@ -143,8 +143,10 @@ static void on_change(void *ctx, struct store_event *event)
 	now_ns = clock_now_ns(clock_system());
 	if (item->expire_ns)
 		ttl_sec = (int64_t)(item->expire_ns - now_ns) / (int64_t)NSEC_PER_SEC;
+	idle_sec = (int64_t)(now_ns - item->access_ns) / (int64_t)NSEC_PER_SEC;
 	eventlog_write(events, EVENTLOG_EVICTIONS, "eviction", item->key,
-		       "ttl=%" PRId64 " " CLASS_FIELD " size=%" PRIu64, ttl_sec, item->value_len);
+		       "fetch=%s ttl=%" PRId64 " la=%" PRId64 " " CLASS_FIELD " size=%" PRIu64,
+		       item->fetched ? "yes" : "no", ttl_sec, idle_sec, item->value_len);
 }
 
 struct store_watcher command_eviction_watcher(struct eventlog *events)

@@ -33,7 +33,8 @@ struct conn {
 	uint64_t upload_left;	       /* of it, with its line end */
 	uint64_t parked_ns; /* since when its large value waits for room; 0: it does not */
 	uint8_t upload_end[2];
-	struct request line;		/* the retrieval whose keys are being answered */
+	struct request line;		/* the retrieval or the list that is being answered */
+	uint64_t line_len;		/* of the list's line; 0: there is no list */
 	struct eventlog_stream *events; /* a watcher: takes no requests any more */
 	const char *end_reason;		/* for watchers */
 	bool in_line;

@@ -190,6 +190,13 @@ static enum serve_step apply(struct conn *c, struct buffer *in, struct request *
 
 	if (next == COMMAND_WATCH)
 		return start_watch(c, in, req, len);
+	if (next == COMMAND_MORE && req->verb == REQUEST_DUMP) {
+		/* Its line stays where it is, and stands for it until the list has ended. */
+		c->line = *req;
+		c->line_len = len;
+		return SERVE_SEND;
+	}
+	c->line_len = 0;
 	if (next == COMMAND_MORE) {
 		/* The next step starts at the first key that has no answer yet. */
 		take(c, in, (uint64_t)(req->keys.ptr - (in->bytes + in->start)));
@@ -214,6 +221,10 @@ static enum serve_step step_line(struct conn *c, struct buffer *in)
 	struct request req;
 	ssize_t len;
 
+	if (c->line_len) {
+		req = c->line;
+		return apply(c, in, &req, c->line_len);
+	}
 	if (c->in_line) {
 		req = c->line;
 		len = parse_text_more(bytes, c->scanned, &req);

@@ -45,6 +45,7 @@ enum request_verb {
 	REQUEST_LRU_CRAWLER,
 	REQUEST_SLABS,
 	REQUEST_WATCH,
+	REQUEST_DUMP, /* one that was begun: goes on at `cursor` */
 	REQUEST_QUIT,
 	REQUEST_META_GET, /* ms is one of SET to CAS, with `meta` */
 	REQUEST_META_DELETE,
@@ -86,6 +87,8 @@ enum request_status {
 	STATUS_DUMP_REFUSED,
 	STATUS_DUMP_FORMAT,
 	STATUS_DUMP_CLASS,
+	STATUS_METADUMP_REFUSED,
+	STATUS_MGDUMP_REFUSED,
 	STATUS_BAD_CLASS,
 	STATUS_CRAWLER_SLEEP,
 	STATUS_LRU_SHARES,
@@ -133,6 +136,13 @@ struct request_meta {
 
 #define META_BIT(letter) (1ULL << ((letter) - 'A'))
 
+/* The forms in which items are listed: compose_dump.h draws them. */
+enum request_dump {
+	REQUEST_DUMP_CACHE,
+	REQUEST_DUMP_META,
+	REQUEST_DUMP_MG,
+};
+
 struct request {
 	enum request_verb verb;
 	enum request_status error; /* REQUEST_INVALID */
@@ -147,7 +157,11 @@ struct request {
 	int64_t exptime;
 	uint64_t value_len; /* storage commands; the value follows the line */
 	uint64_t cas;
-	uint64_t number; /* incr, decr: delta; verbosity: level; cache_memlimit: MiB */
+	uint64_t
+		number; /* incr, decr: delta; verbosity: level; cache_memlimit: MiB; cachedump: items to go */
+	uint64_t cursor; /* lists of items: where the next step begins */
+	uint64_t dump_bytes;
+	enum request_dump dump;
 	struct span key;
 	struct span keys; /* get family: the keys, apart by spaces; take with request_key */
 	struct span args; /* administration: the rest of the line */

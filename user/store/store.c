@@ -281,6 +281,9 @@ void item_view_fill(const struct store *store, uint64_t loc, uint32_t flush_gen,
 		.cas = cas ? cas : store_place_cas(store, loc),
 		.loc = loc,
 		.flush_gen = flush_gen,
+		.access_ns = item_access_ns(item_access(item)),
+		.bytes = item_shape_bytes(&shape),
+		.fetched = item_access(item) & ITEM_FETCHED,
 		.resident = shape.bits & ITEM_RESIDENT,
 		.stale = shape.bits & ITEM_STALE,
 		.won = shape.bits & ITEM_WON,
@@ -406,28 +409,29 @@ void store_note_hits(struct store_thread *t, struct span key, uint64_t hash, uin
 	index_unlock(&lock);
 }
 
-void store_walk(struct store_thread *t,
-		bool (*fn)(void *ctx, uint64_t hash, const struct item_view *item), void *ctx)
+bool store_walk(struct store_thread *t, uint64_t *cursor,
+		bool (*fn)(void *ctx, const struct item_view *item), void *ctx)
 {
 	struct store *store = t->store;
+	uint32_t flush_gen = atomic_load(&store->flush_gen);
+	struct index_slot slot = { 0 };
+	struct index_lock lock;
+	struct item_view view;
 	bool more = true;
 
-	for (uint32_t b = 0; more && b < atomic_load(&store->index.bucket_cnt); b++) {
-		uint32_t flush_gen = atomic_load(&store->flush_gen);
-		struct index_lock lock = index_lock_bucket(&store->index, b);
-		struct index_slot slot = { 0 };
+	if (*cursor >= atomic_load(&store->index.bucket_cnt))
+		return false;
+	lock = index_lock_bucket(&store->index, (uint32_t)(*cursor)++);
+	while (more && index_next_any(&store->index, &lock, &slot)) {
+		uint64_t loc = index_slot_loc(&slot);
 
-		while (more && index_next_any(&store->index, &lock, &slot)) {
-			uint64_t loc = index_slot_loc(&slot);
-			struct item_view view;
-
-			if (!item_is_live(store, loc))
-				continue;
-			item_view_fill(store, loc, flush_gen, &view);
-			more = fn(ctx, store_hash(store, view.key), &view);
-		}
-		index_unlock(&lock);
+		if (!item_is_live(store, loc))
+			continue;
+		item_view_fill(store, loc, flush_gen, &view);
+		more = fn(ctx, &view);
 	}
+	index_unlock(&lock);
+	return true;
 }
 
 void store_counts(struct store *store, struct store_counts *ret)

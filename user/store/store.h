@@ -100,6 +100,9 @@ struct item_view {
 	uint64_t cas;
 	uint64_t loc;	    /* offset of the item in the log */
 	uint32_t flush_gen; /* of the store, read before the item was judged live */
+	uint64_t access_ns; /* the last, in whole seconds; its writing counts */
+	uint32_t bytes;	    /* of the item in the log, without what lies in segments of its own */
+	bool fetched;	    /* since it was written */
 	bool resident;	    /* a kernel entry names this item */
 	/* Either keeps it out of the kernel: whoever asks for it must be told. */
 	bool stale;  /* store_invalidate */
@@ -383,10 +386,14 @@ void store_drop_resident(struct store_thread *t, struct span key, uint64_t hash,
 /* Feeds accesses that the kernel answered into eviction. */
 void store_note_hits(struct store_thread *t, struct span key, uint64_t hash, uint32_t hits);
 
-/* Walks live items, in no order, without blocking writers for long; fn returning false stops. While
- * others write, an item may come twice. For restart, tests. */
-void store_walk(struct store_thread *t,
-		bool (*fn)(void *ctx, uint64_t hash, const struct item_view *item), void *ctx);
+/*
+ * Walks live items, in no order, a few a call: those of the bucket that *cursor names, which it
+ * moves on; 0 is the first. False: there is none any more. fn runs under the bucket's lock; when it
+ * returns false the bucket's other items are left out. An item that is there during the whole walk
+ * comes; while others write, it may come twice.
+ */
+bool store_walk(struct store_thread *t, uint64_t *cursor,
+		bool (*fn)(void *ctx, const struct item_view *item), void *ctx);
 
 struct store_counts {
 	uint64_t item_cnt;
