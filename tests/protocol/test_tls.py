@@ -216,10 +216,12 @@ def pipelines_keep_order():
         threading.Thread(target=client.send, args=(requests,)).start()
         want = (b"NOT_FOUND\r\n" + item(b"a", b"x" * 3000) + b"END\r\n") * 3000
         assert client.read(len(want)) == want
-        # sent in one record each, all of it in OpenSSL's hands before the first is answered
-        client.send(b"get a\r\n" * 2000)
-        want = (item(b"a", b"x" * 3000) + b"END\r\n") * 2000
-        assert client.read(len(want)) == want
+        # The start of a line waits in a buffer of 4 KiB; then one record brings 41 bytes more than
+        # there is room for: only OpenSSL knows of those, epoll does not.
+        client.send(b"get")
+        time.sleep(0.2)
+        client.send(b" b\r\n" + b"get b\r\n" * 590)
+        assert client.read(591 * 5) == b"END\r\n" * 591
 
 
 def uploads_that_wait_for_room_all_get_it():
