@@ -186,8 +186,8 @@ phase = +$(Q)$(MAKE) --no-print-directory -j$(JOBS) $(1)
 ## test: install what is missing, build, run every suite this machine can run (root: all of them)
 .PHONY: test
 test:
-	$(Q)$(call deps,build test vm lint)
-	$(call phase,all test-programs)
+	$(Q)$(call deps,build test vm lint fuzz)
+	$(call phase,all test-programs fuzz-programs)
 	$(call phase,vmtest-kernels)
 	$(Q)tools/run_tests.sh
 
@@ -239,18 +239,22 @@ run:
 	$(call phase,all)
 	$(Q)tools/demo.sh
 
-## fuzz: every parser under libFuzzer, FUZZ_SEC seconds each (60)
-FUZZ_SEC ?= 60
+## fuzz: every parser and a whole server under libFuzzer, FUZZ_SEC seconds each (1800)
+FUZZ_SEC ?= 1800
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_FLAGS := -std=gnu17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 
-# What the targets call, compiled with them: coverage of the parser is what the fuzzer follows.
-$(FUZZ_BIN): $(B)/fuzz/%: tests/fuzz/%.c $(wildcard user/protocol/*.c)
+# What the targets call, compiled with them: coverage of it is what the fuzzer follows.
+$(FUZZ_BIN): $(B)/fuzz/%: tests/fuzz/%.c $(wildcard user/base/*.c user/protocol/*.c)
 	$(call msg,FUZZER,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CLANG) $(CPPFLAGS) $(FUZZ_FLAGS) $^ user/base/alloc.c -o $@
+	$(Q)$(CLANG) $(CPPFLAGS) $(FUZZ_FLAGS) $^ $(LIBS) -o $@
+# The whole server but the kernel's part.
+FUZZ_ROOMS := store command net hotkey observe route
+$(B)/fuzz/fuzz_session: $(foreach room,$(FUZZ_ROOMS),$(wildcard user/$(room)/*.c))
 
-.PHONY: fuzz
+.PHONY: fuzz fuzz-programs
+fuzz-programs: $(FUZZ_BIN)
 fuzz:
 	$(Q)$(call deps,build fuzz)
 	$(call phase,$(FUZZ_BIN))

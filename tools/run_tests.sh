@@ -27,12 +27,12 @@ usage() {
 }
 
 # Static checks first, then from small to large.
-SUITE_ORDER="lint tools unit bpf parity coherence protocol replica net vm"
+SUITE_ORDER="lint tools unit fuzz bpf parity coherence protocol replica net vm"
 # What a suite's programs may take, in seconds; TIMEOUT_SCALE multiplies it (slow machines).
-declare -A TIMEOUT_SEC=([lint]=300 [unit]=180 [vm]=900)
+declare -A TIMEOUT_SEC=([lint]=300 [unit]=180 [fuzz]=900 [vm]=900)
 TIMEOUT_DEFAULT_SEC=300
 # Suites that work without root.
-UNPRIVILEGED="lint unit"
+UNPRIVILEGED="lint unit fuzz"
 # The log of a failed program is shown whole up to this many lines, else its two ends.
 LOG_LINES_MAX=600
 
@@ -179,7 +179,7 @@ run_one() {
 		XC_BUILD="$build"
 	)
 	local name
-	for name in CI TIMEOUT_SCALE XC_TEST_SEED XC_TEST_LONG XC_TEST_BUDGET_SEC \
+	for name in CI TIMEOUT_SCALE XC_TEST_SEED XC_FUZZ_SEC XC_TEST_LONG XC_TEST_BUDGET_SEC \
 		XC_VM_KERNEL XC_VM_ACCEL XC_VM_MEMORY_MIB XC_VM_VNG; do
 		[ -n "${!name:-}" ] && environment+=("$name=${!name}")
 	done

@@ -157,8 +157,8 @@ struct request {
 	int64_t exptime;
 	uint64_t value_len; /* storage commands; the value follows the line */
 	uint64_t cas;
-	uint64_t
-		number; /* incr, decr: delta; verbosity: level; cache_memlimit: MiB; cachedump: items to go */
+	/* incr, decr: delta; verbosity: level; cache_memlimit: MiB; cachedump: items to go */
+	uint64_t number;
 	uint64_t cursor; /* lists of items: where the next step begins */
 	uint64_t dump_bytes;
 	enum request_dump dump;
