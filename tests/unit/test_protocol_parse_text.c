@@ -168,7 +168,7 @@ static void make_wrong_rows(void)
 	ROW("   \r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("GET a\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("getx a\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
-	ROW("mg a v\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
+	ROW("mx a v\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("get\ta\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 	ROW("gEt / HTTP/1.1\r\n", bad(STATUS_UNKNOWN_COMMAND, false));
 }
