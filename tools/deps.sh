@@ -16,8 +16,9 @@ BUILD=(gcc libc6-dev make clang llvm bpftool pkg-config linux-libc-dev libbpf-de
 	libseccomp-dev libssl-dev libsystemd-dev libxxhash-dev)
 RUN=(iproute2 util-linux mount procps xz-utils bpftool)
 # Other people's clients and proxies.
-CLIENTS=(python3-pylibmc libcache-memcached-perl libcache-memcached-fast-perl php-cli
-	php-memcached golang-go golang-github-bradfitz-gomemcache-dev nginx-light nutcracker)
+CLIENTS=(python3-pylibmc python3-binary-memcached libcache-memcached-perl
+	libcache-memcached-fast-perl php-cli php-memcached golang-go
+	golang-github-bradfitz-gomemcache-dev nginx-light nutcracker)
 TEST=("${RUN[@]}" libcmocka-dev memcached libmemcached-tools python3 python3-pymemcache
 	openssl python3-scapy strace tcpdump ethtool nftables "${CLIENTS[@]}")
 VM=(qemu-system-x86 cpio busybox-static kmod xz-utils zstd)

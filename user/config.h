@@ -67,6 +67,7 @@ struct config {
 	bool allow_shutdown;	     /* -A */
 	bool no_dump;		     /* -X */
 	bool no_watch;		     /* -W */
+	const char *protocol;	     /* -B; see config_protocol */
 	uint32_t idle_timeout_sec;   /* -o idle_timeout, 0: never */
 	struct command_tls tls;	     /* -Z, -o ssl_… */
 
@@ -118,6 +119,7 @@ void config_fini(struct config *config); /* safe on a zeroed one, and twice */
  * value is not the default; or one JSON object of sections.
  */
 void config_print(const struct config *config, FILE *out, bool json);
+enum command_protocol config_protocol(const struct config *config);
 /* The routes of that JSON object as the file has them; nothing when there are none. */
 struct json_t;
 void config_print_routes(const struct json_t *root, FILE *out);

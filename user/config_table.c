@@ -97,13 +97,23 @@ static bool check_eviction(const char *text, char why[CONFIG_WHY_MAX])
 
 static bool check_protocol(const char *text, char why[CONFIG_WHY_MAX])
 {
-	if (!strcmp(text, "auto") || !strcmp(text, "auto-negotiate") || !strcmp(text, "ascii"))
+	if (!strcmp(text, "auto") || !strcmp(text, "auto-negotiate") || !strcmp(text, "ascii") ||
+	    !strcmp(text, "binary"))
 		return true;
-	snprintf(why, CONFIG_WHY_MAX, "%s; leave it out, or write ascii or auto",
-		 strcmp(text, "binary")
-			 ? "one of ascii, binary or auto is expected"
-			 : "only the text protocol is spoken here, which -B binary would close");
+	snprintf(why, CONFIG_WHY_MAX, "one of ascii, binary or auto is expected");
 	return false;
+}
+
+enum command_protocol config_protocol(const struct config *config)
+{
+	switch (config->protocol[1]) {
+	case 's':
+		return COMMAND_PROTOCOL_TEXT;
+	case 'i':
+		return COMMAND_PROTOCOL_BINARY;
+	default:
+		return COMMAND_PROTOCOL_AUTO;
+	}
 }
 
 static bool check_key_format(const char *text, char why[CONFIG_WHY_MAX])
@@ -141,6 +151,8 @@ const struct config_option config_options[] = {
 	{ "network", "idle_timeout", "idle-timeout", 0, OPT_UINT32, FIELD(idle_timeout_sec), "0",
 	  "<sec>", 0, INT32_MAX, NULL,
 	  "close connections idle for so long; 0: never. Also -o idle_timeout=<sec>" },
+	{ "network", "protocol", "protocol", 'B', OPT_STRING, FIELD(protocol), "auto", "<name>", 0,
+	  0, check_protocol, "ascii, binary, or auto: what a connection's first byte tells" },
 
 	/* --- memory --- */
 	{ "memory", "memory_limit", "memory-limit", 'm', OPT_MIB, FIELD(memory_bytes), "64",
@@ -254,8 +266,6 @@ const struct config_option config_options[] = {
 	/* --- memcached's, judged one by one --- */
 	{ NULL, NULL, "extended", 'o', OPT_EXTENDED, 0, NULL, "<list>", 0, 0, NULL,
 	  "memcached's extended options, comma separated" },
-	{ NULL, NULL, "protocol", 'B', OPT_IGNORED, 0, NULL, "<name>", 0, 0, check_protocol,
-	  "the text protocol is spoken; ascii and auto are the same" },
 	{ NULL, NULL, "enable-coredumps", 'r', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,
 	  "set LimitCORE= in the unit, or ulimit -c" },
 	{ NULL, NULL, "lock-memory", 'k', OPT_IGNORED, 0, NULL, NULL, 0, 0, NULL,

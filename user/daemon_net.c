@@ -119,6 +119,7 @@ int daemon_open_net(struct daemon *d)
 			.no_evict = c->no_evict, .no_flush = c->no_flush,
 			.allow_shutdown = c->allow_shutdown,
 			.no_dump = c->no_dump, .no_watch = c->no_watch,
+			.protocol = config_protocol(c),
 			.prefix_delimiter =
 				c->prefix_delimiter ? (uint8_t)c->prefix_delimiter[0] : 0,
 			.tls = c->tls,

@@ -508,7 +508,6 @@ static const char *const wrong[][2] = {
 	{ "-R 0", "from 1 to" },
 	{ "-a 999", "octal" },
 	{ "-a 1777", "octal" },
-	{ "-B binary", "only the text protocol" },
 	{ "-B foo", "one of ascii" },
 	{ "-o foo", "no such extended option" },
 	{ "-o idel_timeout=3", "did you mean idle_timeout" },

@@ -95,12 +95,12 @@ static void compose_text_noreply_silences_status_and_number(void **state)
 	(void)state;
 	compose_text.status(&resp, &req, STATUS_STORED);
 	compose_text.status(&resp, &req, STATUS_BAD_FORMAT);
-	compose_text.number(&resp, &req, 5);
+	compose_text.number(&resp, &req, 5, 0);
 	assert_text("");
 	compose_text.end(&resp, &req);
 	assert_text("END\r\n");
 	req.noreply = false;
-	compose_text.number(&resp, &req, UINT64_MAX);
+	compose_text.number(&resp, &req, UINT64_MAX, 0);
 	assert_text("18446744073709551615\r\n");
 }
 

@@ -150,6 +150,9 @@ struct command_tls_status {
 	uint64_t new_sessions; /* with a session cache */
 };
 
+/* Which one connections speak; -B. */
+enum command_protocol { COMMAND_PROTOCOL_AUTO, COMMAND_PROTOCOL_TEXT, COMMAND_PROTOCOL_BINARY };
+
 /* What `stats settings` shows and what commands obey. Strings are borrowed. */
 struct command_settings {
 	uint64_t memory_bytes;
@@ -171,6 +174,7 @@ struct command_settings {
 	bool allow_shutdown; /* -A */
 	bool no_dump;	     /* -X */
 	bool no_watch;	     /* -W */
+	enum command_protocol protocol;
 	/* -D: what `stats detail` takes for a prefix's end; 0: ':', and it is off at the start */
 	uint8_t prefix_delimiter;
 	struct command_tls tls;

@@ -359,6 +359,7 @@ static enum command_next apply(struct command_worker *w, struct request *req, st
 	case REQUEST_SHUTDOWN:
 		return command_shutdown(w, req, resp);
 	case REQUEST_QUIT:
+		req->compose->bye(resp, req);
 		return COMMAND_CLOSE;
 	case REQUEST_INVALID:
 	case REQUEST_VERB_CNT:

@@ -20,15 +20,20 @@ void command_put_value(struct command_worker *w, struct response *resp,
 	}
 }
 
-static void add_item(struct command_worker *w, const struct request *req, struct response *resp,
-		     const struct item_view *view)
+static struct compose_item item_of(const struct item_view *view)
 {
-	const struct compose_item item = {
+	return (struct compose_item){
 		.key = view->key,
 		.value_len = view->value_len,
 		.cas = view->cas,
 		.flags = view->flags,
 	};
+}
+
+static void add_item(struct command_worker *w, const struct request *req, struct response *resp,
+		     const struct item_view *view)
+{
+	const struct compose_item item = item_of(view);
 
 	req->compose->item(resp, req, &item);
 	command_put_value(w, resp, view);
@@ -122,10 +127,32 @@ static void batch_fill(const struct command_worker *w, struct span keys, struct 
 		store_prefetch_item(w->store, ret->hash[i]);
 }
 
+/* A protocol that asks for one key a request is told of a miss, too. */
+static void read_one(struct command_worker *w, const struct request *req, struct response *resp)
+{
+	uint64_t hash = store_hash(w->store, req->key);
+	struct item_view view;
+	bool hit;
+
+	if (req->verb == REQUEST_GAT)
+		hit = get_and_touch(w, req, req->key, hash, resp, &view);
+	else
+		hit = find(w, req->key, hash, &view);
+	if (hit)
+		add_item(w, req, resp, &view);
+	else
+		req->compose->status(resp, req, STATUS_NOT_FOUND);
+}
+
 enum command_next command_read(struct command_worker *w, struct request *req, struct response *resp)
 {
 	bool touches = req->verb == REQUEST_GAT || req->verb == REQUEST_GATS;
 	struct batch batch;
+
+	if (req->key.len) {
+		read_one(w, req, resp);
+		return COMMAND_DONE;
+	}
 
 	for (batch_fill(w, req->keys, &batch); batch.cnt; batch_fill(w, req->keys, &batch)) {
 		for (uint32_t i = 0; i < batch.cnt; i++) {
@@ -151,12 +178,16 @@ enum command_next command_read(struct command_worker *w, struct request *req, st
 
 void command_touch(struct command_worker *w, const struct request *req, struct response *resp)
 {
+	uint64_t hash = store_hash(w->store, req->key);
 	enum request_status status;
+	struct compose_item item;
+	struct item_view view;
 
-	switch (touch(w, req->key, store_hash(w->store, req->key), req->exptime, resp, NULL)) {
+	switch (touch(w, req->key, hash, req->exptime, resp, &view)) {
 	case STORE_OK:
-		status = STATUS_TOUCHED;
-		break;
+		item = item_of(&view);
+		req->compose->touched(resp, req, &item);
+		return;
 	case STORE_NOT_FOUND:
 		status = STATUS_NOT_FOUND;
 		break;

@@ -9,13 +9,15 @@ void command_remove(struct command_worker *w, const struct request *req, struct 
 
 	command_log_lookup(w, req->key);
 	for (uint32_t tries = 0;; tries++) {
-		status = store_remove(w->thread, req->key, hash, 0);
+		status = store_remove(w->thread, req->key, hash, req->cas);
 		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
 			break;
 	}
 	command_tally(w, command_route(w, req->key), req->key, TALLY_DELETE);
 	command_sample_write(w, req->key, hash);
-	command_count(status == STORE_OK ? &w->counts.delete_hits : &w->counts.delete_misses, 1);
+	if (status != STORE_EXISTS)
+		command_count(
+			status == STORE_OK ? &w->counts.delete_hits : &w->counts.delete_misses, 1);
 	switch (status) {
 	case STORE_OK:
 		command_log_delete(w, req->key);
@@ -23,6 +25,9 @@ void command_remove(struct command_worker *w, const struct request *req, struct 
 		break;
 	case STORE_NOT_FOUND:
 		req->compose->status(resp, req, STATUS_NOT_FOUND);
+		break;
+	case STORE_EXISTS:
+		req->compose->status(resp, req, STATUS_EXISTS);
 		break;
 	default:
 		req->compose->status(resp, req, STATUS_NO_MEMORY);

@@ -319,6 +319,7 @@ static void print_tls_settings(const struct printer *p, const struct command_tls
 
 static void print_settings(const struct printer *p, struct command *command)
 {
+	static const char *const protocols[] = { "auto-negotiate", "ascii", "binary" };
 	const struct command_settings *s = &command->options.settings;
 	struct store_counts counts;
 
@@ -340,7 +341,7 @@ static void print_settings(const struct printer *p, struct command *command)
 	stat_u64(p, "reqs_per_event", s->requests_per_event);
 	stat(p, "cas_enabled", "yes");
 	stat_u64(p, "tcp_backlog", s->backlog);
-	stat(p, "binding_protocol", "ascii");
+	stat(p, "binding_protocol", "%s", protocols[s->protocol]);
 	stat(p, "auth_enabled_sasl", "no");
 	stat(p, "auth_enabled_ascii", "no");
 	stat_u64(p, "item_size_max", s->item_max);
@@ -499,7 +500,7 @@ enum command_next command_stats(struct command_worker *w, struct request *req,
 		stats_reset(w->command);
 		command_view_pick(w->command, &w->view);
 		req->compose->status(resp, req, STATUS_RESET);
-	} else if (span_equal(kind, span_str("cachedump"))) {
+	} else if (span_equal(kind, span_str("cachedump")) && req->compose->lists) {
 		return command_cachedump(w, req, args, resp);
 	} else if (span_equal(kind, span_str("detail"))) {
 		command_detail(w, req, request_word(&args), resp);

@@ -585,6 +585,7 @@ void conn_open(struct worker *w, const struct worker_socket *from, int fd)
 	c->source.ready = conn_ready;
 	c->worker = w;
 	c->from = from;
+	c->protocol = w->shared->settings->protocol;
 	c->waits_for = LOOP_READ;
 	note_state(c);
 	pthread_mutex_lock(&w->lock);

@@ -37,6 +37,7 @@ struct conn {
 	uint64_t line_len;		/* of the list's line; 0: there is no list */
 	struct eventlog_stream *events; /* a watcher: takes no requests any more */
 	const char *end_reason;		/* for watchers */
+	enum command_protocol protocol; /* AUTO: its first byte will tell */
 	bool in_line;
 	bool skip_line; /* throw away up to the next line end */
 	bool closing;	/* once `out` is sent */

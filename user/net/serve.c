@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "net/conn.h"
 #include "protocol/compose_text.h"
+#include "protocol/parse_binary.h"
 #include "protocol/parse_text.h"
 
 /* Values up to this wait in the buffer until they are whole; larger ones are uploads. */
@@ -91,7 +92,8 @@ static enum serve_step step_upload(struct conn *c, struct buffer *in)
 {
 	struct command_worker *command = c->worker->command;
 	struct span bytes = buffer_span(in);
-	uint64_t value_left = c->upload_left > LINE_END_LEN ? c->upload_left - LINE_END_LEN : 0;
+	uint32_t end_len = request_value_end_len(&c->upload->req);
+	uint64_t value_left = c->upload_left > end_len ? c->upload_left - end_len : 0;
 	uint64_t value_len = bytes.len < value_left ? bytes.len : value_left;
 	bool bad_end;
 
@@ -99,17 +101,23 @@ static enum serve_step step_upload(struct conn *c, struct buffer *in)
 	take(c, in, value_len);
 	c->upload_left -= value_len;
 	bytes = buffer_span(in);
-	while (c->upload_left <= LINE_END_LEN && c->upload_left > 0 && bytes.len > 0) {
-		c->upload_end[LINE_END_LEN - c->upload_left--] = *bytes.ptr++;
+	while (c->upload_left <= end_len && c->upload_left > 0 && bytes.len > 0) {
+		c->upload_end[end_len - c->upload_left--] = *bytes.ptr++;
 		bytes.len--;
 		take(c, in, 1);
 	}
 	if (c->upload_left > 0)
 		return SERVE_WAIT;
-	bad_end = memcmp(c->upload_end, "\r\n", LINE_END_LEN) != 0;
+	bad_end = memcmp(c->upload_end, "\r\n", end_len) != 0;
 	command_upload_finish(command, c->upload, bad_end, &c->worker->resp);
 	free_upload(c);
 	return SERVE_ON;
+}
+
+/* What follows a storage command's line. */
+static uint64_t value_room(const struct request *req)
+{
+	return req->value_len + request_value_end_len(req);
 }
 
 static enum serve_step start_upload(struct conn *c, struct buffer *in, const struct request *req,
@@ -132,10 +140,10 @@ static enum serve_step start_upload(struct conn *c, struct buffer *in, const str
 	take(c, in, line_len);
 	if (state == COMMAND_UPLOAD_GOES) {
 		c->upload = upload;
-		c->upload_left = req->value_len + LINE_END_LEN;
+		c->upload_left = value_room(req);
 		w->upload_cnt++;
 	} else {
-		c->skip = req->value_len + LINE_END_LEN;
+		c->skip = value_room(req);
 	}
 	return SERVE_ON;
 }
@@ -144,11 +152,11 @@ static enum serve_step step_store(struct conn *c, struct buffer *in, struct requ
 				  uint64_t line_len)
 {
 	struct span bytes = buffer_span(in);
-	uint64_t whole = line_len + req->value_len + LINE_END_LEN;
+	uint64_t whole = line_len + value_room(req);
 	const uint8_t *end;
 
 	if (!command_admit(c->worker->command, req, &c->worker->resp)) {
-		c->skip = req->value_len + LINE_END_LEN;
+		c->skip = value_room(req);
 		take(c, in, line_len);
 		return SERVE_ON;
 	}
@@ -160,7 +168,7 @@ static enum serve_step step_store(struct conn *c, struct buffer *in, struct requ
 	}
 	req->value = span_of(bytes.ptr + line_len, req->value_len);
 	end = req->value.ptr + req->value_len;
-	req->value_bad = end[0] != '\r' || end[1] != '\n';
+	req->value_bad = !req->value_bare && (end[0] != '\r' || end[1] != '\n');
 	command_apply(c->worker->command, req, &c->worker->resp);
 	take(c, in, whole);
 	return SERVE_ON;
@@ -215,6 +223,24 @@ static enum serve_step apply(struct conn *c, struct buffer *in, struct request *
 	return SERVE_CLOSE;
 }
 
+static enum serve_step step_binary(struct conn *c, struct buffer *in)
+{
+	struct request req;
+	ssize_t len = parse_binary(buffer_span(in), &req);
+
+	if (len == -EAGAIN)
+		return SERVE_WAIT;
+	if (len > 0 && request_has_value(&req))
+		return step_store(c, in, &req, (uint64_t)len);
+	if (len > 0 && !req.close)
+		return apply(c, in, &req, (uint64_t)len);
+	if (len > 0)
+		apply(c, in, &req, (uint64_t)len);
+	/* What else has come is of no use; the replies so far are. */
+	c->refused = true;
+	return SERVE_CLOSE;
+}
+
 static enum serve_step step_line(struct conn *c, struct buffer *in)
 {
 	struct span bytes = buffer_span(in);
@@ -261,5 +287,8 @@ enum serve_step serve_step(struct conn *c, struct buffer *in)
 		return step_upload(c, in);
 	if (c->skip_line)
 		return step_skip_line(c, in);
-	return step_line(c, in);
+	if (c->protocol == COMMAND_PROTOCOL_AUTO)
+		c->protocol = parse_binary_is_request(buffer_span(in)) ? COMMAND_PROTOCOL_BINARY
+								       : COMMAND_PROTOCOL_TEXT;
+	return c->protocol == COMMAND_PROTOCOL_BINARY ? step_binary(c, in) : step_line(c, in);
 }

@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "protocol/compose_text.h"
 #include "protocol/decimal.h"
+#include "protocol/parse_binary.h"
 #include "protocol/parse_text.h"
 #include "protocol/udp_frame.h"
 
@@ -278,12 +279,14 @@ static bool take_value(struct span *body, struct request *req)
 {
 	const uint8_t *end;
 
-	if (body->len < req->value_len + 2)
+	uint64_t room = req->value_len + request_value_end_len(req);
+
+	if (body->len < room)
 		return false;
 	end = body->ptr + req->value_len;
 	req->value = span_of(body->ptr, req->value_len);
-	req->value_bad = end[0] != '\r' || end[1] != '\n';
-	*body = span_of(end + 2, body->len - req->value_len - 2);
+	req->value_bad = !req->value_bare && (end[0] != '\r' || end[1] != '\n');
+	*body = span_of(body->ptr + room, body->len - room);
 	return true;
 }
 
@@ -291,17 +294,18 @@ static bool take_value(struct span *body, struct request *req)
 static bool serve_one(struct worker *w, struct span *body, struct request *req, uint32_t done_cnt)
 {
 	struct response *resp = &w->udp->resp;
+	bool binary = parse_binary_is_request(*body);
 	ssize_t len;
 
 	/*
 	 * Perhaps another server's reply, which an answer would keep going for ever: not a word,
 	 * and what follows may be a value's bytes.
 	 */
-	if (!parse_text_is_command(*body)) {
+	if (!binary && !parse_text_is_command(*body)) {
 		command_count(&w->counts->udp_unknown, 1);
 		return false;
 	}
-	len = parse_text(*body, 0, req);
+	len = binary ? parse_binary(*body, req) : parse_text(*body, 0, req);
 	if (len < 0) {
 		/* Half a command behind whole ones: those were answered, so the client will see. */
 		if (done_cnt == 0)
@@ -324,7 +328,7 @@ static bool serve_one(struct worker *w, struct span *body, struct request *req, 
 	for (;;) {
 		enum command_next next = command_apply(w->command, req, resp);
 
-		if (next != COMMAND_DONE)
+		if (next != COMMAND_DONE || req->close)
 			return false;
 		if (!req->more)
 			return true;

@@ -28,6 +28,7 @@ struct compose_stored {
 };
 
 struct compose {
+	bool lists; /* items can be listed in it: compose_dump.h */
 	void (*status)(struct response *resp, const struct request *req,
 		       enum request_status status);
 	void (*stored)(struct response *resp, const struct request *req,
@@ -39,15 +40,19 @@ struct compose {
 	void (*item)(struct response *resp, const struct request *req,
 		     const struct compose_item *item);
 	void (*item_end)(struct response *resp, const struct request *req);
+	void (*touched)(struct response *resp, const struct request *req,
+			const struct compose_item *item);
 	/* After the last key. */
 	void (*end)(struct response *resp, const struct request *req);
-	void (*number)(struct response *resp, const struct request *req, uint64_t number);
+	void (*number)(struct response *resp, const struct request *req, uint64_t number,
+		       uint64_t cas);
 	void (*version)(struct response *resp, const struct request *req, const char *version);
 	/* One line of `stats`; the list ends with end. */
 	void (*stat)(struct response *resp, const struct request *req, const char *name,
 		     const char *value);
 	/* One line of a list that is text in every protocol; the list ends with end. */
 	void (*line)(struct response *resp, const struct request *req, const char *line);
+	void (*bye)(struct response *resp, const struct request *req);
 };
 
 #endif

@@ -136,11 +136,13 @@ static void text_end(struct response *resp, const struct request *req)
 	response_put(resp, "END\r\n", 5);
 }
 
-static void text_number(struct response *resp, const struct request *req, uint64_t number)
+static void text_number(struct response *resp, const struct request *req, uint64_t number,
+			uint64_t cas)
 {
 	uint8_t *to;
 	uint32_t len;
 
+	(void)cas;
 	if (req->noreply)
 		return;
 	to = response_reserve(resp, DECIMAL_MAX + 2);
@@ -175,14 +177,31 @@ static void text_line(struct response *resp, const struct request *req, const ch
 	put_line(resp, line);
 }
 
+static void text_touched(struct response *resp, const struct request *req,
+			 const struct compose_item *item)
+{
+	(void)item;
+	text_status(resp, req, STATUS_TOUCHED);
+}
+
+/* The end of the connection says it. */
+static void text_bye(struct response *resp, const struct request *req)
+{
+	(void)resp;
+	(void)req;
+}
+
 const struct compose compose_text = {
+	.lists = true,
 	.status = text_status,
 	.stored = text_stored,
 	.item = text_item,
 	.item_end = text_item_end,
+	.touched = text_touched,
 	.end = text_end,
 	.number = text_number,
 	.version = text_version,
 	.stat = text_stat,
 	.line = text_line,
+	.bye = text_bye,
 };

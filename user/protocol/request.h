@@ -151,6 +151,9 @@ struct request {
 	bool has_exptime;	   /* flush_all: a delay was given */
 	bool value_bad;		   /* the bytes after the value were no line end */
 	bool value_skipped;	   /* REQUEST_INVALID: value_len bytes and a line end follow */
+	bool value_bare;	   /* the value ends without a line end */
+	bool close;		   /* REQUEST_INVALID: what follows cannot be trusted */
+	bool create;		   /* incr, decr: with `initial` and exptime where there is none */
 	bool decr;		   /* meta arithmetic */
 	bool key_base64;	   /* key is as the client wrote it; see base64.h */
 	uint32_t flags;
@@ -159,14 +162,17 @@ struct request {
 	uint64_t cas;
 	/* incr, decr: delta; verbosity: level; cache_memlimit: MiB; cachedump: items to go */
 	uint64_t number;
-	uint64_t cursor; /* lists of items: where the next step begins */
+	uint64_t initial; /* incr, decr */
+	uint64_t cursor;  /* lists of items: where the next step begins */
 	uint64_t dump_bytes;
 	enum request_dump dump;
-	struct span key;
-	struct span keys; /* get family: the keys, apart by spaces; take with request_key */
+	struct span key;  /* get family: the only one, and may be of any bytes */
+	struct span keys; /* get family: or these, apart by spaces; take with request_word */
 	struct span args; /* administration: the rest of the line */
 	struct span value;
 	struct request_meta meta;
+	uint8_t opcode; /* binary protocol; see binary.h */
+	uint32_t opaque_be;
 	const struct compose *compose; /* writes the reply in the client's protocol */
 };
 
@@ -174,6 +180,12 @@ struct request {
 static inline bool request_has_value(const struct request *req)
 {
 	return (req->verb >= REQUEST_SET && req->verb <= REQUEST_CAS) || req->value_skipped;
+}
+
+/* What follows the value's bytes. */
+static inline uint32_t request_value_end_len(const struct request *req)
+{
+	return req->value_bare ? 0 : 2;
 }
 
 /* The meta flag was given. */
