@@ -19,6 +19,8 @@ RUN=(iproute2 util-linux mount procps xz-utils bpftool)
 CLIENTS=(python3-pylibmc python3-binary-memcached libcache-memcached-perl
 	libcache-memcached-fast-perl php-cli php-memcached golang-go
 	golang-github-bradfitz-gomemcache-dev nginx-light nutcracker)
+# Debian's npm and other builds of Node.js exclude each other: what is there will do.
+command -v npm >/dev/null || CLIENTS+=(nodejs npm)
 TEST=("${RUN[@]}" libcmocka-dev memcached libmemcached-tools python3 python3-pymemcache
 	openssl python3-scapy strace tcpdump ethtool nftables "${CLIENTS[@]}")
 VM=(qemu-system-x86 cpio busybox-static kmod xz-utils zstd)

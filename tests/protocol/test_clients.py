@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Other people's clients work unchanged: pymemcache, pylibmc and PHP's over libmemcached, two of
 Perl, one of Go, libmemcached's conformance program; and of those that speak the binary protocol
-bmemcached, pylibmc and the conformance program.
+bmemcached, pylibmc, PHP's, memjs and the conformance program.
 
 Method: their own calls against a real server. A client in another language is a program of
 clients/, which prints a line for each thing it checked."""
@@ -185,6 +185,26 @@ def php_memcached_works():
     run_client(["php", f"{CLIENTS}/memcached.php", host, str(port), "text"], 30)
 
 
+def php_memcached_in_binary_works():
+    host, port = SERVER.address
+    run_client(["php", f"{CLIENTS}/memcached.php", host, str(port), "binary"], 32)
+
+
+def node_memjs_works():
+    if not shutil.which("npm") or not shutil.which("node"):
+        raise tap.Skip("nodejs or npm is not installed")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("package.json", "package-lock.json", "memjs.js"):
+            shutil.copy(f"{CLIENTS}/{name}", folder)
+        # npm writes to its home.
+        npm = subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, timeout=200,
+                             capture_output=True, text=True, check=False,
+                             env={**os.environ, "HOME": folder})
+        if npm.returncode:
+            raise tap.Skip("npm cannot fetch memjs: " + " ".join(npm.stderr.split())[:200])
+        run_client(["node", f"{folder}/memjs.js", address()], 25)
+
+
 def go_gomemcache_works():
     if not shutil.which("go"):
         raise tap.Skip("golang-go is not installed")
@@ -261,6 +281,8 @@ TESTS = [
     perl_cache_memcached_works,
     perl_cache_memcached_fast_works,
     php_memcached_works,
+    php_memcached_in_binary_works,
+    node_memjs_works,
     go_gomemcache_works,
 ]
 
