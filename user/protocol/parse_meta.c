@@ -225,6 +225,8 @@ void parse_meta(struct span words, struct request *req)
 	req->key = request_word(&words);
 	switch (req->verb) {
 	case REQUEST_META_NOOP:
+		/* Whatever follows is nobody's key, and of any length. */
+		req->key = span_of(NULL, 0);
 		break;
 	case REQUEST_META_DEBUG:
 		read_debug(&f, words);
