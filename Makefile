@@ -187,9 +187,17 @@ phase = +$(Q)$(MAKE) --no-print-directory -j$(JOBS) $(1)
 .PHONY: test
 test:
 	$(Q)$(call deps,build test vm lint fuzz)
-	$(call phase,all test-programs fuzz-programs)
+	$(call phase,all test-programs fuzz-programs $(NPM))
 	$(call phase,vmtest-kernels)
 	$(Q)tools/run_tests.sh
+
+# Clients of npm, fetched here since tests run without a network; without them theirs are skipped.
+NPM := $(B)/tests/npm/node_modules
+NPM_LISTS := $(addprefix tests/protocol/clients/,package.json package-lock.json)
+$(NPM): $(NPM_LISTS)
+	$(call msg,NPM,$@)
+	$(Q)mkdir -p $(@D) $@ && cp $(NPM_LISTS) $(@D) && touch $@
+	-$(Q)cd $(@D) && npm ci --no-audit --no-fund --silent
 
 ## test-long: the long forms of the suites that have one; BUDGET=30m is for all of them together
 .PHONY: test-long
