@@ -74,6 +74,15 @@ def metadump_encodes_keys():
         b"key=%FF%2C%23 exp=-1 la=")
 
 
+def metadump_tells_a_large_items_size():
+    client = filled(0)
+    client.ask(b"set large 0 0 200000\r\n" + b"v" * 200000 + b"\r\n")
+    line = client.lines(b"lru_crawler metadump all\r\n", b"END\r\n")[0]
+    size = int(re.search(rb" size=(\d+) ", line)[1])
+    # with its own header and those of the segments it fills, but nothing counted twice
+    assert 200000 + len("large") < size < 201000, line
+
+
 def mgdump_gives_keys_to_ask_for():
     client = filled(300)
     binary = base64.b64encode(b"\0\1 key")
@@ -162,6 +171,7 @@ def lists_can_be_refused():
 TESTS = [
     metadump_tells_of_every_item,
     metadump_encodes_keys,
+    metadump_tells_a_large_items_size,
     mgdump_gives_keys_to_ask_for,
     expired_items_are_not_listed,
     cachedump_obeys_its_limit,

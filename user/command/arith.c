@@ -40,25 +40,10 @@ static enum store_status change(struct command_worker *w, const struct request *
 	return status;
 }
 
-void command_arith(struct command_worker *w, const struct request *req, struct response *resp)
+void command_arith_failed(struct command_worker *w, const struct request *req,
+			  struct response *resp, bool decr, enum store_status status)
 {
-	uint64_t hash = store_hash(w->store, req->key);
-	bool decr = req->verb == REQUEST_DECR;
-	enum store_status status;
-	uint64_t number = 0, cas = 0;
-
-	command_log_lookup(w, req->key);
-	for (uint32_t tries = 0;; tries++) {
-		status = change(w, req, hash, &number, &cas);
-		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
-			break;
-	}
-	command_sample_write(w, req->key, hash);
 	switch (status) {
-	case STORE_OK:
-		command_count_arith(w, decr, true);
-		req->compose->number(resp, req, number, cas);
-		break;
 	case STORE_NOT_FOUND:
 		command_count_arith(w, decr, false);
 		req->compose->status(resp, req, STATUS_NOT_FOUND);
@@ -74,4 +59,26 @@ void command_arith(struct command_worker *w, const struct request *req, struct r
 		req->compose->status(resp, req, STATUS_NO_MEMORY);
 		break;
 	}
+}
+
+void command_arith(struct command_worker *w, const struct request *req, struct response *resp)
+{
+	uint64_t hash = store_hash(w->store, req->key);
+	bool decr = req->verb == REQUEST_DECR;
+	enum store_status status;
+	uint64_t number = 0, cas = 0;
+
+	command_log_lookup(w, req->key);
+	for (uint32_t tries = 0;; tries++) {
+		status = change(w, req, hash, &number, &cas);
+		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
+			break;
+	}
+	command_sample_write(w, req->key, hash);
+	if (status != STORE_OK) {
+		command_arith_failed(w, req, resp, decr, status);
+		return;
+	}
+	command_count_arith(w, decr, true);
+	req->compose->number(resp, req, number, cas);
 }

@@ -35,7 +35,7 @@ static bool dump_item(void *ctx, const struct item_view *view)
 		.access_sec = wall_sec(dump, view->access_ns),
 		.cas = view->cas,
 		.value_len = view->value_len,
-		.bytes = view->bytes + (view->value ? 0 : view->value_len),
+		.bytes = store_item_bytes(dump->w->store, view),
 		.flags = view->flags,
 		.fetched = view->fetched,
 		.binary = view->binary,

@@ -89,6 +89,9 @@ void command_put_value(struct command_worker *w, struct response *resp,
 		       const struct item_view *view);
 void command_count_miss(struct command_worker *w);
 void command_count_arith(struct command_worker *w, bool decr, bool hit);
+/* Counts and answers arithmetic that came to nothing. */
+void command_arith_failed(struct command_worker *w, const struct request *req,
+			  struct response *resp, bool decr, enum store_status status);
 void command_meta_get(struct command_worker *w, const struct request *req, struct response *resp);
 void command_meta_delete(struct command_worker *w, const struct request *req,
 			 struct response *resp);

@@ -318,27 +318,13 @@ void command_meta_arith(struct command_worker *w, const struct request *req, str
 			break;
 	}
 	command_sample_write(w, req->key, hash);
-	switch (status) {
-	case STORE_OK:
-		if (!number.made)
-			command_count_arith(w, req->decr, true);
-		answer_arith(w, req, resp, &times, &number);
-		break;
-	case STORE_NOT_FOUND:
-		command_count_arith(w, req->decr, false);
-		req->compose->status(resp, req, STATUS_NOT_FOUND);
-		break;
-	case STORE_EXISTS:
-		req->compose->status(resp, req, STATUS_EXISTS);
-		break;
-	case STORE_NOT_NUMBER:
-		req->compose->status(resp, req, STATUS_NOT_NUMBER);
-		break;
-	default:
-		command_count(&w->counts.store_no_memory, 1);
-		req->compose->status(resp, req, STATUS_NO_MEMORY);
-		break;
+	if (status != STORE_OK) {
+		command_arith_failed(w, req, resp, req->decr, status);
+		return;
 	}
+	if (!number.made)
+		command_count_arith(w, req->decr, true);
+	answer_arith(w, req, resp, &times, &number);
 }
 
 /* --- me --- */

@@ -101,7 +101,6 @@ struct item_view {
 	uint64_t loc;	    /* offset of the item in the log */
 	uint32_t flush_gen; /* of the store, read before the item was judged live */
 	uint64_t access_ns; /* the last, in whole seconds; its writing counts */
-	uint32_t bytes;	    /* of the item in the log, without what lies in segments of its own */
 	bool fetched;	    /* since it was written */
 	bool resident;	    /* a kernel entry names this item */
 	/* Either keeps it out of the kernel: whoever asks for it must be told. */
