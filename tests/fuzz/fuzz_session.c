@@ -24,7 +24,7 @@
 #include "store/store.h"
 
 #define LOG_BYTES (16U << 20)
-#define REPLY_MS 10000
+#define REPLY_MS 10000 /* below the interval of libFuzzer's timer, half of -timeout */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -94,8 +94,13 @@ static int dial(void)
 static ssize_t take(int fd, int wait_ms, char *to, size_t len)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+	int ready;
 
-	if (poll(&poll_fd, 1, wait_ms) <= 0)
+	/* libFuzzer's timer interrupts it now and then; the wait starts anew, which costs nothing. */
+	do
+		ready = poll(&poll_fd, 1, wait_ms);
+	while (ready < 0 && errno == EINTR);
+	if (ready <= 0)
 		return -ETIMEDOUT;
 	return recv(fd, to, len, MSG_DONTWAIT);
 }

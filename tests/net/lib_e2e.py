@@ -24,6 +24,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "protocol"))
 
+import servers  # noqa: E402 pylint: disable=wrong-import-position
 import tap  # noqa: E402,F401 pylint: disable=wrong-import-position,unused-import
 
 BUILD = os.path.abspath(os.environ.get("XC_BUILD", "build"))
@@ -235,8 +236,7 @@ class Daemon:
             raise AssertionError(f"the daemon did not start:\n{self.output()}") from None
 
     def output(self):
-        self.log.seek(0)
-        return self.log.read().decode("utf-8", "replace")
+        return servers.written(self.log)
 
     def cli(self, *words, check=True):
         text = self.rig.on_server(f"{BUILD}/xdpcache", *words, *self.control, *self.place, "--json",

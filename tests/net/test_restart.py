@@ -527,8 +527,7 @@ def systemd_keeps_contents_and_sockets(end):
                 want = e2e.value_reply(b"kept", b"value", 4)
                 assert s.recv(100) == want
                 assert u.recv(100)[8:] == want
-            out.seek(0)
-            said = out.read().decode()
+            said = e2e.servers.written(out)
             assert "from systemd: sockets=8 log=yes" in said, said
             assert ("took over the last stop's state" in said) == (end == signal.SIGTERM), said
             before = len(systemd.fds)
