@@ -150,13 +150,14 @@ $(ROOT_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_SRC:%.c=$(B)/obj/%.o) $(
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $^ $(LIBS) -lcmocka -lm -o $@
 
-# What several threads share, under the thread sanitizer: the store, with its tests that have some.
+# What several threads share, under the thread sanitizer: the store, with its tests that have some,
+# and the whole daemon, for tests/protocol/test_races.py.
 TSAN_OBJ := $(patsubst %.c,$(B)/tsan/%.o,$(wildcard user/store/*.c) \
 	$(addprefix user/base/,alloc.c clock.c log.c rand.c) \
 	$(addprefix tests/lib/,fake_clock.c runopts.c store_rig.c))
 TSAN_BIN := $(addprefix $(B)/tsan/test_store_,threads limit)
 
-$(B)/tsan/%.o: %.c Makefile
+$(B)/tsan/%.o: %.c Makefile | $(B)/fastpath.skel.h
 	$(call msg,CC-TSAN,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -Itests -std=gnu17 -O1 -g $(WARN) -Wno-tsan -fno-strict-aliasing \
@@ -165,6 +166,13 @@ $(B)/tsan/%.o: %.c Makefile
 $(TSAN_BIN): $(B)/tsan/%: $(B)/tsan/tests/unit/%.o $(TSAN_OBJ)
 	$(call msg,LINK,$@)
 	$(Q)$(CC) -fsanitize=thread $^ -lxxhash -lcmocka -lpthread -o $@
+
+$(B)/tsan/xdpcached: $(USER_SRC:%.c=$(B)/tsan/%.o) $(B)/tsan/user/main.o
+	$(call msg,LINK,$@)
+	$(Q)$(CC) -fsanitize=thread $^ $(LIBS) -o $@
+
+.PHONY: tsan-programs
+tsan-programs: $(TSAN_BIN) $(B)/tsan/xdpcached
 
 ## check-tsan: the store's tests with threads under the thread sanitizer; no root
 .PHONY: check-tsan
@@ -187,7 +195,7 @@ phase = +$(Q)$(MAKE) --no-print-directory -j$(JOBS) $(1)
 .PHONY: test
 test:
 	$(Q)$(call deps,build test vm lint fuzz)
-	$(call phase,all test-programs fuzz-programs $(NPM))
+	$(call phase,all test-programs tsan-programs fuzz-programs $(NPM))
 	$(call phase,vmtest-kernels)
 	$(Q)tools/run_tests.sh
 
@@ -217,7 +225,7 @@ check-bpf: all test-programs
 	$(Q)tools/run_tests.sh --suite bpf --suite parity --suite coherence
 
 ## check-net: daemon and fast path over veth and lo with real clients; root
-check-net: all test-programs
+check-net: all test-programs tsan-programs
 	$(Q)tools/run_tests.sh --suite protocol --suite net
 
 ## check-vm, vmtest: packet tests on other kernels in virtual machines (KERNEL=6.1: that one); root

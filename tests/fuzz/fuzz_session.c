@@ -96,7 +96,7 @@ static ssize_t take(int fd, int wait_ms, char *to, size_t len)
 	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
 	int ready;
 
-	/* libFuzzer's timer interrupts it now and then; the wait starts anew, which costs nothing. */
+	/* libFuzzer's timer interrupts it at times; the wait starts anew, which costs nothing. */
 	do
 		ready = poll(&poll_fd, 1, wait_ms);
 	while (ready < 0 && errno == EINTR);

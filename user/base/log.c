@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/log.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,16 +9,16 @@
 #include <unistd.h>
 
 /* The one file-scope mutable state of the log (house rule: log level may be global). */
-static enum log_level level_max = LOG_INFO;
+static _Atomic enum log_level level_max = LOG_INFO;
 
 void log_set_level(enum log_level level)
 {
-	level_max = level;
+	atomic_store_explicit(&level_max, level, memory_order_relaxed);
 }
 
 enum log_level log_get_level(void)
 {
-	return level_max;
+	return atomic_load_explicit(&level_max, memory_order_relaxed);
 }
 
 void log_vline(enum log_level level, const char *module, const char *fmt, va_list args)
@@ -28,7 +29,7 @@ void log_vline(enum log_level level, const char *module, const char *fmt, va_lis
 	size_t len = 0;
 	int n;
 
-	if (level > level_max)
+	if (level > log_get_level())
 		return;
 	if (getenv("JOURNAL_STREAM"))
 		len = (size_t)snprintf(line, sizeof(line), "<%d>", priorities[level]);

@@ -283,7 +283,8 @@ static void *run(void *arg)
 
 	command_wake(w->command);
 	command_turn(w->command);
-	while (!atomic_load_explicit(&w->stop, memory_order_relaxed))
+	/* Acquire: what was settled before the stop, such as goes_on, is seen behind it. */
+	while (!atomic_load_explicit(&w->stop, memory_order_acquire))
 		run_turn(w, wait_ms(w));
 	drain(w);
 	command_sleep(w->command);
