@@ -216,8 +216,10 @@ int main(int argc, char **argv)
 {
 	struct daemon d = { .clock = clock_system(), .argc = argc, .argv = argv };
 	bool exit_now = false;
-	int err = config_load(argc, argv, &d.config, &exit_now);
+	int err = process_defer_reload();
 
+	if (!err)
+		err = config_load(argc, argv, &d.config, &exit_now);
 	if (err || exit_now)
 		return err ? EXIT_FAILURE : EXIT_SUCCESS;
 	log_set_level(d.config.log_level);

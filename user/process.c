@@ -127,6 +127,15 @@ int process_drop_privileges(const char *user)
 	return 0;
 }
 
+int process_defer_reload(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	return sigprocmask(SIG_BLOCK, &set, NULL) ? -errno : 0;
+}
+
 int process_signal_fd(void)
 {
 	sigset_t set;

@@ -27,6 +27,11 @@ int process_check_user(const char *user);
  * whatever it might execute.
  */
 int process_drop_privileges(const char *user);
+/*
+ * A SIGHUP that comes before there is anything to reload waits for process_signal_fd: a supervisor
+ * sends it to who takes over as soon as it knows the pid, and its default is to end the process.
+ */
+int process_defer_reload(void);
 /* Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 in every thread and returns a descriptor that tells of
  * them. */
 int process_signal_fd(void);

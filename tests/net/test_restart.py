@@ -416,6 +416,27 @@ def upgrade_without_a_daemon_is_a_start():
         daemon.stop()
 
 
+def reload_that_comes_before_the_hand_over_waits():
+    """Systemd is told the pid of the next daemon before that one has anything to reload."""
+    with e2e.Rig("veth") as rig, socket.socket(socket.AF_UNIX) as listener:
+        listener.settimeout(20)
+        listener.bind(f"{rig.folder}/slow.sock")
+        listener.listen()
+        following = subprocess.Popen(
+            [f"{e2e.BUILD}/xdpcached", "--no-fastpath", "-p", "0", "-s", f"{rig.folder}/s",
+             "--control", f"{rig.folder}/slow.sock", "--upgrade", "-u", "root"])
+        try:
+            with listener.accept()[0] as old:
+                following.send_signal(signal.SIGHUP)
+                time.sleep(0.3)
+                assert following.poll() is None, following.returncode
+                old.close()
+            assert following.wait(20) == 1  # it was given nothing, and says so
+        finally:
+            following.kill()
+            following.wait()
+
+
 def hand_over_is_refused_to_others():
     with e2e.Rig("veth") as rig:
         daemon = plain(rig)
@@ -558,6 +579,7 @@ sys.exit(e2e.main([
     killed_amid_an_upgrade_of_the_fast_path_keeps_everything,
     abandoned_hand_over_keeps_the_items,
     upgrade_without_a_daemon_is_a_start,
+    reload_that_comes_before_the_hand_over_waits,
     hand_over_is_refused_to_others,
     systemd_restart_keeps_contents_and_refuses_nobody,
     systemd_restart_after_a_kill_does_too,
