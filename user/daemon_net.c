@@ -138,7 +138,7 @@ int daemon_open_net(struct daemon *d)
 	if (d->fp)
 		options.hooks.kernel_counts = kernel_counts;
 	err = net_open(&options, &d->net);
-	warm_drop_sockets(&d->warm);
+	warm_drop_unused(&d->warm);
 	return err;
 }
 

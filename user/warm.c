@@ -17,6 +17,7 @@
 #define REQUEST "{\"cmd\":\"handover\"}\n"
 /* The other process drains its connections and sums its log first. */
 #define WAIT_SEC 60
+#define FD_NAME "FDNAME=xdpcache"
 #define PARCEL_MAGIC 0x58435031U /* no JSON text begins so */
 
 enum parcel_kind {
@@ -188,13 +189,18 @@ void warm_forget_state(struct warm *warm)
 /* FDPOLL=0: a socket with an error pending is still ours. */
 static int store_fd(int fd)
 {
-	return sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=xdpcache\nFDPOLL=0", &fd, 1);
+	return sd_pid_notify_with_fds(0, 0, "FDSTORE=1\n" FD_NAME "\nFDPOLL=0", &fd, 1);
 }
 
 void warm_keep(struct warm *warm, const int *sockets, uint32_t socket_cnt)
 {
-	int kept = warm->log.base && !warm->named ? store_fd(warm->log.fd) : 0;
+	int kept = 0;
 
+	/* What nobody uses any more goes with the rest, and the rest is given again. */
+	if (warm->unused)
+		sd_notify(0, "FDSTOREREMOVE=1\n" FD_NAME);
+	if (warm->log.base && !warm->named)
+		kept = store_fd(warm->log.fd);
 	warm->stored = kept > 0;
 	for (uint32_t i = 0; i < socket_cnt && kept >= 0; i++)
 		kept = store_fd(sockets[i]);
@@ -232,13 +238,20 @@ bool warm_ask_successor(struct warm *warm, int fd)
 	return true;
 }
 
-void warm_drop_sockets(struct warm *warm)
+void warm_drop_unused(struct warm *warm)
 {
+	if (warm->log_fd >= 0) {
+		close(warm->log_fd);
+		warm->unused = true;
+	}
+	warm->log_fd = -1;
 	while (warm->socket_cnt > 0) {
 		int fd = warm->sockets[--warm->socket_cnt];
 
-		if (fd >= 0)
-			close(fd);
+		if (fd < 0)
+			continue;
+		close(fd);
+		warm->unused = true;
 	}
 }
 
@@ -275,8 +288,5 @@ void warm_fini(struct warm *warm)
 	else if (warm->state.fd >= 0)
 		close(warm->state.fd);
 	warm->state.fd = -1;
-	if (warm->log_fd >= 0)
-		close(warm->log_fd);
-	warm->log_fd = -1;
-	warm_drop_sockets(warm);
+	warm_drop_unused(warm);
 }

@@ -31,6 +31,7 @@ struct warm {
 	uint32_t socket_cnt;
 	bool named;    /* the log is a file of the operator's */
 	bool stored;   /* systemd keeps the log for the next start */
+	bool unused;   /* something that came from outside had no use */
 	int successor; /* connection of the process that wants to take over; -1 */
 };
 
@@ -53,8 +54,11 @@ void warm_keep(struct warm *warm, const int *sockets, uint32_t socket_cnt);
 /* Something comes after us that finds the log: its state is worth saving. */
 bool warm_is_kept(const struct warm *warm);
 
-/* Sockets that came from outside and were not used would swallow their share of the clients. */
-void warm_drop_sockets(struct warm *warm);
+/*
+ * Sockets that came from outside and were not used would swallow their share of the clients; a log
+ * would hold its memory beside the one in use.
+ */
+void warm_drop_unused(struct warm *warm);
 /* Takes over the connection of one that asked for a hand-over; false: it may not have it. */
 bool warm_ask_successor(struct warm *warm, int fd);
 /* The last thing the process does. */

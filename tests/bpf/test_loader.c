@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <dirent.h>
 #include <errno.h>
@@ -21,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -284,6 +286,47 @@ static uint8_t *map_whole(int fd)
 	return bytes;
 }
 
+/* A daemon that somebody else has taken over may ask for anything. */
+static void warden_extent_above_the_logs_addresses_is_refused(void **state)
+{
+	struct fastpath_maps *maps = &fp->maps;
+	uint64_t bytes = maps->log_bytes;
+	struct warden *warden;
+	int fd;
+
+	(void)state;
+	need_root();
+	maps->log_bytes = maps->ready_bytes;
+	assert_int_equal(warden_start(fp, &warden), 0);
+	maps->log_bytes = bytes;
+	assert_int_equal(warden_extent(warden, LOG_EXTENTS, &fd), -EINVAL);
+	warden_stop(warden);
+}
+
+/* A listener that came from an earlier process would go on taking connections in the warden. */
+static void warden_holds_no_socket_of_the_daemons(void **state)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int listener = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t len = sizeof(addr);
+	struct warden *warden;
+
+	(void)state;
+	need_root();
+	assert_int_equal(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&addr, &len), 0);
+	assert_int_equal(warden_start(fp, &warden), 0);
+	/* It has answered, so it has let go of what it does not need. */
+	assert_int_equal(warden_detach(warden, "eth0"), -EPERM);
+	close(listener);
+	assert_int_equal(connect(client, (struct sockaddr *)&addr, sizeof(addr)), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	close(client);
+	warden_stop(warden);
+}
+
 static void warden_extent_is_the_next_one_only(void **state)
 {
 	const struct fastpath_maps *maps = fastpath_maps(fp);
@@ -495,6 +538,8 @@ int main(void)
 		cmocka_unit_test(allow_apply_all_of_ipv6_is_not_ipv4),
 		cmocka_unit_test(warden_attach_and_detach_optioned_interface),
 		cmocka_unit_test(warden_other_interface_is_refused),
+		cmocka_unit_test(warden_extent_above_the_logs_addresses_is_refused),
+		cmocka_unit_test(warden_holds_no_socket_of_the_daemons),
 		cmocka_unit_test(warden_extent_is_the_next_one_only),
 		cmocka_unit_test(log_grows_and_is_trimmed_in_step_with_the_kernels),
 		cmocka_unit_test(warden_that_hangs_is_waited_for_once),

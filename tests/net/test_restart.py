@@ -475,6 +475,8 @@ class Systemd:
                 for level, kind, data in control:
                     if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                         fds.frombytes(data)
+                if b"FDSTOREREMOVE=1" in text:
+                    self.drop()  # all of ours have one name
                 if b"FDSTORE=1" in text:
                     self.fds += self.unknown(fds)
                 else:
@@ -516,9 +518,12 @@ class Systemd:
             pass_fds=self.fds, stdout=out, stderr=out)
         return process, out
 
+    def drop(self):
+        while self.fds:
+            os.close(self.fds.pop())
+
     def close(self):
-        for fd in self.fds:
-            os.close(fd)
+        self.drop()
         self.sock.close()
 
 
@@ -560,6 +565,32 @@ def systemd_keeps_contents_and_sockets(end):
             systemd.close()
 
 
+def systemd_gives_up_what_the_next_start_has_no_use_for():
+    """Another port: nobody is left hanging on the old one. A fast path: no second log is held."""
+    with e2e.Rig("veth") as rig:
+        systemd = Systemd(rig)
+        words = [f"{e2e.BUILD}/xdpcached", "-m", "64", "-t", "2", "--control",
+                 f"{rig.folder}/c.sock", "--instance", "e2e", "--pin-root", rig.pin_root]
+        # a log, and sockets of two threads and two families; with UDP twice as many
+        starts = ((["--no-fastpath", "-p", str(e2e.PORT + 1)], 5),
+                  (["--no-fastpath", "-p", str(e2e.PORT)], 5),
+                  (["-p", str(e2e.PORT), "--interface", rig.server_if], 8))
+        process = None
+        try:
+            for flags, kept in starts:
+                process, out = systemd.start(*words, *flags)
+                e2e.wait_until(lambda: "main: ready" in e2e.servers.written(out), 20, "a daemon")
+                systemd.receive()
+                assert len(systemd.fds) == kept, (flags, len(systemd.fds))
+                process.terminate()
+                assert process.wait(20) == 0, e2e.servers.written(out)
+        finally:
+            if process and process.poll() is None:
+                process.kill()
+                process.wait()
+            systemd.close()
+
+
 def systemd_restart_keeps_contents_and_refuses_nobody():
     systemd_keeps_contents_and_sockets(signal.SIGTERM)
 
@@ -581,6 +612,7 @@ sys.exit(e2e.main([
     upgrade_without_a_daemon_is_a_start,
     reload_that_comes_before_the_hand_over_waits,
     hand_over_is_refused_to_others,
+    systemd_gives_up_what_the_next_start_has_no_use_for,
     systemd_restart_keeps_contents_and_refuses_nobody,
     systemd_restart_after_a_kill_does_too,
 ]))

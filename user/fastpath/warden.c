@@ -3,16 +3,19 @@
 
 #include <bpf/bpf.h>
 #include <cap-ng.h>
+#include <dirent.h>
 #include <errno.h>
 #include <net/if.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -87,13 +90,16 @@ static bool is_optioned(const struct fastpath *fp, const char *ifname)
 	return false;
 }
 
-/* The next one: the log has no holes. One that is there was made when nobody waited any more. */
+/*
+ * The next one, within the log's addresses: the log has no holes and does not go beyond them. One
+ * that is there was made when nobody waited any more.
+ */
 static int have_extent(const struct fastpath *fp, uint32_t number)
 {
 	uint32_t before = number - 1, id;
 	int fd;
 
-	if (number == 0 || number >= XC_EXTENT_MAX ||
+	if (number == 0 || number >= fp->maps.log_bytes / XC_EXTENT_SIZE ||
 	    bpf_map_lookup_elem(fp->maps.seg_fd, &before, &id))
 		return -EINVAL;
 	fd = extent_open(fp->maps.seg_fd, number);
@@ -127,13 +133,37 @@ static int carry_out(struct fastpath *fp, const struct request *request, struct 
 	}
 }
 
-/* It needs neither the values nor the lock, which must end with the daemon. */
-static void let_go(struct fastpath *fp)
+/*
+ * What must end when the daemon lets go of it: the lock, and what came from an earlier process:
+ * listeners, on which clients would wait for ever, and the memory of a log. Of the object's own
+ * descriptors none is a socket or a file.
+ */
+static int close_inherited(int sock)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	struct dirent *entry;
+	struct stat st;
+
+	if (!dir)
+		return -errno;
+	while ((entry = readdir(dir))) {
+		int fd = (int)strtol(entry->d_name, NULL, 10);
+
+		if (fd > STDERR_FILENO && fd != sock && fd != dirfd(dir) && fstat(fd, &st) == 0 &&
+		    (S_ISSOCK(st.st_mode) || S_ISREG(st.st_mode)))
+			close(fd);
+	}
+	closedir(dir);
+	return 0;
+}
+
+/* It does not need the values either. */
+static int let_go(struct fastpath *fp, int sock)
 {
 	munmap(fp->maps.log_base, fp->maps.log_bytes);
 	munmap(fp->maps.entries, fp->entries_bytes);
 	munmap(fp->maps.uses, fp->hits_bytes);
-	close(fp->lock_fd);
+	return close_inherited(sock);
 }
 
 static void guard(struct fastpath *fp, int sock)
@@ -168,7 +198,10 @@ __attribute__((noreturn)) static void child(struct fastpath *fp, int sock)
 	prctl(PR_SET_NAME, WARDEN_NAME);
 	memset(program_invocation_name, 0, room);
 	snprintf(program_invocation_name, room, "%s", WARDEN_NAME);
-	let_go(fp);
+	if (let_go(fp, sock)) {
+		log_line(LOG_ERROR, "warden", "cannot read /proc/self/fd: is /proc mounted?");
+		_exit(1);
+	}
 	if (keep_few_capabilities()) {
 		log_line(LOG_ERROR, "warden", "cannot drop capabilities");
 		_exit(1);
