@@ -97,16 +97,24 @@ static void policy_room_for_some_takes_the_hottest(void **state)
 	assert_int_equal(a.demote_cnt, 0);
 }
 
-static void policy_budget_shrunk_promotes_nobody(void **state)
+static void policy_budget_shrunk_gives_the_coldest_up_and_promotes_nobody(void **state)
 {
 	const struct policy_candidate candidate = { 500, 0, false };
 	const struct policy_resident residents[] = { { 1000, STAYED, false },
-						     { 1000, STAYED, false } };
-	struct policy_actions a = pick(&candidate, 1, residents, 2, 1);
+						     { 900, STAYED, false },
+						     { 10, STAYED - 1, false },
+						     { 5, STAYED, true },
+						     { 800, STAYED, false } };
+	struct policy_actions a = pick(&candidate, 1, residents, 5, 3);
 
 	(void)state;
 	assert_int_equal(a.promote_cnt, 0);
-	assert_int_equal(a.demote_cnt, 0);
+	assert_int_equal(a.demote_cnt, 2);
+	assert_int_equal(a.demote[0], 4);
+	assert_int_equal(a.demote[1], 1);
+	/* Without anybody who would come in their place, too; all but the pinned and the new. */
+	a = pick(NULL, 0, residents, 5, 0);
+	assert_int_equal(a.demote_cnt, 3);
 }
 
 static void policy_full_only_margin_displaces(void **state)
@@ -229,10 +237,18 @@ static void check_promoted(const struct world *w, const struct policy_actions *a
 
 static void check_demoted(const struct world *w, const struct policy_actions *a)
 {
+	uint32_t excess = w->resident_cnt > w->entry_max ? w->resident_cnt - w->entry_max : 0;
+	uint32_t free_cnt = 0;
 	bool left[MANY] = { false };
 	double warmest = -1;
 
-	assert_true(a->demote_cnt <= POLICY_CHURN_MAX && a->demote_cnt <= w->candidate_cnt);
+	assert_true(a->demote_cnt <= POLICY_CHURN_MAX &&
+		    a->demote_cnt <= excess + w->candidate_cnt);
+	for (uint32_t i = 0; i < w->resident_cnt; i++)
+		free_cnt += !w->residents[i].pinned && w->residents[i].stay_ms >= POLICY_STAY_MS;
+	if (excess > POLICY_CHURN_MAX)
+		excess = POLICY_CHURN_MAX;
+	assert_true(a->demote_cnt >= (excess < free_cnt ? excess : free_cnt));
 	for (uint32_t i = 0; i < a->demote_cnt; i++) {
 		const struct policy_resident *resident;
 
@@ -244,7 +260,8 @@ static void check_demoted(const struct world *w, const struct policy_actions *a)
 		assert_true(resident->stay_ms >= POLICY_STAY_MS);
 		assert_true(resident->rate >= warmest);
 		warmest = resident->rate;
-		assert_true(w->candidates[0].read_rate >= POLICY_MARGIN * resident->rate);
+		if (i >= excess)
+			assert_true(w->candidates[0].read_rate >= POLICY_MARGIN * resident->rate);
 	}
 	/* nobody colder was free to go in their place */
 	for (uint32_t i = 0; i < w->resident_cnt && a->demote_cnt; i++) {
@@ -326,7 +343,7 @@ int main(void)
 		cmocka_unit_test(policy_more_writes_than_reads_is_left_alone),
 		cmocka_unit_test(policy_barred_is_left_alone_and_takes_nobody_s_place),
 		cmocka_unit_test(policy_room_for_some_takes_the_hottest),
-		cmocka_unit_test(policy_budget_shrunk_promotes_nobody),
+		cmocka_unit_test(policy_budget_shrunk_gives_the_coldest_up_and_promotes_nobody),
 		cmocka_unit_test(policy_full_only_margin_displaces),
 		cmocka_unit_test(policy_newcomer_and_pin_stay),
 		cmocka_unit_test(policy_churn_is_capped),

@@ -33,11 +33,13 @@ void policy_pick(const struct policy_input *input, struct policy_actions *ret)
 {
 	uint32_t room =
 		input->entry_max > input->resident_cnt ? input->entry_max - input->resident_cnt : 0;
+	uint32_t excess =
+		input->resident_cnt > input->entry_max ? input->resident_cnt - input->entry_max : 0;
 	struct coldest cold = { .cnt = 0 };
 
 	ret->promote_cnt = 0;
 	ret->demote_cnt = 0;
-	if (room < input->candidate_cnt) {
+	if (excess > 0 || room < input->candidate_cnt) {
 		for (uint32_t i = 0; i < input->resident_cnt; i++) {
 			const struct policy_resident *resident = &input->residents[i];
 
@@ -45,6 +47,8 @@ void policy_pick(const struct policy_input *input, struct policy_actions *ret)
 				coldest_add(&cold, input->residents, i);
 		}
 	}
+	for (; ret->demote_cnt < excess && ret->demote_cnt < cold.cnt; ret->demote_cnt++)
+		ret->demote[ret->demote_cnt] = cold.idx[ret->demote_cnt];
 	for (uint32_t i = 0; i < input->candidate_cnt; i++) {
 		const struct policy_candidate *candidate = &input->candidates[i];
 

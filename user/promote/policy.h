@@ -8,8 +8,8 @@
  * Rules     promote from `threshold` reads a second up, hottest first, unless writes outnumber
  *           reads or its route bars it. With the budget used up, demote the coldest resident for
  *           a candidate that is at least POLICY_MARGIN times as hot (the candidate follows once the
- *           place is free). Nobody leaves before POLICY_STAY_MS, pins never. At most
- *           POLICY_CHURN_MAX of each a round.
+ *           place is free). Over the budget, demote the coldest down to it. Nobody leaves before
+ *           POLICY_STAY_MS, pins never. At most POLICY_CHURN_MAX of each a round.
  * Threads   any; no state.
  */
 #ifndef XC_PROMOTE_POLICY_H

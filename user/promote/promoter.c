@@ -24,7 +24,7 @@
 
 #define ROUND_MS 100
 #define CANDIDATES 4096
-#define ROWS_MAX 1024
+#define ROWS_MAX 1024 /* listed, of residents and of candidates each */
 #define PINS_MAX 256
 /* A vacant place waits this long for its key to come back (delete, then set from the database). */
 #define VACANT_STAY_MS 1000
@@ -32,6 +32,7 @@
 #define RATE_KEEP 0.9
 
 static const char barred_why[] = "its route keeps it out of the kernel";
+static const char no_place_why[] = "waits for a place";
 
 struct pin {
 	char key[XC_KEY_MAX];
@@ -66,6 +67,8 @@ struct promoter {
 	struct policy_candidate *candidates;
 	uint32_t *candidate_hot; /* candidate -> index in hot */
 	uint32_t hot_cnt, candidate_cnt;
+	uint32_t listed[ROWS_MAX]; /* indices in residents */
+	uint32_t place_wanted_cnt; /* by pins, in vain */
 	uint64_t last_ns;
 	struct swap_item *routes; /* the round's */
 	uint32_t released;	  /* places of the kmap known to be free again */
@@ -154,11 +157,17 @@ static const char *promote(struct promoter *p, struct span key, uint64_t hash, u
 		return "value or key does not fit a datagram the kernel answers";
 	err = kmap_insert(p->options.kmap, key, hash, &target.idx);
 	if (err)
-		return err == -ENOSPC ? "no free place" : "kernel map refused it";
+		return err == -ENOSPC ? no_place_why : "kernel map refused it";
 	resident_add(p, target.idx, now_ns);
 	/* Deleted or grown meanwhile: the place is mended or given up in a later round. */
 	err = store_make_resident(p->thread, key, hash, serve, &target);
 	return err ? "changed while it was being promoted" : NULL;
+}
+
+/* Reads a second, whoever answers them. */
+static double rate_of(const struct resident *resident)
+{
+	return resident->kernel_rate + resident->read_rate;
 }
 
 /* --- steps of a round --- */
@@ -269,7 +278,9 @@ static void apply_policy(struct promoter *p, uint64_t now_ns)
 		.candidate_cnt = p->candidate_cnt,
 		.residents = p->policy_residents,
 		.resident_cnt = p->resident_cnt,
-		.entry_max = p->options.entry_max,
+		.entry_max = p->options.entry_max > p->place_wanted_cnt
+				     ? p->options.entry_max - p->place_wanted_cnt
+				     : 0,
 		.threshold = p->options.threshold,
 	};
 
@@ -277,7 +288,7 @@ static void apply_policy(struct promoter *p, uint64_t now_ns)
 		const struct resident *resident = &p->residents[r];
 
 		p->policy_residents[r] = (struct policy_resident){
-			.rate = resident->kernel_rate + resident->read_rate,
+			.rate = rate_of(resident),
 			.stay_ms = (now_ns - resident->since_ns) / NSEC_PER_MSEC,
 			.pinned = resident->pinned,
 		};
@@ -298,6 +309,7 @@ static void apply_pins(struct promoter *p, uint64_t now_ns)
 {
 	for (uint32_t r = 0; r < p->resident_cnt; r++)
 		p->residents[r].pinned = false;
+	p->place_wanted_cnt = 0;
 	pthread_mutex_lock(&p->lock);
 	for (uint32_t i = 0; i < p->pin_cnt; i++) {
 		struct pin *pin = &p->pins[i];
@@ -308,6 +320,7 @@ static void apply_pins(struct promoter *p, uint64_t now_ns)
 		pin->why = NULL;
 		if (!kmap_find(p->options.kmap, key, hash, &idx))
 			pin->why = promote(p, key, hash, now_ns);
+		p->place_wanted_cnt += pin->why == no_place_why;
 		if (kmap_find(p->options.kmap, key, hash, &idx))
 			p->residents[p->resident_at[idx]].pinned = true;
 	}
@@ -315,6 +328,18 @@ static void apply_pins(struct promoter *p, uint64_t now_ns)
 }
 
 /* --- the list --- */
+
+static const char *why_resident(const struct promoter *p, const struct resident *resident,
+				enum kmap_state state)
+{
+	if (state != KMAP_SERVING)
+		return "waiting for the key to come back";
+	if (resident->pinned)
+		return "pinned";
+	return rate_of(resident) >= p->options.threshold
+		       ? "hot"
+		       : "was hot; stays until its place is needed";
+}
 
 static void row_of_resident(struct promoter *p, const struct resident *resident,
 			    struct promoter_row *row)
@@ -331,13 +356,50 @@ static void row_of_resident(struct promoter *p, const struct resident *resident,
 		.kernel_rate = resident->kernel_rate,
 		.resident = state == KMAP_SERVING,
 		.pinned = resident->pinned,
-		.why = state != KMAP_SERVING ? "waiting for the key to come back"
-		       : resident->pinned    ? "pinned"
-					     : "hot",
+		.why = why_resident(p, resident, state),
 	};
 	memcpy(row->key, key.ptr, key.len);
 	if (store_peek(p->thread, key, hash, &view))
 		row->value_len = view.value_len;
+}
+
+static double listed_rate(const struct promoter *p, uint32_t at)
+{
+	return rate_of(&p->residents[p->listed[at]]);
+}
+
+/* listed[at] to its place in a heap of `cnt` whose root is the coldest. */
+static void sift_down(struct promoter *p, uint32_t at, uint32_t cnt)
+{
+	for (uint32_t child; (child = 2 * at + 1) < cnt; at = child) {
+		uint32_t own = p->listed[at];
+
+		child += child + 1 < cnt && listed_rate(p, child + 1) < listed_rate(p, child);
+		if (listed_rate(p, at) <= listed_rate(p, child))
+			return;
+		p->listed[at] = p->listed[child];
+		p->listed[child] = own;
+	}
+}
+
+/* The hottest residents, as many as are listed, in any order. Returns how many. */
+static uint32_t pick_listed(struct promoter *p)
+{
+	uint32_t cnt = p->resident_cnt < ROWS_MAX ? p->resident_cnt : ROWS_MAX;
+
+	for (uint32_t r = 0; r < cnt; r++)
+		p->listed[r] = r;
+	if (p->resident_cnt == cnt)
+		return cnt;
+	for (uint32_t at = cnt / 2; at > 0; at--)
+		sift_down(p, at - 1, cnt);
+	for (uint32_t r = cnt; r < p->resident_cnt; r++) {
+		if (rate_of(&p->residents[r]) <= listed_rate(p, 0))
+			continue;
+		p->listed[0] = r;
+		sift_down(p, 0, cnt);
+	}
+	return cnt;
 }
 
 static const char *why_not(const struct promoter *p, const struct hot_key *hot)
@@ -378,44 +440,44 @@ static void row_of_pin(struct promoter *p, const struct pin *pin, struct promote
 		row->value_len = view.value_len;
 }
 
+static void row_of_candidate(struct promoter *p, const struct hot_key *hot,
+			     struct promoter_row *row)
+{
+	struct item_view view;
+
+	*row = (struct promoter_row){
+		.key_len = hot->key_len,
+		.read_rate = hot->read_rate,
+		.write_rate = hot->write_rate,
+		.why = why_not(p, hot),
+	};
+	memcpy(row->key, hot->key, hot->key_len);
+	if (store_peek(p->thread, span_of(hot->key, hot->key_len), hot->hash, &view))
+		row->value_len = view.value_len;
+}
+
 static void publish(struct promoter *p)
 {
-	uint32_t cnt = 0;
+	uint32_t listed_cnt = pick_listed(p), cnt = 0;
 
 	pthread_mutex_lock(&p->lock);
-	for (uint32_t r = 0; r < p->resident_cnt && cnt < ROWS_MAX; r++)
-		row_of_resident(p, &p->residents[r], &p->rows[cnt++]);
-	for (uint32_t i = 0; i < p->pin_cnt && cnt < ROWS_MAX; i++) {
-		const struct pin *pin = &p->pins[i];
-		struct promoter_row *row = &p->rows[cnt];
-
-		if (!pin->why)
-			continue;
-		row_of_pin(p, pin, row);
-		cnt++;
+	for (uint32_t at = 0; at < listed_cnt; at++)
+		row_of_resident(p, &p->residents[p->listed[at]], &p->rows[cnt++]);
+	for (uint32_t i = 0; i < p->pin_cnt; i++) {
+		if (p->pins[i].why)
+			row_of_pin(p, &p->pins[i], &p->rows[cnt++]);
 	}
-	for (uint32_t c = 0; c < p->candidate_cnt && cnt < ROWS_MAX; c++) {
+	for (uint32_t c = 0; c < p->candidate_cnt && c < ROWS_MAX; c++) {
 		const struct hot_key *hot = &p->hot[p->candidate_hot[c]];
-		struct promoter_row *row = &p->rows[cnt];
-		struct span key = span_of(hot->key, hot->key_len);
-		struct item_view view;
 		uint32_t idx;
 
-		if (p->options.kmap && kmap_find(p->options.kmap, key, hot->hash, &idx))
-			continue; /* promoted in this round */
-		*row = (struct promoter_row){
-			.key_len = hot->key_len,
-			.read_rate = hot->read_rate,
-			.write_rate = hot->write_rate,
-			.why = why_not(p, hot),
-		};
-		memcpy(row->key, hot->key, hot->key_len);
-		if (store_peek(p->thread, key, hot->hash, &view))
-			row->value_len = view.value_len;
-		cnt++;
+		/* It may have been promoted in this round. */
+		if (!p->options.kmap ||
+		    !kmap_find(p->options.kmap, span_of(hot->key, hot->key_len), hot->hash, &idx))
+			row_of_candidate(p, hot, &p->rows[cnt++]);
 	}
 	qsort(p->rows, cnt, sizeof(*p->rows), by_rate);
-	p->row_cnt = cnt;
+	p->row_cnt = cnt < ROWS_MAX ? cnt : ROWS_MAX;
 	p->round++;
 	pthread_cond_broadcast(&p->done);
 	pthread_mutex_unlock(&p->lock);
@@ -537,7 +599,7 @@ int promoter_start(const struct promoter_options *options, struct promoter **ret
 	p->hot = alloc_zero(CANDIDATES, sizeof(*p->hot));
 	p->candidates = alloc_zero(CANDIDATES, sizeof(*p->candidates));
 	p->candidate_hot = alloc_zero(CANDIDATES, sizeof(*p->candidate_hot));
-	p->rows = alloc_zero(ROWS_MAX, sizeof(*p->rows));
+	p->rows = alloc_zero(ROWS_MAX + PINS_MAX + ROWS_MAX, sizeof(*p->rows));
 	if (!p->thread || !p->residents || !p->resident_at || !p->policy_residents || !p->hot ||
 	    !p->candidates || !p->candidate_hot || !p->rows) {
 		promoter_free(p);

@@ -60,7 +60,8 @@ int promoter_start(const struct promoter_options *options, struct promoter **ret
 void promoter_stop(struct promoter *promoter); /* NULL-safe; residents stay in the maps */
 
 /*
- * Keeps the key resident whenever it exists and fits. Returns after the next round has seen it;
+ * Keeps the key resident whenever it exists and fits; where there is no place the coldest key that
+ * is not pinned makes room. Returns after the next round has seen it;
  * *ret_why is NULL when it is resident then, else static text that says why not.
  */
 int promoter_pin(struct promoter *promoter, struct span key, const char **ret_why);
