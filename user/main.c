@@ -55,6 +55,23 @@ static void on_signal(struct loop_source *source, uint32_t events)
 	}
 }
 
+/* Serving on would let two daemons, or one and nobody's kernel entries, go apart. */
+static void renew(struct daemon *d)
+{
+	int err = lease_renew(&d->lease, clock_now_ns(d->clock));
+
+	if (!err)
+		return;
+	if (err == -ENODEV)
+		log_line(LOG_ERROR, "main",
+			 "the fast path was unloaded by force (xdpcache unload --force): stopping; "
+			 "start again to load it anew, or with --no-fastpath");
+	else
+		log_line(LOG_ERROR, "main", "another daemon owns this instance now: stopping");
+	d->deposed = true;
+	d->stopping = true;
+}
+
 static void on_timer(struct loop_source *source, uint32_t events)
 {
 	struct daemon *d = (struct daemon *)((char *)source - offsetof(struct daemon, on_timer));
@@ -67,11 +84,8 @@ static void on_timer(struct loop_source *source, uint32_t events)
 	store_set_limit(d->store, budget_log_bytes(&d->budget));
 	if (warden_is_behind(d->warden) && warden_refresh(d->warden, d->fp) > 0)
 		locals_sync(d->locals);
-	if (d->fp && lease_renew(&d->lease, clock_now_ns(d->clock))) {
-		log_line(LOG_ERROR, "main", "another daemon owns this instance now: stopping");
-		d->deposed = true;
-		d->stopping = true;
-	}
+	if (d->fp)
+		renew(d);
 }
 
 static void on_address(struct loop_source *source, uint32_t events)

@@ -50,7 +50,7 @@ static void lease_renew_owner_extends(void **state)
 
 static void lease_renew_other_owner_is_stale_and_leaves_all(void **state)
 {
-	struct xc_conf conf = { .owner_epoch = 7, .clock_base_ns = 99 };
+	struct xc_conf conf = { .magic = XC_ABI_MAGIC, .owner_epoch = 7, .clock_base_ns = 99 };
 	struct lease lease = lease_of(&conf);
 
 	(void)state;
@@ -60,6 +60,18 @@ static void lease_renew_other_owner_is_stale_and_leaves_all(void **state)
 	assert_int_equal(lease_renew(&lease, 5000), -ESTALE);
 	assert_int_equal(conf.serve_until_ns, 12345);
 	assert_int_equal(conf.clock_base_ns, 99);
+}
+
+static void lease_renew_unloaded_maps_are_nobodys(void **state)
+{
+	struct xc_conf conf = { .magic = XC_ABI_MAGIC, .owner_epoch = 7 };
+	struct lease lease = lease_of(&conf);
+
+	(void)state;
+	conf.magic = 0;
+	conf.owner_epoch = 8;
+	assert_int_equal(lease_renew(&lease, 5000), -ENODEV);
+	assert_int_equal(conf.serve_until_ns, 0);
 }
 
 static void lease_revoke_only_by_the_owner(void **state)
@@ -98,6 +110,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lease_renew_owner_extends),
 		cmocka_unit_test(lease_renew_other_owner_is_stale_and_leaves_all),
+		cmocka_unit_test(lease_renew_unloaded_maps_are_nobodys),
 		cmocka_unit_test(lease_revoke_only_by_the_owner),
 		cmocka_unit_test(lease_renew_after_suspend_moves_the_clock_once),
 	};

@@ -150,7 +150,9 @@ int lease_renew(struct lease *lease, uint64_t now_ns)
 	int64_t slept_ns = suspended_ns() - lease->suspended_ns;
 
 	if (__atomic_load_n(&lease->conf->owner_epoch, __ATOMIC_SEQ_CST) != lease->epoch)
-		return -ESTALE;
+		return __atomic_load_n(&lease->conf->magic, __ATOMIC_SEQ_CST) == XC_ABI_MAGIC
+			       ? -ESTALE
+			       : -ENODEV;
 	/*
 	 * Monotonic time, and so jiffies, stood still while the host was suspended. A microsecond
 	 * of noise between the two reads is not a suspend.

@@ -5,7 +5,8 @@
  * Does      calibrates the program's clock, renews xc_conf.serve_until_ns, gives it up, and notices
  *           that another process owns the maps now.
  * Units     boot-time ns.
- * Errors    lease_renew: -ESTALE when the owner epoch is no longer ours: stop at once.
+ * Errors    lease_renew: -ESTALE when the owner epoch is no longer ours, -ENODEV when the maps are
+ *           nobody's, because they were unloaded by force: stop at once in both cases.
  * Threads   one thread renews.
  * Source    docs/coherence.md; decisions 0003.
  */

@@ -45,16 +45,16 @@ static int open_pin(const struct pins *pins, const char *map, uint32_t flags)
  * From the return on no packet is answered. A daemon that lives (unload by force) sees the epoch
  * and stops renewing.
  */
-static int end_lease(int conf_fd, bool forget)
+static int end_lease(int conf_fd)
 {
 	struct xc_conf *conf = loader_map(conf_fd, sizeof(*conf));
 
 	if (!conf)
 		return -errno;
+	/* What no daemon adopts, and the program passes; before the epoch: see lease_renew. */
+	__atomic_store_n(&conf->magic, 0, __ATOMIC_SEQ_CST);
 	__atomic_add_fetch(&conf->owner_epoch, 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&conf->serve_until_ns, 0, __ATOMIC_SEQ_CST);
-	if (forget) /* what a daemon does not adopt, and the program passes */
-		__atomic_store_n(&conf->magic, 0, __ATOMIC_SEQ_CST);
 	loader_unmap(conf, sizeof(*conf));
 	return 0;
 }
@@ -67,7 +67,7 @@ static uint32_t end_any_lease(const struct pins *pins)
 
 	if (fd < 0)
 		return 0;
-	end_lease(fd, false);
+	end_lease(fd);
 	id = map_id_of(fd);
 	close(fd);
 	return id;
@@ -145,7 +145,7 @@ static int void_instance(const struct pins *pins)
 	if (bpf_map_lookup_elem(fd, &zero, &conf))
 		err = -errno;
 	else if (conf.magic == XC_ABI_MAGIC)
-		err = end_lease(fd, true);
+		err = end_lease(fd);
 	if (!err && conf.magic == XC_ABI_MAGIC) {
 		wait_grace(pins);
 		log_line(LOG_INFO, "fastpath",
