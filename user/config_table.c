@@ -12,6 +12,7 @@
 
 #include "abi/limits.h"
 #include "base/cidr.h"
+#include "fastpath/loader.h"
 #include "protocol/udp_frame.h"
 #include "store/store.h"
 
@@ -247,7 +248,8 @@ const struct config_option config_options[] = {
 	{ "fastpath", "allow", "allow", 0, OPT_LIST, FIELD(allow), NULL, "<cidr>", 0, 0, check_cidr,
 	  "addresses that UDP answers; repeatable. When none is given: loopback only" },
 	{ "fastpath", "hot_max", "hot-max", 0, OPT_UINT32, FIELD(hot_max), "0", "<num>", 0,
-	  64 << 20, NULL, "most keys resident in the kernel; 0: from the memory limit" },
+	  FASTPATH_ENTRIES_MAX, NULL,
+	  "most keys resident in the kernel; 0: from the memory limit" },
 	{ "fastpath", "hot_threshold", "hot-threshold", 0, OPT_UINT32, FIELD(hot_threshold), "5",
 	  "<num>", 1, 100000000, NULL, "reads a second that make a key hot" },
 	{ "fastpath", "lease_ms", "lease-ms", 0, OPT_UINT32, FIELD(lease_ms), "1000", "<ms>", 100,

@@ -26,9 +26,6 @@
 
 #define HOT_KEYS 8192 /* ranked at once */
 #define HOT_HALF_LIFE_MS 2000
-#define HOT_BUDGET_SHARE 20 /* 1/20 of -m for kernel entries */
-#define HOT_ENTRY_BYTES 136 /* an entry, its element in xc_hot and its place */
-#define HOT_ENTRY_MIN 1024U
 #define OTHER_THREADS 3 /* of the store: promoter, adoption, one to spare */
 
 static void grace(void *ctx)
@@ -92,17 +89,6 @@ static uint64_t grow_pages(void *ctx, uint64_t from, uint64_t end)
 	return err ? from : end;
 }
 
-static uint32_t entry_cnt_for(const struct config *config)
-{
-	uint64_t cnt = config->memory_bytes / HOT_BUDGET_SHARE / HOT_ENTRY_BYTES;
-
-	if (config->hot_max)
-		return config->hot_max;
-	return cnt < HOT_ENTRY_MIN    ? HOT_ENTRY_MIN
-	       : cnt > UINT32_MAX / 2 ? UINT32_MAX / 2
-				      : (uint32_t)cnt;
-}
-
 /* --- fast path --- */
 
 static int open_fastpath(struct daemon *d)
@@ -112,7 +98,8 @@ static int open_fastpath(struct daemon *d)
 		.instance = d->config.instance,
 		.interface_cnt = d->config.interfaces.cnt,
 		.xdp_mode = d->config.xdp_mode,
-		.entry_cnt = entry_cnt_for(&d->config),
+		.entry_cnt = d->config.hot_max ? d->config.hot_max
+					       : fastpath_entry_cnt(d->config.memory_bytes),
 		.log_bytes = fastpath_log_bytes(d->config.memory_bytes),
 		.log_bytes_max = fastpath_log_bytes(d->memory_max),
 	};

@@ -74,6 +74,8 @@ loaded() {
 	local id
 	xdpcache load --interface "$server_if" -m 64 || return 1
 	id=$(status interfaces.0.prog_id)
+	# a twentieth of 64 MiB at 136 bytes each, as a daemon with -m 64 makes them
+	status_is entries_max 24672 || return 1
 	serve && make_hot && kernel_answers && status_is interfaces.0.prog_id "$id" &&
 		status_is owner_epoch 1 && says "$dir/daemon.log" "took over loaded maps"
 }
@@ -118,14 +120,15 @@ forced() {
 	eventually sh -c "! kill -0 $daemon 2>/dev/null" && wait "$daemon"
 	local status=$?
 	daemon=
-	says "$dir/daemon.log" "another daemon owns this instance now" && [ "$status" -eq 0 ]
+	says "$dir/daemon.log" "the fast path was unloaded by force" && [ "$status" -eq 0 ]
 }
 check unload_forced_takes_it_from_the_daemon forced
 
 # --- following the host ---
 
 addresses() {
-	serve --xdp-mode native && make_hot || return 1
+	# the maps are this daemon's own now, of the size that load gives them
+	serve --xdp-mode native && make_hot && status_is entries_max 24672 || return 1
 	on_server ip addr add 10.78.0.9/24 dev "$server_if" &&
 		eventually kernel_answers 10.78.0.9 || return 1
 	on_server ip addr del 10.78.0.9/24 dev "$server_if"

@@ -39,7 +39,8 @@ static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t 
 	return true;
 }
 
-static bool take(struct fastpath_options *options, const char *name, const char *value)
+static bool take(struct fastpath_options *options, uint64_t *memory_bytes, const char *name,
+		 const char *value)
 {
 	uint64_t n;
 
@@ -51,12 +52,12 @@ static bool take(struct fastpath_options *options, const char *name, const char 
 	}
 	if (strcmp(name, "--xdp-mode") == 0)
 		return parse_mode(value, &options->xdp_mode);
-	if (strcmp(name, "--hot-max") == 0 && parse_number(value, 1, UINT32_MAX / 2, &n)) {
+	if (strcmp(name, "--hot-max") == 0 && parse_number(value, 1, FASTPATH_ENTRIES_MAX, &n)) {
 		options->entry_cnt = (uint32_t)n;
 		return true;
 	}
 	if (strcmp(name, "-m") == 0 && parse_number(value, 16, 1 << 18, &n)) {
-		options->log_bytes = fastpath_log_bytes(n << 20);
+		*memory_bytes = n << 20;
 		return true;
 	}
 	return false;
@@ -66,13 +67,13 @@ int cmd_load(const struct cli *cli, int argc, char **argv)
 {
 	struct fastpath_options options = { .pin_root = cli->pin_root,
 					    .instance = cli->instance,
-					    .log_bytes = fastpath_log_bytes(64ULL << 20),
 					    .load_only = true };
+	uint64_t memory_bytes = 64ULL << 20;
 	struct fastpath *fp;
 	int err;
 
 	for (int i = 1; i < argc; i += 2) {
-		if (i + 1 == argc || !take(&options, argv[i], argv[i + 1])) {
+		if (i + 1 == argc || !take(&options, &memory_bytes, argv[i], argv[i + 1])) {
 			fprintf(stderr,
 				"xdpcache load: \"%s%s%s\" is not an option and its value; see: "
 				"xdpcache load --help\n",
@@ -84,6 +85,9 @@ int cmd_load(const struct cli *cli, int argc, char **argv)
 		fprintf(stderr, "xdpcache load: name an interface: xdpcache load --interface IF\n");
 		return CLI_USAGE;
 	}
+	options.log_bytes = fastpath_log_bytes(memory_bytes);
+	if (!options.entry_cnt)
+		options.entry_cnt = fastpath_entry_cnt(memory_bytes);
 	err = fastpath_open(&options, &fp);
 	if (err) { /* the loader has said why */
 		if (geteuid() != 0)

@@ -17,8 +17,10 @@ static const char load_details[] =
 	"  --interface IF    interface to attach to; may be given several times\n"
 	"  --xdp-mode MODE   auto (default): native, else generic, else off, each step said with\n"
 	"                    its reason; native, generic: this one, or fail\n"
-	"  --hot-max N       places for keys in the kernel (65536)\n"
-	"  -m MIB            the -m that the daemon will be given (64); the log is its share\n";
+	"  -m MIB            the -m that the daemon will be given (64): the log and the places "
+	"for\n"
+	"                    keys are its shares\n"
+	"  --hot-max N       so many places for keys\n";
 static const char unload_details[] =
 	"Ends the lease, detaches the program and the tc hook from every interface, removes the\n"
 	"pins. Leaves what is not ours: other programs, other filters, a qdisc others use. Safe "

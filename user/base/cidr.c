@@ -78,6 +78,8 @@ bool cidr_contains(const struct cidr *cidr, const uint8_t addr[16])
 	return bits_equal(cidr->addr, addr, cidr->prefix_len);
 }
 
+const char *const cidr_loopback[CIDR_LOOPBACK_CNT] = { "127.0.0.0/8", "::1" };
+
 bool cidr_is_loopback(const uint8_t addr[16])
 {
 	static const struct cidr v4 = { .addr = { [10] = 0xff, 0xff, 127 }, .prefix_len = 96 + 8 };

@@ -27,6 +27,9 @@ bool cidr_contains(const struct cidr *cidr, const uint8_t addr[16]);
 bool cidr_addr_of(const struct sockaddr *sa, uint8_t ret_addr[16]);
 /* 127.0.0.0/8 or ::1: the kernel lets nobody outside send from there. */
 bool cidr_is_loopback(const uint8_t addr[16]);
+/* What cidr_is_loopback tells, as texts for cidr_parse: who is allowed when nobody was named. */
+#define CIDR_LOOPBACK_CNT 2
+extern const char *const cidr_loopback[CIDR_LOOPBACK_CNT];
 /* Maps four bytes of IPv4. */
 void cidr_map_v4(const void *addr4, uint8_t ret_addr[16]);
 

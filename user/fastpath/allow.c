@@ -11,8 +11,6 @@
 #define LIST_MAX 1024
 #define ALLOWED 1U
 
-static const char *const loopback[] = { "127.0.0.0/8", "::1" };
-
 static bool listed(const struct cidr *list, uint32_t cnt, const struct xc_allow_key *key)
 {
 	for (uint32_t i = 0; i < cnt; i++) {
@@ -74,8 +72,8 @@ int allow_apply(const struct fastpath_maps *maps, const char *const *texts, uint
 	int err = 0;
 
 	if (cnt == 0) {
-		texts = loopback;
-		cnt = 2;
+		texts = cidr_loopback;
+		cnt = CIDR_LOOPBACK_CNT;
 	}
 	if (cnt > LIST_MAX) {
 		log_line(LOG_ERROR, "allow", "more than %d --allow prefixes", LIST_MAX);

@@ -23,6 +23,7 @@
 #include "abi/outcome.h"
 
 #define FASTPATH_INTERFACE_MAX 16
+#define FASTPATH_ENTRIES_MAX (64U << 20)
 
 enum xdp_mode {
 	XDP_MODE_AUTO, /* native, else generic, else off; each step logged with its reason */
@@ -37,7 +38,9 @@ struct fastpath_options {
 	const char *interfaces[FASTPATH_INTERFACE_MAX];
 	uint32_t interface_cnt;
 	enum xdp_mode xdp_mode;
-	/* size of xc_hot, xc_entry and xc_hits when they are made here; adopted maps keep theirs */
+	/*
+	 * Size of xc_hot, xc_entry and xc_hits when they are made here; adopted maps keep theirs.
+	 */
 	uint32_t entry_cnt;
 	uint64_t
 		log_bytes; /* whole extents; an adopted log has its own length, longer or shorter */
@@ -75,6 +78,8 @@ struct fastpath;
 
 /* The extents that fit into -m; the log gives some back as other things need memory. */
 uint64_t fastpath_log_bytes(uint64_t memory_bytes);
+/* Places for keys, for which -m has a twentieth, unless another number is asked for. */
+uint32_t fastpath_entry_cnt(uint64_t memory_bytes);
 /* Gives the extents that lie at or above `end` back to the kernel; the programs must have stopped
  * reading them. The thread that grows the log, too. */
 void fastpath_trim_log(struct fastpath *fp, uint64_t end);

@@ -81,9 +81,9 @@ const char *net_listen_address(const char *item, bool *ret_plain)
 
 static int parse_allow(struct net *net)
 {
-	static const char *const loopback[] = { "127.0.0.0/8", "::1" };
-	const char *const *texts = net->options.allow_cnt ? net->options.allow : loopback;
-	uint32_t cnt = net->options.allow_cnt ? net->options.allow_cnt : 2;
+	bool any = net->options.allow_cnt > 0;
+	const char *const *texts = any ? net->options.allow : cidr_loopback;
+	uint32_t cnt = any ? net->options.allow_cnt : CIDR_LOOPBACK_CNT;
 
 	net->allow = alloc_zero(cnt, sizeof(*net->allow));
 	if (!net->allow)
