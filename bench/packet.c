@@ -37,10 +37,11 @@
 #define RUNS 10000	   /* of one sample: about 3 ms, short enough to fall into a quiet moment */
 #define RUNS_LIVE 200000   /* setting a live run up takes 20 ms: not seen among these */
 #define KEY_LEN 32
-#define REQUEST_LEN 88
+#define REQUEST_LEN 88	  /* with one key */
+#define REQUEST_LEN_8 320 /* with eight, and a byte of padding: lengths are whole words */
 #define FEW 64
 #define MANY 10000
-#define SLOT_REQUEST 128 /* sizeof(struct rig_request) */
+#define SLOT_REQUEST 320 /* sizeof(struct rig_request) */
 
 /* Slots of rig_jump. */
 enum target {
@@ -58,6 +59,7 @@ enum target {
 enum set {
 	SET_FEW_32,
 	SET_FEW_1000,
+	SET_FEW_8_KEYS,
 	SET_MANY_32,
 	SET_MANY_1000,
 	SET_MISS_FEW,
@@ -71,11 +73,12 @@ static const struct {
 	uint32_t value_len;
 	bool resident;
 	int port;
+	uint32_t asked; /* keys of a request; 0: one */
 } sets[SET_CNT] = {
 	[SET_FEW_32] = { FEW, 32, true, 0 },	  [SET_FEW_1000] = { FEW, 1000, true, 0 },
 	[SET_MANY_32] = { MANY, 32, true, 0 },	  [SET_MANY_1000] = { MANY, 1000, true, 0 },
 	[SET_MISS_FEW] = { FEW, 0, false, 0 },	  [SET_MISS_MANY] = { MANY, 0, false, 0 },
-	[SET_OTHER_PORT] = { FEW, 0, false, 53 },
+	[SET_OTHER_PORT] = { FEW, 0, false, 53 }, [SET_FEW_8_KEYS] = { FEW, 32, true, 0, 8 },
 };
 
 static const struct row {
@@ -86,6 +89,7 @@ static const struct row {
 } rows[] = {
 	{ "hit_32_few", "hit, 32 B, 64 keys", TARGET_FASTPATH, SET_FEW_32 },
 	{ "hit_1000_few", "hit, 1000 B, 64 keys", TARGET_FASTPATH, SET_FEW_1000 },
+	{ "hit_32_8_keys", "hit, 32 B, 8 of 64 keys at once", TARGET_FASTPATH, SET_FEW_8_KEYS },
 	{ "hit_32_many", "hit, 32 B, 10 k keys", TARGET_FASTPATH, SET_MANY_32 },
 	{ "hit_1000_many", "hit, 1000 B, 10 k keys", TARGET_FASTPATH, SET_MANY_1000 },
 	{ "miss_few", "pass: miss, 64 keys", TARGET_FASTPATH, SET_MISS_FEW },
@@ -177,17 +181,31 @@ static void add_item(struct bench *b, enum set set, uint32_t n)
 	fastrig_insert(&b->rig, &item);
 }
 
-static int add_request(struct bench *b, enum set set, uint32_t n, uint32_t slot)
+static uint32_t request_len(enum set set)
+{
+	return sets[set].asked ? REQUEST_LEN_8 : REQUEST_LEN;
+}
+
+/* For the n-th key of the order, and those that follow if several are asked for at once. */
+static int add_request(struct bench *b, enum set set, const uint32_t *order, uint32_t n,
+		       uint32_t slot)
 {
 	struct pktgen_request request = { .id = n, .to_port = sets[set].port };
-	char key[KEY_LEN + 1], text[5 + KEY_LEN + 3];
+	uint32_t asked = sets[set].asked ? sets[set].asked : 1;
+	char key[KEY_LEN + 1], text[SLOT_REQUEST] = "get";
 	uint8_t bytes[SLOT_REQUEST] = { 0 };
 	struct pktgen_packet packet;
+	size_t len = 3;
 
-	key_of(set, n, key);
-	request.text = span_of(text, snprintf(text, sizeof(text), "get %s\r\n", key));
+	for (uint32_t i = 0; i < asked; i++) {
+		key_of(set, order[(n + i) % sets[set].key_cnt], key);
+		len += snprintf(text + len, sizeof(text) - len, " %s", key);
+	}
+	len += snprintf(text + len, sizeof(text) - len, "\r\n");
+	request.text = span_of(text, len);
+	request.trailer = asked > 1;
 	pktgen_request(&request, &packet);
-	if (packet.len != REQUEST_LEN)
+	if (packet.len != request_len(set))
 		return -EINVAL;
 	memcpy(bytes, packet.bytes, packet.len);
 	return bpf_map_update_elem(bpf_map__fd(b->skel->maps.rig_requests), &slot, bytes, BPF_ANY);
@@ -209,7 +227,7 @@ static int fill_set(struct bench *b, enum set set, uint32_t first, struct rand *
 			add_item(b, set, i);
 	}
 	for (uint32_t i = 0; !err && i < cnt; i++)
-		err = add_request(b, set, order[i], first + i);
+		err = add_request(b, set, order, i, first + i);
 	b->first[set] = first;
 	free(order);
 	return err;
@@ -261,7 +279,8 @@ static int open_rig(struct bench *b)
 static void aim(struct bench *b, const struct row *row, bool live)
 {
 	/* Live frames come with both ends put back. */
-	b->skel->bss->rig_front = !live && sets[row->set].value_len == 32;
+	b->skel->bss->rig_front = !live && sets[row->set].value_len == 32 && !sets[row->set].asked;
+	b->skel->bss->rig_len = request_len(row->set);
 	b->skel->bss->rig_target = row->target;
 	b->skel->bss->rig_request_first = b->first[row->set];
 	b->skel->bss->rig_request_end = b->first[row->set] + sets[row->set].key_cnt;
@@ -271,9 +290,10 @@ static void aim(struct bench *b, const struct row *row, bool live)
 /* Whole cost of a run, rig included. Negative: errno. */
 static double sample(struct bench *b, const struct row *row, uint32_t ifindex)
 {
-	struct xdp_md ctx = { .data_end = REQUEST_LEN, .ingress_ifindex = ifindex };
-	uint8_t packet[REQUEST_LEN] = { 0 }, out[PKTGEN_MAX];
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = REQUEST_LEN,
+	uint32_t len = request_len(row->set);
+	struct xdp_md ctx = { .data_end = len, .ingress_ifindex = ifindex };
+	uint8_t packet[SLOT_REQUEST] = { 0 }, out[PKTGEN_MAX];
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = len,
 		    .repeat = ifindex ? RUNS_LIVE : RUNS);
 	int err;
 

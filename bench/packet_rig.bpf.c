@@ -12,16 +12,15 @@
  */
 #include "fastpath.bpf.c"
 
-/* Ethernet, IPv4, UDP, frame, "get ", a key of 32 bytes, CR LF. */
-#define RIG_REQUEST_LEN (14 + 20 + 8 + 8 + 4 + 32 + 2)
+/* Ethernet, IPv4, UDP, frame, "get", eight keys of 32 bytes with a blank each, CR LF. */
+#define RIG_REQUEST_LEN_MAX (14 + 20 + 8 + 8 + 3 + 8 * 33 + 2)
 #define RIG_REQUEST_MAX 65536
 
 struct rig_request {
-	__u64 words[RIG_REQUEST_LEN / 8];
-	__u64 pad[16 - RIG_REQUEST_LEN / 8];
+	__u64 words[40];
 };
 
-_Static_assert(RIG_REQUEST_LEN % 8 == 0, "copied in whole words");
+_Static_assert(RIG_REQUEST_LEN_MAX <= sizeof(struct rig_request), "a request fits");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -46,6 +45,16 @@ __u32 rig_at;
 __u64 rig_drained;
 __u64 rig_received;
 __u32 rig_front; /* replies grow at the front */
+__u32 rig_len;	 /* of a request */
+
+static __always_inline int rig_frame_len(const struct xdp_md *xdp)
+{
+	void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
+	long len = end - data;
+
+	opaque(len);
+	return len;
+}
 
 SEC("xdp")
 int rig_enter(struct xdp_md *xdp)
@@ -53,8 +62,8 @@ int rig_enter(struct xdp_md *xdp)
 	const __u8 *byte = (void *)(long)xdp->data;
 	const struct rig_request *request;
 	__u32 at = rig_at;
-	__u64 *to;
-	int moved;
+	int len = rig_len, moved;
+	void *to;
 
 	if ((void *)(byte + 12) > (void *)(long)xdp->data_end)
 		return XDP_ABORTED;
@@ -64,18 +73,21 @@ int rig_enter(struct xdp_md *xdp)
 	 */
 	moved = 0;
 	if (rig_front && byte[5] == 0x01)
-		moved = (int)(xdp->data_end - xdp->data) - RIG_REQUEST_LEN;
+		moved = rig_frame_len(xdp) - len;
 	if (bpf_xdp_adjust_head(xdp, moved))
 		return XDP_ABORTED;
-	if (bpf_xdp_adjust_tail(xdp, RIG_REQUEST_LEN - (int)(xdp->data_end - xdp->data)))
+	if (bpf_xdp_adjust_tail(xdp, len - rig_frame_len(xdp)))
 		return XDP_ABORTED;
 	request = bpf_map_lookup_elem(&rig_requests, &at);
 	to = (void *)(long)xdp->data;
-	if (!request || (void *)to + RIG_REQUEST_LEN > (void *)(long)xdp->data_end)
+	if (!request)
 		return XDP_ABORTED;
-#pragma unroll
-	for (int i = 0; i < RIG_REQUEST_LEN / 8; i++)
-		to[i] = request->words[i];
+	for (__u32 i = 0; i < sizeof(*request) / 8; i++) {
+		if (to + 8 > (void *)(long)xdp->data_end)
+			break;
+		*(__u64 *)to = request->words[i];
+		to += 8;
+	}
 	rig_at = at + 1 < rig_request_end ? at + 1 : rig_request_first;
 	/* Lets the request leave the store buffer, as a NIC's would have long ago. */
 	rig_drained = bpf_ktime_get_ns();

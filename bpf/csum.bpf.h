@@ -16,6 +16,7 @@
 
 #include "abi/wire.h"
 #include "ctx.bpf.h"
+#include "maps.bpf.h"
 #include "parse_packet.bpf.h"
 
 /* "\r\nEND\r\n" from an even offset: 0d0a 454e 440d 0a00, as memory-order words. */
@@ -48,12 +49,12 @@ static __always_inline __u16 csum_ip4(const struct xc_ctx *c, __u16 total_len_be
 			 (c->src[1] >> 32) + (c->dst[1] >> 32));
 }
 
-/* Text of the reply. It starts at an even offset of the datagram: 8 + 8. */
-static __always_inline __u64 csum_text(const struct xc_ctx *c)
+/* "VALUE" to the value's last byte, `offset` behind the frame header (an even place: 8 + 8). */
+static __always_inline __u64 csum_item(const struct xc_ctx *c, __u64 offset)
 {
-	__u64 offset = XC_HEAD_LEN + c->key_len + c->entry.suffix_len;
-	__u64 sum = c->entry.head_csum;
+	__u64 sum = csum_at(c->entry.head_csum, offset);
 
+	offset += XC_HEAD_LEN + c->key_len + c->entry.suffix_len;
 	if (c->gets) {
 		sum += csum_at(csum_words(c->cas[0], c->cas[1]) + (__u32)c->cas[2] +
 				       (c->cas[2] >> 32),
@@ -61,10 +62,14 @@ static __always_inline __u64 csum_text(const struct xc_ctx *c)
 		offset += c->cas_len;
 	}
 	sum += csum_at(XC_WORD_CRLF, offset);
-	offset += 2;
-	sum += csum_at(c->entry.value_csum, offset);
-	offset += c->entry.value_len;
-	return sum + csum_at(CSUM_TAIL, offset);
+	return sum + csum_at(c->entry.value_csum, offset + 2);
+}
+
+static __always_inline __u64 csum_text(const struct xc_ctx *c)
+{
+	if (c->batch)
+		return c->scratch->sum;
+	return csum_item(c, 0) + csum_at(CSUM_TAIL, c->reply_len - FRAME_LEN - XC_TAIL_LEN);
 }
 
 /* UDP with pseudo header; never 0, which would mean "none". Swapping the ends changes no sum. */

@@ -23,6 +23,8 @@
 #include "abi/outcome.h"
 #include "verifier.bpf.h"
 
+struct xc_scratch;
+
 /* Longest L2 header walked: Ethernet and two tags. */
 #define CTX_L2_MAX (14 + 4 * XC_VLAN_MAX)
 
@@ -31,6 +33,8 @@ struct xc_ctx {
 	 * Which hook; a constant in each program, so that one branch of every `if (c->tc)` is gone.
 	 */
 	bool tc;
+	/* Request and reply are in xc_scratch, not in the packet; a constant too. */
+	bool batch;
 	struct xdp_md *xdp;    /* if !tc */
 	struct __sk_buff *skb; /* if tc */
 	void *data;
@@ -69,6 +73,10 @@ struct xc_ctx {
 	__u32 entry_idx;       /* at tc: from the hand-over mark */
 	struct xc_entry entry; /* a copy that was whole */
 	const __u8 *log_key;   /* the key in the log; the value follows */
+
+	/* batch */
+	struct xc_scratch *scratch;
+	const void *key; /* in it */
 
 	/* room */
 	__u64 cas[3]; /* " <cas>" for gets, rest 0 */

@@ -3,14 +3,15 @@
  * The programs. A request's life: parse_packet -> guard -> parse_request -> lookup -> room -> reply
  * -> finish. Anything else leaves by the first stage that doubts it, byte for byte as it came.
  *
- *   NIC ── xc_fastpath ──► reply, XDP_TX
+ *   NIC ── xc_fastpath ──► reply, XDP_TX         several keys: xc_batch, in its place
  *              │ no room in the driver's frame: marked
  *              ▼
- *          xc_tc ────────► reply, redirected out of the interface it came in by
- *              │ anything else
+ *          xc_tc ────────► reply, redirected     several keys: xc_batch_tc
+ *              │ anything else                   out of the interface it came in by
  *              ▼
  *          the host's stack, and the daemon's socket
  */
+#include "batch.bpf.h"
 #include "ctx.bpf.h"
 #include "finish.bpf.h"
 #include "guard.bpf.h"
@@ -32,9 +33,11 @@ static __always_inline enum xc_outcome stages(struct xc_ctx *c)
 		outcome = parse_packet(c);
 	if (outcome == XC_NEXT)
 		outcome = guard(c);
-	if (outcome == XC_NEXT)
+	if (outcome == XC_NEXT && c->batch)
+		outcome = batch(c);
+	if (outcome == XC_NEXT && !c->batch)
 		outcome = parse_request(c);
-	if (outcome == XC_NEXT)
+	if (outcome == XC_NEXT && !c->batch)
 		outcome = lookup(c);
 	if (outcome == XC_NEXT)
 		outcome = room(c);
@@ -43,10 +46,29 @@ static __always_inline enum xc_outcome stages(struct xc_ctx *c)
 	return outcome;
 }
 
+/* A text that is no get of one key: batch may know it. */
+static __always_inline bool is_for_batch(enum xc_outcome outcome)
+{
+	return outcome == XC_pass_key_bytes || outcome == XC_pass_key_len;
+}
+
 SEC("xdp")
 int xc_fastpath(struct xdp_md *xdp)
 {
 	struct xc_ctx c = { .xdp = xdp };
+	enum xc_outcome outcome;
+
+	ctx_reload(&c);
+	outcome = stages(&c);
+	if (is_for_batch(outcome))
+		bpf_tail_call(xdp, &xc_next, 0);
+	return finish(&c, outcome);
+}
+
+SEC("xdp")
+int xc_batch(struct xdp_md *xdp)
+{
+	struct xc_ctx c = { .xdp = xdp, .batch = true };
 
 	ctx_reload(&c);
 	return finish(&c, stages(&c));
@@ -56,6 +78,20 @@ SEC("tc")
 int xc_tc(struct __sk_buff *skb)
 {
 	struct xc_ctx c = { .tc = true, .skb = skb };
+	enum xc_outcome outcome;
+
+	if (!handover_take(&c))
+		return TC_ACT_UNSPEC;
+	outcome = stages(&c);
+	if (is_for_batch(outcome))
+		bpf_tail_call(skb, &xc_next_tc, 0);
+	return finish(&c, outcome);
+}
+
+SEC("tc")
+int xc_batch_tc(struct __sk_buff *skb)
+{
+	struct xc_ctx c = { .tc = true, .skb = skb, .batch = true };
 
 	if (!handover_take(&c))
 		return TC_ACT_UNSPEC;

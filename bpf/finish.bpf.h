@@ -28,35 +28,48 @@ static __always_inline bool finish_is_sample(__u64 n)
 	return n >> (64 - XC_HIT_SHIFT) == 0;
 }
 
-/* hit_cnt: this CPU's hits that grew the same way. */
-static __always_inline void finish_hit(struct xc_ctx *c, struct xc_stats *stats, __u64 hit_cnt)
+static __always_inline void finish_use(const struct xc_ctx *c, __u32 idx, bool is_sample)
 {
 	__u32 stamp = c->now_ns >> XC_STAMP_SHIFT;
-	__u32 idx = c->entry_idx;
 	struct xc_use *use = bpf_map_lookup_elem(&xc_hits, &idx);
 
-	stats->reply_bytes += c->reply_len;
 	if (!use)
 		return;
 	/* Hardly ever: the line stays shared among the CPUs that serve a hot key. */
 	if (read_once(use->stamp) != stamp)
 		*(volatile __u32 *)&use->stamp = stamp;
-	if (finish_is_sample(hit_cnt))
+	if (is_sample)
 		__sync_fetch_and_add(&use->hits, 1);
+}
+
+/* hit_cnt: this CPU's hits that grew the same way. */
+static __always_inline void finish_hit(struct xc_ctx *c, struct xc_stats *stats, __u64 hit_cnt)
+{
+	stats->reply_bytes += c->reply_len;
+	if (!c->batch) {
+		finish_use(c, c->entry_idx, finish_is_sample(hit_cnt));
+		return;
+	}
+	stats->more_keys += c->scratch->key_cnt - 1;
+	for (__u32 i = 0; i < XC_KEYS_MAX; i++) {
+		if (i >= c->scratch->key_cnt)
+			break;
+		finish_use(c, c->scratch->used[i], finish_is_sample(hit_cnt * XC_KEYS_MAX + i));
+	}
 }
 
 static __always_inline void finish_count(struct xc_ctx *c, enum xc_outcome outcome)
 {
 	__u32 zero = 0;
 	struct xc_stats *stats = bpf_map_lookup_elem(&xc_stats, &zero);
-	__u64 *counters = (void *)stats;
-	__u32 counter = outcome;
+	__u64 *counter;
 
-	if (!stats || counter >= XC_OUTCOME_CNT)
+	if (!stats)
 		return;
-	counters[counter]++;
-	if (counter <= XC_hit_tc)
-		finish_hit(c, stats, counters[counter]);
+	counter = (__u64 *)stats + masked(outcome, XC_STATS_WORDS - 1);
+	(*counter)++;
+	if (outcome <= XC_hit_tc)
+		finish_hit(c, stats, *counter);
 }
 
 static __always_inline int finish_xdp(struct xc_ctx *c, enum xc_outcome outcome)

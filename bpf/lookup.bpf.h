@@ -150,7 +150,7 @@ static __always_inline enum xc_outcome lookup_same_key(const struct xc_ctx *c, c
 		if (i >= word_cnt)
 			break;
 		opaque(key);
-		if (key + 8 > c->data_end)
+		if (!c->batch && key + 8 > c->data_end)
 			return XC_pass_length;
 		if (load64(key) != load64(log))
 			return XC_pass_other_key;
@@ -162,6 +162,7 @@ static __always_inline enum xc_outcome lookup_same_key(const struct xc_ctx *c, c
 
 static __always_inline enum xc_outcome lookup_at(struct xc_ctx *c)
 {
+	const void *key = c->batch ? c->key : c->data + c->key_off;
 	enum xc_outcome outcome;
 
 	outcome = lookup_entry(c);
@@ -170,7 +171,7 @@ static __always_inline enum xc_outcome lookup_at(struct xc_ctx *c)
 	if (outcome == XC_NEXT)
 		outcome = lookup_log(c);
 	if (outcome == XC_NEXT)
-		outcome = lookup_same_key(c, c->data + c->key_off);
+		outcome = lookup_same_key(c, key);
 	return outcome;
 }
 

@@ -119,8 +119,8 @@ struct {
 } xc_seg SEC(".maps");
 
 /*
- * 0 -> packets by outcome, reply bytes. 272 bytes a CPU. Writers: finish, on its own CPU. Readers:
- * the daemon and the command line, which add the CPUs up. Cannot fill.
+ * 0 -> packets by outcome, reply bytes and keys. 512 bytes a CPU. Writers: finish, on its own CPU.
+ * Readers: the daemon and the command line, which add the CPUs up. Cannot fill.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -179,5 +179,64 @@ struct {
 	__type(key, __u32);
 	__type(value, struct xc_verdict);
 } xc_verdict SEC(".maps");
+
+/* Text of one datagram, and of its reply, that xc_batch works on; powers of two. */
+#define XC_TEXT_IN_MAX 2048
+#define XC_TEXT_OUT_MAX 4096
+/* Ethernet, two tags, IPv6, UDP, frame header: 78 bytes; a power of two, for a mask. */
+#define XC_HEAD_MAX 128
+/* What a mask on a place in the text cannot rule out behind its end: a key. */
+#define XC_TEXT_SLACK 264
+
+/* Where xc_batch works: the datagram's payload, and the reply so far. */
+struct xc_scratch {
+	__u64 key_len; /* of the key at hand, which is in `out` already */
+	__u64 now_ns;
+	__u64 gets;		     /* 1: reply with cas */
+	__u64 pos;		     /* of the next key in `in` */
+	__u64 in_len;		     /* bytes in `in` */
+	__u64 out_len;		     /* bytes in `out` */
+	__u64 sum;		     /* of `out`, wide (bpf/csum.bpf.h) */
+	__u64 key_cnt;		     /* answered */
+	__u32 used[XC_KEYS_MAX];     /* their entries */
+	__u8 in[XC_TEXT_IN_MAX + 8]; /* a word may reach over the end */
+	/* The reply's headers, ending where its text begins. */
+	__u8 head[XC_HEAD_MAX];
+	__u8 out[XC_TEXT_OUT_MAX + XC_TEXT_SLACK];
+};
+
+/*
+ * 0 -> scratch. 6.5 KiB a CPU. Writer and reader: batch, on its own CPU, for one packet. Cannot
+ * fill.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct xc_scratch);
+} xc_scratch SEC(".maps");
+
+int xc_batch(struct xdp_md *xdp);
+int xc_batch_tc(struct __sk_buff *skb);
+
+/*
+ * 0 -> the program that looks at what xc_fastpath does not know: a program of its own, because one
+ * stack does not hold both. Writer: libbpf, when it loads the object. Reader: xc_fastpath. Empty
+ * (the map was not pinned, and the loader's process is gone): the packet passes.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, int(struct xdp_md *));
+} xc_next SEC(".maps") = { .values = { xc_batch } };
+
+/* The same for xc_tc. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, int(struct __sk_buff *));
+} xc_next_tc SEC(".maps") = { .values = { xc_batch_tc } };
 
 #endif

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * parse_text - "get <key>\r\n" and "gets <key>\r\n", exactly one key, ending with the datagram.
+ * parse_text - "get <key>\r\n" and "gets <key>\r\n", exactly one key, ending with the datagram;
+ * what batch takes several keys apart with is here too.
  *
  * Does      finds the key by the datagram's length alone, proves that its bytes are a key's, and
  *           makes its digest in the same walk over its words.
  * Shape     request: verb[4] [ ' ' of gets ] key[1..250] CR LF
  *           key:     whole words, then 0 to 7 bytes more, read as the 8 bytes that end with the key
  * Errors    in this order: pass_verb, pass_line (too short for one), pass_key_len, pass_line,
- *           pass_key_bytes. A second key shows as a space in the key.
+ *           pass_key_bytes. A second key shows as a space in the key: batch looks again.
  * Source    memcached doc/protocol.txt, "Retrieval command"; abi/hash.h.
  */
 #ifndef XC_BPF_PARSE_TEXT_H
@@ -51,6 +52,7 @@ static __always_inline enum xc_outcome parse_text_bytes(const struct xc_ctx *c, 
 	__u64 bad = text_bad_bytes(text_rest(c->key_tail, c->key_len) |
 				   EACH_BYTE(0x80) << 8 * (c->key_len & 7));
 
+#pragma nounroll
 	for (__u32 i = 0; i < XC_KEY_MAX / 8; i++) {
 		if (i >= word_cnt)
 			break;
@@ -74,11 +76,12 @@ static __always_inline enum xc_outcome parse_text_digest(struct xc_ctx *c, const
 	struct xc_sip sip;
 
 	xc_sip_init(&sip, c->conf->digest_key);
+#pragma nounroll
 	for (__u32 i = 0; i < XC_KEY_MAX / 8; i++) {
 		if (i >= word_cnt)
 			break;
 		opaque(key);
-		if (key + 8 > c->data_end)
+		if (!c->batch && key + 8 > c->data_end)
 			return XC_pass_length;
 		xc_sip_word(&sip, load64(key), XC_SIP_C);
 		key += 8;
@@ -87,6 +90,13 @@ static __always_inline enum xc_outcome parse_text_digest(struct xc_ctx *c, const
 				   XC_SIP_D);
 	c->sip = sip;
 	return XC_NEXT;
+}
+
+/* Bytes before the first bad one, 0 to 7; bad is text_bad_bytes of their word and not 0. */
+static __always_inline __u64 text_good_len(__u64 bad)
+{
+	/* Below the lowest one every top bit is set, one for each byte: counted by the product. */
+	return ((((bad & -bad) - 1) & EACH_BYTE(0x80)) >> 7) * EACH_BYTE(1) >> 56;
 }
 
 static __always_inline enum xc_outcome parse_text(struct xc_ctx *c, const void *text, __u64 len)

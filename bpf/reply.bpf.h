@@ -91,12 +91,17 @@ static __always_inline void reply_ip6(const struct xc_ctx *c, void *ip, __u16 ud
 	reply_put64(ip + 32, c->src[1]);
 }
 
-/* UDP header, frame header, "VALUE ". */
+/* UDP header and frame header. */
 static __always_inline void reply_udp(const struct xc_ctx *c, void *udp, __u16 udp_len_be)
 {
 	store32(udp, c->ports >> 16 | c->ports << 16);
 	store32(udp + 4, udp_len_be | (__u32)csum_udp(c, udp_len_be) << 16);
 	reply_put64(udp + UDP_LEN, c->request_id | 0x0100ULL << 32);
+}
+
+/* "VALUE " behind them. */
+static __always_inline void reply_word(void *udp)
+{
 	store32(udp + UDP_LEN + FRAME_LEN, XC_WORD_VALU);
 	store16(udp + UDP_LEN + FRAME_LEN + 4, XC_WORD_E_SP);
 }
@@ -116,11 +121,13 @@ static __always_inline enum xc_outcome reply_headers(const struct xc_ctx *c)
 			return XC_drop_broken;
 		reply_ip6(c, ip, udp_len_be);
 		reply_udp(c, ip + IP6_LEN, udp_len_be);
+		reply_word(ip + IP6_LEN);
 	} else {
 		if (ip + IP4_LEN + UDP_LEN + FRAME_LEN + XC_HEAD_LEN > c->data_end)
 			return XC_drop_broken;
 		reply_ip4(c, ip);
 		reply_udp(c, ip + IP4_LEN, udp_len_be);
+		reply_word(ip + IP4_LEN);
 	}
 	return XC_NEXT;
 }
@@ -218,7 +225,7 @@ static __always_inline enum xc_outcome reply_value(struct xc_ctx *c, __u64 offse
 	return XC_NEXT;
 }
 
-/* UDP header, frame header, "VALUE ": what reply_udp writes. */
+/* What reply_udp and reply_word write. */
 #define REPLY_UDP_LEN (UDP_LEN + FRAME_LEN + XC_HEAD_LEN)
 
 /* All headers at tc, from pieces on the stack. 0 for done. */
@@ -233,10 +240,12 @@ static __always_inline long reply_headers_tc(const struct xc_ctx *c)
 	if (c->ip6) {
 		reply_ip6(c, ip, udp_len_be);
 		reply_udp(c, (void *)ip + IP6_LEN, udp_len_be);
+		reply_word((void *)ip + IP6_LEN);
 		return bpf_skb_store_bytes(c->skb, c->l3_off, ip, IP6_LEN + REPLY_UDP_LEN, 0);
 	}
 	reply_ip4(c, ip);
 	reply_udp(c, (void *)ip + IP4_LEN, udp_len_be);
+	reply_word((void *)ip + IP4_LEN);
 	return bpf_skb_store_bytes(c->skb, c->l3_off, ip, IP4_LEN + REPLY_UDP_LEN, 0);
 }
 
@@ -263,15 +272,39 @@ static __always_inline enum xc_outcome reply_tc(struct xc_ctx *c, __u64 suffix_o
 	return c->hit;
 }
 
+/* Headers in front of the text that batch made, then all of it at once. */
+static __always_inline enum xc_outcome reply_batch(struct xc_ctx *c)
+{
+	__u16 udp_len_be = __builtin_bswap16(UDP_LEN + c->reply_len);
+	__u64 head_len = c->l4_off + UDP_LEN + FRAME_LEN;
+	void *frame = c->scratch->head + masked(XC_HEAD_MAX - head_len, XC_HEAD_MAX - 1);
+	void *ip = frame + masked(c->l3_off, 31);
+
+	reply_ether(c, frame);
+	if (c->ip6) {
+		reply_ip6(c, ip, udp_len_be);
+		reply_udp(c, ip + IP6_LEN, udp_len_be);
+	} else {
+		reply_ip4(c, ip);
+		reply_udp(c, ip + IP4_LEN, udp_len_be);
+	}
+	if (reply_copy(c, 0, frame, c->frame_len, XC_HEAD_MAX + XC_TEXT_OUT_MAX))
+		return XC_drop_broken;
+	return c->hit;
+}
+
 static __always_inline enum xc_outcome reply(struct xc_ctx *c)
 {
 	__u64 key_off = c->l4_off + UDP_LEN + FRAME_LEN + XC_HEAD_LEN;
 	__u64 suffix_off = key_off + c->key_len;
 	__u64 value_off = suffix_off + c->entry.suffix_len + c->cas_len + 2;
 
+	if (!c->tc)
+		ctx_reload(c);
+	if (c->batch)
+		return reply_batch(c);
 	if (c->tc)
 		return reply_tc(c, suffix_off);
-	ctx_reload(c);
 	if (reply_log(c, key_off, c->log_key, c->key_len, XC_KEY_MAX) != XC_NEXT ||
 	    reply_headers(c) != XC_NEXT || reply_text(c, suffix_off) != XC_NEXT ||
 	    reply_value(c, value_off) != XC_NEXT)

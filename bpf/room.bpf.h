@@ -25,15 +25,23 @@
  */
 #define ROOM_FRONT_FIRST 128
 
+/* "VALUE" to the value's last byte; renders cas. */
+static __always_inline __u64 room_item(struct xc_ctx *c)
+{
+	c->cas_len = 0;
+	if (c->gets)
+		c->cas_len = decimal_render(c->entry.cas, c->cas);
+	return XC_HEAD_LEN + c->key_len + c->entry.suffix_len + c->cas_len + 2 + c->entry.value_len;
+}
+
 static __always_inline enum xc_outcome room_size(struct xc_ctx *c)
 {
 	__u64 ip_len;
 
-	c->cas_len = 0;
-	if (c->gets)
-		c->cas_len = decimal_render(c->entry.cas, c->cas);
-	c->reply_len = FRAME_LEN + XC_HEAD_LEN + c->key_len + c->entry.suffix_len + c->cas_len + 2 +
-		       c->entry.value_len + XC_TAIL_LEN;
+	if (c->batch)
+		c->reply_len = FRAME_LEN + c->scratch->out_len;
+	else
+		c->reply_len = FRAME_LEN + room_item(c) + XC_TAIL_LEN;
 	ip_len = c->l4_off - c->l3_off + UDP_LEN + c->reply_len;
 	c->frame_len = c->l3_off + ip_len;
 	return ip_len > c->mtu ? XC_pass_mtu : XC_NEXT;

@@ -110,6 +110,8 @@ struct xc_clock_sample {
 /* Names that bpftool and the pins show. */
 #define XC_PROG_XDP "xc_fastpath"
 #define XC_PROG_TC "xc_tc"
+#define XC_PROG_BATCH "xc_batch"
+#define XC_PROG_BATCH_TC "xc_batch_tc"
 #define XC_PROG_CLOCK "xc_clock"
 #define XC_MAP_HOT "xc_hot"
 #define XC_MAP_ENTRY "xc_entry"
@@ -122,6 +124,9 @@ struct xc_clock_sample {
 #define XC_MAP_ALLOW "xc_allow"
 #define XC_MAP_HINT "xc_hint"	    /* the program's own, as the next */
 #define XC_MAP_VERDICT "xc_verdict" /* the program's own; nobody else reads or writes it */
+#define XC_MAP_SCRATCH "xc_scratch" /* likewise */
+#define XC_MAP_NEXT "xc_next"	    /* what xc_fastpath goes on with, and xc_tc */
+#define XC_MAP_NEXT_TC "xc_next_tc"
 
 /* xc_hits: ARRAY, mmapable; what the program tells of each entry. */
 struct xc_use {

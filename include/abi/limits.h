@@ -53,6 +53,9 @@
 #define XC_HEAD_LEN 6 /* "VALUE " */
 #define XC_TAIL_LEN 7 /* "\r\nEND\r\n" */
 
+/* Keys of one get or gets that the kernel answers; more are the daemon's. */
+#define XC_KEYS_MAX 16
+
 /* VLAN tags the parser walks. */
 #define XC_VLAN_MAX 2
 

@@ -39,7 +39,7 @@
 	X(pass_verb, "not a get or gets")                                                          \
 	X(pass_line, "line does not end with CR LF at the datagram's end")                         \
 	X(pass_key_len, "key empty or over 250 bytes")                                             \
-	X(pass_key_bytes, "space or control byte in the key: several keys, or another command")    \
+	X(pass_key_bytes, "control byte in a key, or a blank where no key follows")                \
 	X(pass_miss, "key not resident")                                                           \
 	X(pass_vacant, "entry emptied by a write or delete")                                       \
 	X(pass_busy, "entry was being switched")                                                   \
@@ -48,7 +48,8 @@
 	X(pass_flushed, "flush_all covers this entry")                                             \
 	X(pass_log, "entry names bytes outside the log")                                           \
 	X(pass_mtu, "reply larger than the interface's MTU")                                       \
-	X(pass_no_room, "packet could not grow, neither here nor at tc")
+	X(pass_no_room, "packet could not grow, neither here nor at tc")                           \
+	X(pass_keys, "more than 16 keys, or more text than the program reads")
 
 enum xc_outcome {
 	XC_NEXT = -1, /* stage done, go on */
@@ -58,16 +59,20 @@ enum xc_outcome {
 		XC_OUTCOME_CNT
 };
 
-/* Value of xc_stats, one per CPU: packets by outcome, and the bytes replies carried (UDP
- * payload). */
+/* A power of two: a mask bounds an outcome, and more outcomes change no map. */
+#define XC_STATS_WORDS 64
+
+/* Value of xc_stats, one per CPU: packets by outcome, and what replies carried. */
 struct xc_stats {
 #define X(name, meaning) __u64 name;
 	XC_OUTCOMES(X)
 #undef X
-	__u64 reply_bytes;
+	__u64 spare[XC_STATS_WORDS - 2 - XC_OUTCOME_CNT]; /* 0, for outcomes to come */
+	__u64 reply_bytes;				  /* UDP payload */
+	__u64 more_keys; /* keys answered behind the first of their datagram */
 };
 
-_Static_assert(sizeof(struct xc_stats) == (XC_OUTCOME_CNT + 1) * 8,
+_Static_assert(sizeof(struct xc_stats) == XC_STATS_WORDS * 8,
 	       "xc_stats is an array of counters by outcome");
 
 #endif

@@ -71,3 +71,12 @@ int xc_tc_marked(struct __sk_buff *skb)
 	ctx_reload(&c);
 	return finish(&c, stages(&c));
 }
+
+SEC("tc")
+int xc_batch_tc_marked(struct __sk_buff *skb)
+{
+	struct xc_ctx c = { .tc = true, .skb = skb, .batch = true };
+
+	ctx_reload(&c);
+	return finish(&c, stages(&c));
+}

@@ -56,6 +56,7 @@ struct row {
 		(const uint8_t *)(s), sizeof(s) - 1                                                \
 	}
 #define HOT "hot-key:0123456789abcdef-0123456"
+#define HOTS HOT " " HOT " " HOT " " HOT
 #define GET TEXT("get " HOT "\r\n")
 #define GETS TEXT("gets " HOT "\r\n")
 
@@ -597,9 +598,8 @@ static const struct row rows[] = {
 	{ PASS(key_len, "no key"), .request = { .text = TEXT("get \r\n") } },
 	{ PASS(key_len, "no key, gets"), .request = { .text = TEXT("gets \r\n") } },
 	{ PASS(key_len, "251 bytes"), .request = { .text = TEXT("get x" KEY_250 "\r\n") } },
-	{ PASS(key_bytes, "two keys"), .request = { .text = TEXT("get " HOT " k2\r\n") } },
-	{ PASS(key_bytes, "space before"), .request = { .text = TEXT("get  " HOT "\r\n") } },
-	{ PASS(key_bytes, "space behind"), .request = { .text = TEXT("get " HOT " \r\n") } },
+	{ PASS(key_len, "space before"), .request = { .text = TEXT("get  " HOT "\r\n") } },
+	{ PASS(key_len, "space behind"), .request = { .text = TEXT("get " HOT " \r\n") } },
 	{ PASS(key_bytes, "two commands"),
 	  .request = { .text = TEXT("get " HOT "\r\nget " HOT "\r\n") } },
 	{ PASS(key_bytes, "NUL"), .request = { .text = TEXT("get hot\0key\r\n") } },
@@ -607,6 +607,10 @@ static const struct row rows[] = {
 	{ PASS(miss, "not resident"), .request = { .text = TEXT("get cold\r\n") } },
 	{ PASS(miss, "not in the filter"), .request = { .text = TEXT("get filtered\r\n") },
 	  .tweak = tweak_filter_off },
+	{ PASS(miss, "second key not resident"),
+	  .request = { .text = TEXT("get " HOT " k2\r\n") } },
+	{ PASS(keys, "seventeen"),
+	  .request = { .text = TEXT("get " HOTS " " HOTS " " HOTS " " HOTS " " HOT "\r\n") } },
 	{ PASS(miss, "prefix of a resident key"),
 	  .request = { .text = TEXT("get hot-key:0123456789abcdef-012345\r\n") } },
 	{ PASS(miss, "250 bytes, high bytes"),

@@ -47,7 +47,7 @@ void daemon_unpin(struct daemon *daemon, struct span key);
 void daemon_stats(const struct daemon *daemon, struct xc_stats *ret);
 uint64_t daemon_hits(const struct daemon *daemon);
 
-#define DAEMON_REPLY_MAX 2048
+#define DAEMON_REPLY_MAX 4608 /* more than a program writes */
 
 /*
  * Asks the attached program with one test run of "text" in a datagram from lo. True when it

@@ -213,7 +213,7 @@ void pktgen_request(const struct pktgen_request *r, struct pktgen_packet *ret)
 		put8(ret, 0xa5);
 }
 
-size_t pktgen_reply_text(const struct pktgen_value *v, uint8_t *ret, size_t max)
+size_t pktgen_value_text(const struct pktgen_value *v, uint8_t *ret, size_t max)
 {
 	char numbers[64];
 	size_t at = 0;
@@ -222,7 +222,7 @@ size_t pktgen_reply_text(const struct pktgen_value *v, uint8_t *ret, size_t max)
 	len = snprintf(numbers, sizeof(numbers), " %" PRIu32 " %zu", v->flags, v->value.len);
 	if (v->gets)
 		len += snprintf(numbers + len, sizeof(numbers) - len, " %" PRIu64, v->cas);
-	assert(6 + v->key.len + len + 2 + v->value.len + 7 <= max);
+	assert(6 + v->key.len + len + 2 + v->value.len + 2 <= max);
 	memcpy(ret, "VALUE ", 6);
 	at = 6;
 	memcpy(ret + at, v->key.ptr, v->key.len);
@@ -234,12 +234,28 @@ size_t pktgen_reply_text(const struct pktgen_value *v, uint8_t *ret, size_t max)
 	if (v->value.len)
 		memcpy(ret + at, v->value.ptr, v->value.len);
 	at += v->value.len;
-	memcpy(ret + at, "\r\nEND\r\n", 7);
-	return at + 7;
+	memcpy(ret + at, "\r\n", 2);
+	return at + 2;
+}
+
+size_t pktgen_reply_text(const struct pktgen_value *v, uint8_t *ret, size_t max)
+{
+	size_t at = pktgen_value_text(v, ret, max);
+
+	assert(at + 5 <= max);
+	memcpy(ret + at, "END\r\n", 5);
+	return at + 5;
 }
 
 void pktgen_reply(const struct pktgen_request *r, const struct pktgen_value *value,
 		  struct pktgen_packet *ret)
+{
+	uint8_t text[PKTGEN_MAX];
+
+	pktgen_reply_of(r, span_of(text, pktgen_reply_text(value, text, sizeof(text))), ret);
+}
+
+void pktgen_reply_of(const struct pktgen_request *r, struct span text, struct pktgen_packet *ret)
 {
 	struct pktgen_packet payload = { .len = 0 };
 	struct layers in = layers_of(r);
@@ -249,7 +265,9 @@ void pktgen_reply(const struct pktgen_request *r, const struct pktgen_value *val
 	put16(&payload, 0);
 	put16(&payload, 1);
 	put16(&payload, 0);
-	payload.len += pktgen_reply_text(value, payload.bytes + payload.len, PKTGEN_MAX - 8);
+	assert(payload.len + text.len <= PKTGEN_MAX);
+	memcpy(payload.bytes + payload.len, text.ptr, text.len);
+	payload.len += text.len;
 
 	out.mac_from = in.mac_to;
 	out.mac_to = in.mac_from;

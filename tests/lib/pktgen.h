@@ -79,8 +79,13 @@ void pktgen_request(const struct pktgen_request *request, struct pktgen_packet *
 /* The reply to a correct request, byte for byte. */
 void pktgen_reply(const struct pktgen_request *request, const struct pktgen_value *value,
 		  struct pktgen_packet *ret);
+/* The same with a text made elsewhere. */
+void pktgen_reply_of(const struct pktgen_request *request, struct span text,
+		     struct pktgen_packet *ret);
 /* Text of the reply alone: "VALUE ... END\r\n"; returns its length. */
 size_t pktgen_reply_text(const struct pktgen_value *value, uint8_t *ret, size_t max);
+/* One value's part of it: without "END". */
+size_t pktgen_value_text(const struct pktgen_value *value, uint8_t *ret, size_t max);
 
 /* Sum of 16-bit words in memory order, an odd last byte padded with 0; folded, not inverted. */
 uint16_t pktgen_sum(const void *bytes, size_t len);

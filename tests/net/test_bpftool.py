@@ -46,15 +46,19 @@ def every_packet_passes(rig):
 
 
 def adopted_program_answers(rig, daemon, prog_id):
+    """One key, and two, for which it goes on with another program that bpftool loaded."""
     daemon.set(KEY, VALUE)
     daemon.pin(KEY)
-    before = daemon.stats()
-    with rig.udp() as s:
-        for number in range(TIMES):
-            s.send(e2e.frame(number, b"get %s\r\n" % KEY))
-            assert s.recv(2048) == e2e.frame(number, e2e.value_reply(KEY, VALUE))
-    counts = e2e.difference(daemon.stats(), before)
-    assert counts["fastpath.hits"] == TIMES and counts["daemon.udp_requests"] == 0, counts
+    value, end = e2e.value_reply(KEY, VALUE)[:-5], b"END\r\n"
+    for keys in 1, 2:
+        before = daemon.stats()
+        with rig.udp() as s:
+            for number in range(TIMES):
+                s.send(e2e.frame(number, b"get" + (b" " + KEY) * keys + b"\r\n"))
+                assert s.recv(2048) == e2e.frame(number, value * keys + end)
+        counts = e2e.difference(daemon.stats(), before)
+        assert counts["fastpath.hits"] == TIMES * keys, counts
+        assert counts["daemon.udp_requests"] == 0, counts
     assert attached(rig) == prog_id, "the daemon adopted the program that bpftool had attached"
 
 

@@ -61,6 +61,22 @@ def check_wire(rig, family, port, frames, want):
     assert seen == [e2e.frame(number * 257, want) for number in range(TIMES)], len(seen)
 
 
+def check_several(rig, daemon, family):
+    """One request for several keys; the kernel's hits are keys."""
+    small = [key for (_, size), key in KEYS.items() if size <= 100]
+    for verb, keys in ((b"get", small), (b"gets", small[:2] + small[:1])):
+        single = [daemon.ask(b"%s %s\r\n" % (verb, key), family=family) for key in keys]
+        want = b"".join(reply[:-len(b"END\r\n")] for reply in single) + b"END\r\n"
+        before = daemon.stats()
+        port, frames = ask(rig, family, verb, b" ".join(keys), want)
+        counts = e2e.difference(daemon.stats(), before)
+        assert counts["fastpath.hits"] == TIMES * len(keys), (verb, counts)
+        assert sum(counts["fastpath.hits_by." + way]
+                   for way in ("hit_tail", "hit_head", "hit_tc")) == TIMES, (verb, counts)
+        assert counts["daemon.udp_requests"] == 0 and counts["daemon.cmd_get"] == 0, (verb, counts)
+        check_wire(rig, family, port, frames, want)
+
+
 def check_all(rig, daemon, family):
     for (key_len, size), key in KEYS.items():
         value = value_of(key_len, size)
@@ -75,6 +91,7 @@ def check_all(rig, daemon, family):
             assert counts["daemon.udp_requests"] == 0, (name, counts)
             assert counts["daemon.cmd_get"] == 0, (name, counts)
             check_wire(rig, family, port, frames, want)
+    check_several(rig, daemon, family)
 
 
 def kernel_answers_every_get(kind, families, mode="native"):
@@ -133,7 +150,27 @@ def reply_over_the_mtu_comes_whole_from_the_daemon():
         daemon.stop()
 
 
+def one_absent_key_of_several_leaves_all_to_the_daemon():
+    """Also when the others are resident, and whatever the order."""
+    resident = KEYS[1, 1]
+    with e2e.Rig("veth") as rig:
+        daemon = e2e.Daemon(rig, "--allow", "10.78.0.0/24")
+        prepare(daemon)
+        want = e2e.value_reply(resident, value_of(1, 1), 1)
+        before = daemon.stats()
+        with rig.udp() as s:
+            for number, keys in enumerate((b"absent " + resident, resident + b" absent")):
+                s.send(e2e.frame(number, b"get %s\r\n" % keys))
+                got = s.recv(4096)
+                assert got == e2e.frame(number, want), got
+        counts = e2e.difference(daemon.stats(), before)
+        assert counts["fastpath.hits"] == 0 and counts["fastpath.passes.pass_miss"] == 2, counts
+        assert counts["daemon.udp_requests"] == 2, counts
+        daemon.stop()
+
+
 sys.exit(e2e.main([
+    one_absent_key_of_several_leaves_all_to_the_daemon,
     veth_native_ip4_resident_keys_are_answered_by_the_kernel,
     veth_native_ip6_resident_keys_are_answered_by_the_kernel,
     veth_generic_resident_keys_are_answered_by_the_kernel,

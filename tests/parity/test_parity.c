@@ -12,7 +12,7 @@
  *   daemon   the same request over TCP, which no kernel program sees.
  * One read in SAMPLE goes over real sockets instead: the request as it is (the kernel's), and with
  * a blank before its line end, which the kernel passes and the daemon reads as the same request.
- * Datagrams are compared whole.
+ * Datagrams are compared whole. Gets of several keys are the kernel's for all keys or for none.
  *
  * XC_OPS commands (default 10^6; with XC_TEST_LONG 10^7 or until the budget is used). Seeded.
  */
@@ -56,6 +56,7 @@ static struct rand r;
 
 static struct {
 	uint64_t ops, reads, kernel, fitting, kernel_fitting, sockets, sockets_kernel, either;
+	uint64_t batches, batches_kernel;
 } seen;
 
 static uint64_t now_ns(void)
@@ -303,6 +304,76 @@ static void read_round(void)
 	seen.ops += ROUND_READS;
 }
 
+/* --- several keys at once --- */
+
+#define BATCH_MAX 5
+#define ROUND_BATCHES 4
+
+/* What the daemon says of each key, one after the other, as the reply for all; t1 is set. */
+static size_t batch_wanted(struct read *reads, uint32_t cnt, uint8_t *ret)
+{
+	char text[BATCH_MAX * MODEL_TEXT_MAX];
+	size_t at = 0, len = 0;
+
+	for (uint32_t i = 0; i < cnt; i++)
+		at += model_get_text(&model, reads[i].key, reads[i].gets, text + at);
+	client_tcp_send(&client, span_of(text, at));
+	for (uint32_t i = 0; i < cnt; i++) {
+		struct span reply = client_tcp_take(&client);
+
+		reads[i].t1 = now_ns();
+		judge(&reads[i], reply, "daemon");
+		memcpy(ret + len, reply.ptr, reply.len - 5);
+		len += reply.len - 5;
+	}
+	memcpy(ret + len, "END\r\n", 5);
+	return len + 5;
+}
+
+/* The kernel answers for all keys, with what the daemon says of each, or for none. */
+static void batch_read(void)
+{
+	static struct read reads[BATCH_MAX];
+	static uint8_t reply[DAEMON_REPLY_MAX], want[BATCH_MAX * MODEL_TEXT_MAX];
+	uint32_t cnt = 2 + (uint32_t)rand_below(&r, BATCH_MAX - 1);
+	bool gets = rand_below(&r, 2), answered, in_doubt = false;
+	size_t at, len, want_len;
+	char text[BATCH_MAX * MODEL_TEXT_MAX];
+
+	at = (size_t)sprintf(text, "get%s", gets ? "s" : "");
+	for (uint32_t i = 0; i < cnt; i++) {
+		const struct model_key *key;
+
+		reads[i].key = (uint32_t)rand_below(&r, KEYS);
+		reads[i].gets = gets;
+		reads[i].t0 = now_ns();
+		key = &model.keys[reads[i].key];
+		text[at++] = ' ';
+		memcpy(text + at, key->key, key->key_len);
+		at += key->key_len;
+	}
+	memcpy(text + at, "\r\n", 2);
+	answered = daemon_kernel_get(&server, 0x1234, span_of(text, at + 2), reply, &len);
+	want_len = batch_wanted(reads, cnt, want);
+	seen.batches++;
+	for (uint32_t i = 0; i < cnt; i++) {
+		enum model_state state =
+			model_state(&model, reads[i].key, reads[i].t0, reads[i].t1);
+
+		in_doubt |= state == MODEL_EITHER;
+		assert_false(answered && state == MODEL_DEAD);
+	}
+	if (!answered)
+		return;
+	seen.batches_kernel++;
+	if (in_doubt || span_equal(span_of(reply + 8, len - 8), span_of(want, want_len)))
+		return;
+	show("request", span_of(text, at));
+	show("kernel", span_of(reply + 8, len - 8));
+	show("daemon", span_of(want, want_len));
+	fail_msg("%u keys: two answers", cnt);
+}
+
 /* --- real sockets --- */
 
 static void socket_read(void)
@@ -351,6 +422,8 @@ static void play_round(void)
 {
 	write_round();
 	read_round();
+	for (int i = 0; i < ROUND_BATCHES; i++)
+		batch_read();
 	for (int i = 0; i < ROUND_READS / SAMPLE; i++)
 		socket_read();
 }
@@ -370,10 +443,12 @@ static void report(uint64_t started_ns)
 	double sec = (double)(now_ns() - started_ns) / NSEC_PER_SEC;
 
 	printf("%llu commands in %.1f s; of %llu reads the kernel answered %llu (%.1f %% of those "
-	       "that fit); over sockets %llu of %llu; %llu in their last moment\n",
+	       "that fit), %llu of %llu for several keys; over sockets %llu of %llu; %llu in their "
+	       "last moment\n",
 	       (unsigned long long)seen.ops, sec, (unsigned long long)seen.reads,
 	       (unsigned long long)seen.kernel,
 	       100.0 * (double)seen.kernel_fitting / (double)(seen.fitting ? seen.fitting : 1),
+	       (unsigned long long)seen.batches_kernel, (unsigned long long)seen.batches,
 	       (unsigned long long)seen.sockets_kernel, (unsigned long long)seen.sockets,
 	       (unsigned long long)seen.either);
 	fflush(stdout);
@@ -398,6 +473,7 @@ static void parity_random_commands_one_answer(void **state)
 	}
 	assert_true(seen.kernel_fitting >= KERNEL_SHARE_MIN * (double)seen.fitting);
 	assert_true(seen.sockets_kernel * 4 >= seen.sockets);
+	assert_true(seen.batches_kernel * 10 >= seen.batches);
 	assert_true(seen.fitting * 4 >= seen.reads);
 }
 

@@ -51,7 +51,7 @@ out:
 
 uint64_t counters_hits(const struct xc_stats *stats)
 {
-	return stats->hit_tail + stats->hit_head + stats->hit_tc;
+	return stats->hit_tail + stats->hit_head + stats->hit_tc + stats->more_keys;
 }
 
 const char *counters_name(enum xc_outcome outcome)

@@ -211,7 +211,6 @@ static bool reuse_programs(struct fastpath *fp)
 {
 	size_t bytes;
 	const void *elf = fastpath_bpf__elf_bytes(&bytes);
-	struct bpf_program *prog;
 
 	fp->object_id = XXH3_64bits(elf, bytes) | 1; /* 0 says unknown */
 	if (fp->incomplete || pinned_object_id(fp) != fp->object_id)
@@ -221,8 +220,33 @@ static bool reuse_programs(struct fastpath *fp)
 	fp->clock_fd = open_pinned_prog(fp, XC_PROG_CLOCK);
 	if (fp->xdp_fd < 0 || fp->tc_fd < 0 || fp->clock_fd < 0)
 		return false;
-	bpf_object__for_each_program(prog, fp->skel->obj) bpf_program__set_autoload(prog, false);
 	return true;
+}
+
+/*
+ * Instead of a load, which would want every program for its arrays of programs. All are there:
+ * find_missing has looked.
+ */
+static int take_pinned_maps(struct fastpath *fp)
+{
+	struct bpf_map *map;
+	char path[PATH_MAX];
+	int err = 0;
+
+	bpf_object__for_each_map(map, fp->skel->obj)
+	{
+		int fd;
+
+		pins_path(&fp->pins, path, bpf_map__name(map), NULL, NULL);
+		fd = bpf_obj_get(path);
+		if (fd < 0)
+			return -errno;
+		err = bpf_map__reuse_fd(map, fd);
+		close(fd);
+		if (err)
+			break;
+	}
+	return err;
 }
 
 static void close_progs(struct fastpath *fp)
@@ -266,6 +290,17 @@ static int pin_programs(struct fastpath *fp)
 	return 0;
 }
 
+static int load_programs(struct fastpath *fp)
+{
+	int err = set_pin_paths(fp);
+
+	if (!err)
+		err = fastpath_bpf__load(fp->skel);
+	if (!err)
+		err = pin_programs(fp);
+	return err;
+}
+
 static int load_object(struct fastpath *fp)
 {
 	int err;
@@ -283,12 +318,10 @@ static int load_object(struct fastpath *fp)
 	fp->progs_pinned = reuse_programs(fp);
 	if (!fp->progs_pinned)
 		close_progs(fp);
-	if (!err)
-		err = set_pin_paths(fp);
-	if (!err)
-		err = fastpath_bpf__load(fp->skel);
-	if (!err && !fp->progs_pinned)
-		err = pin_programs(fp);
+	if (!err && fp->progs_pinned)
+		err = take_pinned_maps(fp);
+	else if (!err)
+		err = load_programs(fp);
 	if (err)
 		log_line(LOG_ERROR, "fastpath",
 			 "cannot load the kernel program or open the maps in %s: %s; see: xdpcache "
