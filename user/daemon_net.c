@@ -245,7 +245,7 @@ int daemon_open_control(struct daemon *d)
 			.fastpath = d->fp ? source_fastpath : NULL,
 			.memory = memory_parts,
 			.samples_dropped = source_samples_dropped, .config = source_config,
-			.handover = source_handover,
+			.handover = source_handover, .routes = &d->routes,
 			.clock = d->clock, .start_ns = d->start_ns,
 			.thread_cnt = d->config.thread_cnt,
 		},

@@ -174,6 +174,35 @@ def kernel_hits_are_counted_for_route_and_prefix():
         assert low <= hits <= high and gets == hits and sets == 1, dump
 
 
+def reset_empties_the_routes_and_the_command_still_has_the_totals():
+    """A reload brings nothing back."""
+    def totals():
+        return {row["prefix"]: row for row in daemon.cli("stats")["routes"]}
+
+    with e2e.Rig("lo") as rig:
+        config = Config(rig)
+        config.write('{ prefix = "p:"; }', '{ prefix = "q:"; }')
+        daemon = e2e.Daemon(rig, "--no-fastpath", *config.flags())
+        daemon.set(b"p:1", b"v")
+        for _ in range(3):
+            daemon.ask(b"get p:1\r\n")
+        daemon.ask(b"get q:1 p:no\r\n")
+        before = totals()
+        assert before["p:"] == {"prefix": "p:", "get_hits": 3, "get_misses": 1, "sets": 1,
+                                "deletes": 0, "kernel_hits": 0}, before
+        assert before["q:"]["get_misses"] == 1, before
+        assert route_stats(daemon)["p:"]["get_hits"] == 3
+        assert daemon.ask(b"stats reset\r\n", b"\r\n") == b"RESET\r\n"
+        for _ in range(2):
+            assert not any(route_stats(daemon)["p:"].values()), route_stats(daemon)
+            assert totals() == before, totals()
+            reload(daemon)
+        daemon.ask(b"get p:1\r\n")
+        assert route_stats(daemon)["p:"] == {"get_hits": 1, "get_misses": 0, "sets": 0,
+                                             "deletes": 0, "kernel_hits": 0}
+        daemon.stop()
+
+
 def reloads_beside_requests_lose_none():
     """Both workers serve while tables come and go; every reply is right, every request counted."""
     with e2e.Rig("lo") as rig:
@@ -217,6 +246,7 @@ sys.exit(e2e.main([
     a_reload_takes_keys_out_of_the_kernel_and_lets_them_back,
     a_reload_with_a_mistake_changes_nothing,
     entries_of_an_earlier_daemon_obey_the_new_routes,
+    reset_empties_the_routes_and_the_command_still_has_the_totals,
     kernel_hits_are_counted_for_route_and_prefix,
     reloads_beside_requests_lose_none,
 ]))

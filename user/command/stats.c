@@ -100,12 +100,15 @@ uint32_t command_conn_cnt(struct command *command)
 	return (uint32_t)(sum.conn_opened - sum.conn_closed);
 }
 
-static void stats_reset(struct command *command)
+static void stats_reset(struct command *command, struct command_view *view)
 {
 	pthread_mutex_lock(&command->lock);
 	sum_locked(command, &command->base);
 	pthread_mutex_unlock(&command->lock);
 	command_detail_clear(command);
+	command_view_pick(command, view);
+	if (view->routes)
+		routes_reset(routes_of(view->routes));
 }
 
 static void print_process(const struct printer *p, struct command *command)
@@ -497,8 +500,7 @@ enum command_next command_stats(struct command_worker *w, struct request *req,
 	struct span kind = request_word(&args);
 
 	if (span_equal(kind, span_str("reset"))) {
-		stats_reset(w->command);
-		command_view_pick(w->command, &w->view);
+		stats_reset(w->command, &w->view);
 		req->compose->status(resp, req, STATUS_RESET);
 	} else if (span_equal(kind, span_str("cachedump")) && req->compose->lists) {
 		return command_cachedump(w, req, args, resp);

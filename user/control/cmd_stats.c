@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * stats: {fastpath, daemon, store, memory, hot}. `daemon` counts what this process answered itself
+ * stats: {fastpath, daemon, store, memory, hot, routes[]}. `daemon` counts what this process answered itself
  * since its start; `fastpath` what the kernel did since the maps were made, which may be longer:
  * they outlive daemons. The GETs of a daemon and its fast path together are fastpath.hits +
  * daemon.get_hits (found) and daemon.get_misses (absent); fastpath.misses went on to the daemon
@@ -17,6 +17,7 @@
 #include "command/command.h"
 #include "control/stats.h"
 #include "promote/promoter.h"
+#include "route/routes.h"
 #include "store/store.h"
 
 static void set_number(json_t *object, const char *name, uint64_t number)
@@ -96,6 +97,37 @@ static json_t *memory_json(json_t *daemon, const struct control_sources *sources
 	return object;
 }
 
+/* In the order of the configuration; since the daemon's start, `stats reset` or not. */
+static json_t *routes_json(const struct control_sources *sources)
+{
+	static const char *const names[] = {
+#define X(name, text) text,
+		TALLY_EVENTS(X)
+#undef X
+	};
+	struct swap_item *held = NULL;
+	json_t *array = json_array();
+	struct routes *routes;
+
+	swap_pick(sources->routes, &held);
+	routes = routes_of(held);
+	for (uint32_t i = 0; routes && i < routes->cnt; i++) {
+		json_t *row = json_object();
+		struct tally total;
+		struct span prefix;
+
+		routes_total(routes, &routes->all[i], &total);
+		prefix = routes->all[i].rule.prefix; /* UTF-8: config takes no other */
+		json_object_set_new(row, "prefix",
+				    json_stringn((const char *)prefix.ptr, prefix.len));
+		for (int event = 0; event < TALLY_EVENT_CNT; event++)
+			set_number(row, names[event], total.cnt[event]);
+		json_array_append_new(array, row);
+	}
+	swap_drop(sources->routes, &held);
+	return array;
+}
+
 static json_t *hot_json(const struct control_sources *sources)
 {
 	struct promoter_row *rows = alloc_zero(CONTROL_HOT_MAX, sizeof(*rows));
@@ -154,5 +186,7 @@ json_t *answer_stats(const struct control_sources *sources, const json_t *reques
 		json_object_set_new(root, "memory", memory_json(daemon, sources));
 	if (sources->promoter)
 		json_object_set_new(root, "hot", hot_json(sources));
+	if (sources->routes)
+		json_object_set_new(root, "routes", routes_json(sources));
 	return root;
 }

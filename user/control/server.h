@@ -37,6 +37,7 @@ struct command_counts;
 struct command_memory;
 struct promoter;
 struct store_counts;
+struct swap;
 
 /* The fast path at one moment; the command fills it from the pins when no daemon runs. */
 struct control_fastpath {
@@ -65,6 +66,7 @@ struct control_sources {
 	 */
 	bool (*handover)(void *ctx, int fd);
 	struct promoter *promoter; /* NULL: no hot keys */
+	struct swap *routes;	   /* NULL: no routes */
 	const struct clock *clock;
 	uint64_t start_ns; /* when the daemon began, boot time */
 	uint32_t thread_cnt;

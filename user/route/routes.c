@@ -49,6 +49,7 @@ struct route_trie {
 /* Counters that several tables may share. */
 struct account {
 	_Atomic uint32_t ref_cnt;
+	_Atomic uint64_t base[TALLY_EVENT_CNT]; /* totals at the last routes_reset */
 	struct tally slots[];
 };
 
@@ -290,7 +291,33 @@ out:
 	return route ? &routes->all[route - 1] : NULL;
 }
 
-void routes_sum(const struct routes *routes, const struct route *route, struct tally *ret)
+void routes_total(const struct routes *routes, const struct route *route, struct tally *ret)
 {
 	*ret = tally_sum(route->tally, routes->slot_cnt);
+}
+
+void routes_sum(const struct routes *routes, const struct route *route, struct tally *ret)
+{
+	struct account *account = account_of(route);
+	uint64_t base[TALLY_EVENT_CNT];
+
+	/* The base first: what it was made of is seen behind it, so no count is below it. */
+	for (int event = 0; event < TALLY_EVENT_CNT; event++)
+		base[event] = atomic_load_explicit(&account->base[event], memory_order_acquire);
+	routes_total(routes, route, ret);
+	for (int event = 0; event < TALLY_EVENT_CNT; event++)
+		ret->cnt[event] -= base[event];
+}
+
+void routes_reset(struct routes *routes)
+{
+	for (uint32_t i = 0; i < routes->cnt; i++) {
+		struct account *account = account_of(&routes->all[i]);
+		struct tally total;
+
+		routes_total(routes, &routes->all[i], &total);
+		for (int event = 0; event < TALLY_EVENT_CNT; event++)
+			atomic_store_explicit(&account->base[event], total.cnt[event],
+					      memory_order_release);
+	}
 }

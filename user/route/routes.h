@@ -13,7 +13,7 @@
  *           -EMSGSIZE a prefix longer than a key can be.
  * Owner     a table copies the prefixes it is given. Counters belong to all tables that have the
  *           route and go with the last of them.
- * Threads   routes_find, routes_sum: any. A slot of counters is written by one thread alone.
+ * Threads   routes_find, routes_sum, routes_total, routes_reset: any. A slot of counters is written by one thread alone.
  * Source    docs/operations.md, "Routes".
  */
 #ifndef XC_ROUTE_ROUTES_H
@@ -58,8 +58,12 @@ void routes_free(struct routes *routes); /* NULL-safe; for one that never got in
 /* NULL: no route has a prefix of the key. Borrowed from the table. */
 const struct route *routes_find(const struct routes *routes, struct span key);
 
-/* What all slots of a route have counted. */
+/* What all slots of a route have counted since the last routes_reset. */
 void routes_sum(const struct routes *routes, const struct route *route, struct tally *ret);
+/* … and in all. */
+void routes_total(const struct routes *routes, const struct route *route, struct tally *ret);
+/* routes_sum of every route is 0 from here on, also in a table that comes after this one. */
+void routes_reset(struct routes *routes);
 
 /* The thread's table; NULL: no routes. */
 static inline struct routes *routes_of(struct swap_item *held)
