@@ -453,11 +453,13 @@ static void release_round(struct store *store, struct round *round)
 	atomic_fetch_add(&store->reclaimed_segment_cnt, round->cnt);
 }
 
-/* Someone may still be reading: the next round, if there is one, finds them empty. */
+/* Someone may still be reading: the next round, if there is one, finds them empty; pieces, too. */
 static void give_up_round(struct store *store, struct round *round)
 {
 	for (uint32_t i = 0; i < round->cnt; i++)
 		segment_attach(&store->pool, round->emptied[i]);
+	for (uint32_t i = 0; i < round->piece_cnt; i++)
+		segment_attach(&store->pool, round->pieces[i]);
 	pthread_mutex_lock(&store->pool.lock);
 	while (round->chains != SEGMENT_NONE) {
 		struct segment *seg = &store->pool.segments[round->chains];

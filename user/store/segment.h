@@ -190,7 +190,7 @@ uint64_t segment_append(struct segment_pool *pool, uint32_t idx, uint32_t bytes)
 void segment_seal(struct segment_pool *pool, uint32_t idx);
 /* Sealed -> limbo. */
 void segment_detach(struct segment_pool *pool, uint32_t idx);
-/* Limbo -> sealed, back at the old end of its queue. */
+/* Limbo, or a piece that no chain has any more -> sealed, at the old end of its queue. */
 void segment_attach(struct segment_pool *pool, uint32_t idx);
 /* Limbo or chain -> free, or parked if it lies above the limit. */
 void segment_release(struct segment_pool *pool, uint32_t idx);
