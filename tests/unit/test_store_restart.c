@@ -728,6 +728,137 @@ static void restart_damaged_chain_is_dropped_whole(void **state)
 	log_set_level(LOG_INFO);
 }
 
+/* A piece that says it is none is none, whatever its bytes are. */
+static void restart_chain_through_another_segment_is_dropped(void **state)
+{
+	uint8_t *copy = store_rig_map(MIB);
+	struct store_counts counts;
+	struct item_chain chain;
+	struct store_rig rig;
+
+	(void)state;
+	log_set_level(LOG_WARN);
+	damage_fill(&rig);
+	chain = item_chain_of(item_at(rig.options.log.base, damage_item_loc(&rig, 20)));
+	for (uint32_t bit = 0; bit < 64; bit++) {
+		struct segment_header *header =
+			(struct segment_header *)(copy + ((uint64_t)chain.first_segment << 14));
+
+		memcpy(copy, rig.options.log.base, MIB);
+		*(bit < 32 ? &header->state : &header->magic) ^= 1U << bit % 32;
+		assert_int_equal(damage_adopt(&rig, copy, &counts), 1);
+		assert_int_equal(counts.dropped_cnt, 1);
+	}
+	store_rig_fini(&rig);
+	munmap(copy, MIB);
+	log_set_level(LOG_INFO);
+}
+
+/* So much longer that its pieces, counted in 32 bits, are as many as there are. */
+static void restart_chain_longer_than_its_pieces_is_dropped(void **state)
+{
+	struct store_options options = { .log.bytes = MIB };
+	struct store_counts counts;
+	struct item_header *item;
+	struct item_chain chain;
+	struct store_rig rig;
+	uint64_t payload;
+	char text[24];
+
+	(void)state;
+	log_set_level(LOG_WARN);
+	store_rig_init(&rig, &options);
+	payload = segment_payload(&rig.store->pool);
+	/* One piece, which is full. */
+	store_rig_set(&rig, key_text(text, 1), value_make(1, 2, (uint32_t)payload + 100), 0);
+	item = item_at(rig.options.log.base, damage_item_loc(&rig, 1));
+	chain = item_chain_of(item);
+	chain.value_len += payload << 32;
+	memcpy(item_value(item), &chain, sizeof(chain));
+	store_seal_item(item);
+	options = rig.options;
+	options.log.adopted = true;
+	store_rig_stop(&rig);
+	store_rig_open(&rig, &options);
+	store_counts(rig.store, &counts);
+	assert_int_equal(counts.dropped_cnt, 1);
+	assert_int_equal(counts.item_cnt, 0);
+	store_rig_fini(&rig);
+	log_set_level(LOG_INFO);
+}
+
+static void swap_seq(struct segment_header *a, struct segment_header *b)
+{
+	uint64_t seq = a->seq;
+
+	a->seq = b->seq;
+	b->seq = seq;
+	a->seq_inverse = ~a->seq;
+	b->seq_inverse = ~b->seq;
+}
+
+/* Two live copies of one version, as a move leaves them that was cut off in the middle. */
+static uint64_t leave_two_copies(struct store_rig *rig, uint32_t key)
+{
+	struct store *store = rig->store;
+	uint64_t copy = store_copy_item(rig->t, damage_item_loc(rig, key), 0, 1);
+
+	assert_true(copy != 0);
+	atomic_fetch_or(&item_at(store->pool.base, copy)->word0, ITEM_COMMITTED);
+	store_item_done(store, copy);
+	return copy;
+}
+
+static void restart_of_two_copies_keeps_the_one_in_the_younger_segment(void **state)
+{
+	(void)state;
+	log_set_level(LOG_WARN);
+	for (int turn = 0; turn < 4; turn++) {
+		struct store_options options = { .log.bytes = MIB };
+		uint32_t len = turn % 2 ? STEP_LARGE * 3 : 100;
+		struct store_rig rig;
+		uint64_t old_loc, loc;
+		struct store_counts before, counts;
+		char text[24];
+
+		store_rig_init(&rig, &options);
+		store_rig_set(&rig, key_text(text, 1), value_make(1, 2, len), 0);
+		store_counts(rig.store, &before);
+		old_loc = damage_item_loc(&rig, 1);
+		loc = leave_two_copies(&rig, 1);
+		/* Wherever they lie. */
+		if (turn / 2) {
+			uint64_t younger = old_loc;
+
+			swap_seq(segment_header(&rig.store->pool,
+						segment_of(&rig.store->pool, old_loc)),
+				 segment_header(&rig.store->pool,
+						segment_of(&rig.store->pool, loc)));
+			old_loc = loc;
+			loc = younger;
+		}
+		options = rig.options;
+		options.log.adopted = true;
+		store_rig_stop(&rig);
+		store_rig_open(&rig, &options);
+		assert_int_equal(rig.store->dead_chains, SEGMENT_NONE);
+		store_rig_start(&rig);
+		assert_int_equal(damage_item_loc(&rig, 1), loc);
+		assert_int_equal(version_in(&rig, rig.t, 1), 2);
+		store_counts(rig.store, &counts);
+		assert_int_equal(counts.item_cnt, 1);
+		assert_int_equal(counts.recovered_cnt, 1);
+		assert_int_equal(counts.dropped_cnt, 0);
+		assert_int_equal(counts.key_value_bytes, before.key_value_bytes);
+		/* The other one is dead, and its segment is free soon. */
+		assert_true(item_word0(item_at(rig.options.log.base, old_loc)) & ITEM_DEAD);
+		assert_true(store_rig_await_free(&rig, before.log_free_bytes));
+		assert_int_equal(version_in(&rig, rig.t, 1), 2);
+		store_rig_fini(&rig);
+	}
+	log_set_level(LOG_INFO);
+}
+
 /* Any bit of what is in use: headers, lengths, marks. */
 static void restart_any_damage_serves_nothing_wrong(void **state)
 {
@@ -989,6 +1120,9 @@ int main(void)
 		cmocka_unit_test(restart_at_every_instruction_of_an_operation_is_whole),
 		cmocka_unit_test(restart_damaged_item_is_dropped_alone),
 		cmocka_unit_test(restart_damaged_chain_is_dropped_whole),
+		cmocka_unit_test(restart_chain_through_another_segment_is_dropped),
+		cmocka_unit_test(restart_chain_longer_than_its_pieces_is_dropped),
+		cmocka_unit_test(restart_of_two_copies_keeps_the_one_in_the_younger_segment),
 		cmocka_unit_test(restart_any_damage_serves_nothing_wrong),
 		cmocka_unit_test(restart_damaged_first_page_starts_empty_or_right),
 		cmocka_unit_test(restart_other_log_size_is_adopted_or_empty),

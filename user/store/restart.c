@@ -184,7 +184,9 @@ static bool chain_is_proven(const struct store *store, struct item_header *item)
 	uint32_t idx = chain.first_segment, segment_cnt;
 	uint64_t rest = chain_rest_len(store, chain.value_len, &segment_cnt);
 
-	if (segment_cnt != chain.segment_cnt || chain.segment_cnt >= store->pool.cnt ||
+	/* A length beyond the log would be counted in fewer segments than it has. */
+	if (chain.value_len > segment_loc(&store->pool, store->pool.cnt) ||
+	    segment_cnt != chain.segment_cnt || chain.segment_cnt >= store->pool.cnt ||
 	    item_shape(item).value_len != rest + sizeof(chain))
 		return false;
 	for (uint32_t n = 0; n < chain.segment_cnt; n++) {
@@ -245,7 +247,7 @@ static bool is_chained(struct item_header *item)
 
 /*
  * A second live copy: the process ended while it moved the item, and they are the same version.
- * They share the chain then.
+ * They share the chain then. Segments come by age, so this copy is the younger one.
  */
 static bool adopt_copy(struct store_thread *t, struct index_slot *slot, uint64_t hash, uint64_t loc)
 {
@@ -256,9 +258,6 @@ static bool adopt_copy(struct store_thread *t, struct index_slot *slot, uint64_t
 	bool shared = is_chained(item) && is_chained(other) &&
 		      item_chain_of(item).first_segment == item_chain_of(other).first_segment;
 
-	if (segment_seq(&store->pool.segments[segment_of(&store->pool, other_loc)]) >
-	    segment_seq(&store->pool.segments[segment_of(&store->pool, loc)]))
-		return false;
 	if (is_chained(item) && !shared &&
 	    !chain_mark(store, item, hash, SEGMENT_FREE, SEGMENT_CHAIN))
 		return false;
