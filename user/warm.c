@@ -41,10 +41,11 @@ void warm_init(struct warm *warm)
 static void sort_in(struct warm *warm, int fd)
 {
 	struct stat st;
+	bool known = fstat(fd, &st) == 0;
 
-	if (fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) && warm->socket_cnt < WARM_SOCKET_MAX)
+	if (known && S_ISSOCK(st.st_mode) && warm->socket_cnt < WARM_SOCKET_MAX)
 		warm->sockets[warm->socket_cnt++] = fd;
-	else if (S_ISREG(st.st_mode) && warm->log_fd < 0)
+	else if (known && S_ISREG(st.st_mode) && warm->log_fd < 0)
 		warm->log_fd = fd;
 	else
 		close(fd);
