@@ -24,6 +24,7 @@
 #include "base/rand.h"
 #include "lib/runopts.h"
 #include "lib/store_rig.h"
+#include "store/impl.h"
 
 #define MIB (1ULL << 20)
 #define LOG_BYTES (16 * MIB)
@@ -36,15 +37,28 @@ struct rig {
 	struct store_rig store;
 	_Atomic uint64_t end; /* of what the store still uses */
 	_Atomic bool broke;   /* has no memory for it */
+	_Atomic bool lied;    /* gave memory back that the log still claims, or said it was less */
 	uint32_t len[ITEMS_MAX];
 	uint32_t cnt;
 	uint64_t bytes;
 };
 
+/* A process that ends now leaves a log that says what memory it has. */
+static void check_end(struct rig *rig, uint64_t end)
+{
+	const struct segment_pool *pool = &rig->store.store->pool;
+	const struct segment_super *super = segment_super(pool);
+	uint64_t said = (uint64_t)(uint32_t)atomic_load(&super->end) << pool->shift;
+
+	if (said != end)
+		atomic_store(&rig->lied, true);
+}
+
 static void on_trim(void *ctx, uint64_t end)
 {
 	struct rig *rig = ctx;
 
+	check_end(rig, end);
 	memset(rig->store.options.log.base + end, 0xdb, LOG_BYTES - end);
 	atomic_store(&rig->end, end);
 }
@@ -146,6 +160,7 @@ static bool await_end(struct rig *rig, uint64_t end)
 {
 	for (uint32_t i = 0; i < POLLS && atomic_load(&rig->end) > end; i++)
 		idle(rig);
+	assert_false(atomic_load(&rig->lied));
 	return atomic_load(&rig->end) <= end;
 }
 
@@ -321,6 +336,8 @@ static void on_trim_away(void *ctx, uint64_t end)
 	struct rig *rig = ctx;
 
 	assert_true(end <= atomic_load(&rig->end));
+	if (rig->store.store)
+		check_end(rig, end);
 	protect(rig, end, LOG_BYTES, PROT_NONE);
 	atomic_store(&rig->end, end);
 }
