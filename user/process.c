@@ -72,9 +72,6 @@ void process_raise_files(uint32_t conn_max)
 	getrlimit(RLIMIT_NOFILE, &limit);
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
-	log_line(LOG_WARN, "process",
-		 "only %llu open files are allowed, fewer than -c %u needs; raise LimitNOFILE",
-		 (unsigned long long)limit.rlim_cur, conn_max);
 }
 
 int process_check_user(const char *user)

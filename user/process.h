@@ -18,7 +18,7 @@ int process_daemonize(void);
 int process_write_pid(const char *path);
 /* Only a file that holds our own number: a successor may have written its into it. */
 void process_remove_pid(const char *path);
-/* Room for that many connections and a few files more; warns when the limit stays lower. */
+/* Room for that many connections and a few files more, or for as many as may be: net says so. */
 void process_raise_files(uint32_t conn_max);
 /* -ENOENT: root is to become a user that does not exist; to be asked before anything is made. */
 int process_check_user(const char *user);

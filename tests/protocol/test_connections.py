@@ -102,6 +102,41 @@ def connection_over_the_limit_is_refused_and_counted():
         join(server.address)
 
 
+def too_few_descriptors_lower_the_limit_and_everybody_is_served_or_told():
+    """Four threads that would all want the last descriptor, again and again."""
+    port = servers.free_port()
+    with tempfile.TemporaryDirectory(prefix="xcn") as folder:
+        command = ["prlimit", "--nofile=120:120", os.path.join(servers.BUILD, "xdpcached"),
+                   "-c", "999", "-p", str(port), "-l", "127.0.0.1", "-u", "root", "-t", "4",
+                   "--no-fastpath", "--control", os.path.join(folder, "c")]
+        # not root in all things: it must not raise its own limit
+        command = ["setpriv", "--bounding-set", "-sys_resource", "--inh-caps",
+                   "-sys_resource"] + command
+        with servers.Server(command, port) as server:
+            refused = 0
+            for turn in range(20):
+                clients = [Client(server.address) for _ in range(150)]
+                for client in clients:
+                    client.sock.settimeout(5)
+                    client.sock.sendall(b"version\r\n")
+                for number, client in enumerate(clients):
+                    try:
+                        line = client.file.readline()
+                    except ConnectionResetError:
+                        line = b""  # told, and the word got lost with what it had sent
+                    refused += not line.startswith(b"VERSION")
+                    assert line.startswith((b"VERSION", b"ERROR Too")) or not line, (number, line)
+                for client in clients:
+                    client.close()
+            assert refused > 500, refused
+            stats = join(server.address).stats()
+            assert stats["listen_disabled_num"] == "0" and stats["max_connections"] != "999", stats
+            assert f"at most {stats['max_connections']} connections, not -c 999" in server.output()
+        command[command.index("--nofile=120:120")] = "--nofile=50:50"
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        assert refused.returncode == 1 and "too few for one connection" in refused.stderr, refused
+
+
 def pipeline_longer_than_a_turn_yields_and_keeps_order():
     with servers.start_ours() as server:
         client = Client(server.address)
@@ -163,7 +198,7 @@ def endless_line_takes_no_memory():
         client = Client(server.address)
         piece = b"get " + b"k" * 100 + b" "
         client.send(piece)
-        for _ in range(300):
+        for _ in range(240):
             client.send((b"k" * 100 + b" ") * 1000)  # 30 MB of keys, no line end
         client.send(b"\r\n")
         assert client.file.readline() == b"END\r\n"
@@ -235,6 +270,53 @@ def slow_reader_gets_every_reply_whole_while_the_store_churns():
             stop.set()
             thread.join()
         assert not errors, errors
+
+
+def readers_that_take_nothing_leave_room_for_those_who_do():
+    """What a thread keeps for its clients is bounded: 64 MiB with one. Who takes next to nothing
+    for seconds loses it to those who read, and only then."""
+    with servers.start_ours("-t", "1", "-m", "256") as server:
+        other = Client(server.address)
+        value = b"v" * VALUE_MAX
+        other.store(b"a", value)
+        stuck = []
+        for _ in range(300):
+            client = Client(server.address, receive_buffer=4096)
+            client.send(b"get a\r\n" * 6)
+            stuck.append(client)
+        time.sleep(2.5)
+        refused = int(other.stats()["conn_no_memory"])
+        for number in range(20):  # not all of it fits the socket at once
+            reader = Client(server.address, receive_buffer=4096)
+            reader.send(b"get a\r\n" * 6)
+            time.sleep(0.05)
+            want = (item(b"a", value) + b"END\r\n") * 6
+            assert reader.read(len(want)) == want, number
+            reader.close()
+        assert int(other.stats()["conn_no_memory"]) > refused, "nobody had to go"
+        # Enough for those who came, no more.
+        assert int(other.stats()["curr_connections"]) > 60, other.stats()["curr_connections"]
+
+
+def reader_that_goes_on_reading_is_not_idle():
+    with servers.start_ours("-o", "idle_timeout=2", "-I", "16m", "-m", "256") as server:
+        value = b"v" * (15 << 20)
+        slow = Client(server.address, receive_buffer=65536)
+        slow.store(b"a", value)
+        slow.send(b"get a\r\n")
+        want = item(b"a", value) + b"END\r\n"
+        got, start = 0, time.monotonic()
+        while got < len(want):
+            part = slow.read(min(1 << 20, len(want) - got))
+            assert part == want[got:got + len(part)], got
+            got += len(part)
+            time.sleep(0.4)
+        assert time.monotonic() - start > 5
+        # Who was slow once is shown as what it is now.
+        other = Client(server.address)
+        other.send(b"stats conns\r\n")
+        lines = list(iter(other.file.readline, b"END\r\n"))
+        assert not any(b":state conn_mwrite" in line for line in lines), lines
 
 
 def silent_uploads_leave_room_and_time_to_others():
@@ -468,6 +550,7 @@ def udp_reply_leaves_from_the_address_asked():
 
 TESTS = [
     connection_over_the_limit_is_refused_and_counted,
+    too_few_descriptors_lower_the_limit_and_everybody_is_served_or_told,
     pipeline_longer_than_a_turn_yields_and_keeps_order,
     request_byte_by_byte_is_answered,
     large_values_cut_anywhere_come_back_whole,
@@ -475,6 +558,8 @@ TESTS = [
     endless_line_takes_no_memory,
     slow_reader_is_not_read_from_and_holds_little_memory,
     slow_reader_gets_every_reply_whole_while_the_store_churns,
+    readers_that_take_nothing_leave_room_for_those_who_do,
+    reader_that_goes_on_reading_is_not_idle,
     silent_uploads_leave_room_and_time_to_others,
     uploads_that_wait_for_room_all_get_it,
     half_closed_client_gets_all_it_asked_for,

@@ -309,6 +309,8 @@ void command_totals(struct command *command, struct command_counts *ret);
 /* What this process answered itself since its start: no kernel hits, never reset. */
 void command_own_counts(struct command *command, struct command_counts *ret);
 uint32_t command_conn_cnt(struct command *command);
+/* Fewer connections than the settings say; before workers run. */
+void command_limit_conns(struct command *command, uint32_t conn_max);
 
 /*
  * Counts hits that the kernel answered, as far as its sample tells, for the key's route and prefix.

@@ -100,6 +100,11 @@ uint32_t command_conn_cnt(struct command *command)
 	return (uint32_t)(sum.conn_opened - sum.conn_closed);
 }
 
+void command_limit_conns(struct command *command, uint32_t conn_max)
+{
+	command->options.settings.conn_max = conn_max;
+}
+
 static void stats_reset(struct command *command, struct command_view *view)
 {
 	pthread_mutex_lock(&command->lock);

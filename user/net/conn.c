@@ -23,6 +23,9 @@
 #define HANDSHAKE_STEPS_A_TURN 4
 /* For a refused client to read why. */
 #define LINGER_NS (2 * NSEC_PER_SEC)
+/* Under pressure, who takes less than this after that long loses what is kept for it. */
+#define STUCK_MIN_NS (2 * NSEC_PER_SEC)
+#define STUCK_BYTES_PER_SEC (64U << 10)
 #define SPARE_MAX 256
 /* Of a watcher's lines, a turn. */
 #define EVENTS_TURN_MAX 32768
@@ -74,10 +77,41 @@ static void enqueue(struct conn *c)
 	w->ready_last = c;
 }
 
+static bool take_out(struct conn *c, uint64_t len)
+{
+	struct worker *w = c->worker;
+
+	assert(!c->out.bytes);
+	if (!pool_take(&w->pool, len, &c->out))
+		return false;
+	w->backlog_bytes += c->out.cap;
+	c->out_ns = command_now_ns(w->command);
+	c->out_next = NULL;
+	c->out_prev = w->writers_last;
+	if (w->writers_last)
+		w->writers_last->out_next = c;
+	else
+		w->writers = c;
+	w->writers_last = c;
+	return true;
+}
+
 static void drop_out(struct conn *c)
 {
-	c->worker->backlog_bytes -= c->out.cap;
-	pool_give(&c->worker->pool, &c->out);
+	struct worker *w = c->worker;
+
+	if (!c->out.bytes)
+		return;
+	if (c->out_prev)
+		c->out_prev->out_next = c->out_next;
+	else
+		w->writers = c->out_next;
+	if (c->out_next)
+		c->out_next->out_prev = c->out_prev;
+	else
+		w->writers_last = c->out_prev;
+	w->backlog_bytes -= c->out.cap;
+	pool_give(&w->pool, &c->out);
 }
 
 static void stop_watching(struct conn *c)
@@ -165,6 +199,33 @@ void conn_reap(struct worker *w)
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
+/* It has had time, and has hardly taken anything. */
+static bool is_stuck(const struct conn *c, uint64_t now_ns)
+{
+	uint64_t age_ns = now_ns - c->out_ns;
+
+	return age_ns > STUCK_MIN_NS &&
+	       c->out.start / (age_ns / NSEC_PER_SEC) < STUCK_BYTES_PER_SEC;
+}
+
+/* Room for `left` bytes more, which those make who have let us wait for longest. */
+static bool make_backlog(struct worker *w, uint64_t left)
+{
+	uint64_t now_ns = command_now_ns(w->command);
+
+	for (struct conn *c = w->writers, *next; c; c = next) {
+		if (w->backlog_bytes + left <= w->shared->backlog_max ||
+		    now_ns - c->out_ns <= STUCK_MIN_NS)
+			break;
+		next = c->out_next;
+		if (!is_stuck(c, now_ns))
+			continue;
+		command_count(&w->counts->conn_no_memory, 1);
+		conn_close(c);
+	}
+	return w->backlog_bytes + left <= w->shared->backlog_max;
+}
+
 /* Copies what is left of the reply from byte `sent` on. */
 static bool keep_rest(struct conn *c, uint64_t sent)
 {
@@ -172,13 +233,10 @@ static bool keep_rest(struct conn *c, uint64_t sent)
 	struct response *resp = &w->resp;
 	uint64_t left = resp->bytes - sent;
 
-	assert(!c->out.bytes);
-	if (w->backlog_bytes + left > w->shared->backlog_max ||
-	    !pool_take(&w->pool, left, &c->out)) {
+	if (!make_backlog(w, left) || !take_out(c, left)) {
 		command_count(&w->counts->conn_no_memory, 1);
 		return false;
 	}
-	w->backlog_bytes += c->out.cap;
 	for (uint32_t i = 0; i < resp->iov_cnt; i++) {
 		const struct iovec *iov = &resp->iov[i];
 
@@ -258,12 +316,13 @@ static bool flush_rest(struct conn *c)
 	}
 	command_count(&c->worker->counts->bytes_written, (uint64_t)n);
 	c->out.start += (uint64_t)n;
-	if (buffer_len(&c->out) > 0) {
+	if (buffer_len(&c->out) == 0)
+		drop_out(c);
+	if (n > 0)
+		note_state(c);
+	if (c->out.bytes)
 		watch(c, true);
-		return false;
-	}
-	drop_out(c);
-	return true;
+	return !c->out.bytes;
 }
 
 /* Serves what the buffer holds. False: closed, or about to be. */
@@ -560,6 +619,8 @@ void conn_resume(struct conn *c)
 
 bool conn_drain(struct conn *c)
 {
+	if (c->dead) /* it made room for the one before it */
+		return true;
 	if (!c->queued && !c->writing && !c->lingering && !c->handshaking)
 		turn(c, true);
 	return c->dead || (!c->queued && !c->writing);

@@ -19,13 +19,16 @@ struct conn {
 	struct worker *worker;
 	struct conn *prev; /* worker->conns */
 	struct conn *next;
-	struct conn *link; /* ready, dead or spare list */
+	struct conn *link;     /* ready, dead or spare list */
+	struct conn *out_prev; /* worker->writers */
+	struct conn *out_next;
 	const struct worker_socket *from;
 	struct tls_conn *tls; /* NULL: plain */
 	uint32_t waits_for;   /* events in the loop */
 
 	struct buffer in;	       /* bytes that wait for more, or for their turn */
 	struct buffer out;	       /* reply bytes the socket did not take */
+	uint64_t out_ns;	       /* since when it has not */
 	uint64_t need;		       /* no request is whole before this many bytes are there */
 	uint64_t scanned;	       /* bytes of `in` known to hold no line end */
 	uint64_t skip;		       /* bytes of a refused value to throw away */

@@ -21,12 +21,17 @@ static void refuse(struct worker *w, int fd, bool tls)
 	close(fd);
 }
 
-/* No descriptor is left: without taking the connection from the queue it would wake us for ever. */
+/*
+ * No descriptor is left, in the whole system: this process has as many as its connections need.
+ * Without taking the connection from the queue it would wake us for ever.
+ */
 static void refuse_with_spare(struct worker *w, int listen_fd, bool tls)
 {
 	int fd;
 
 	command_count(&w->counts->listen_disabled, 1);
+	if (w->spare_fd < 0) /* somebody else was quicker, the last time */
+		w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (w->spare_fd < 0)
 		return;
 	close(w->spare_fd);

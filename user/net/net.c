@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "net/net.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -18,6 +20,8 @@
 /* Unread replies all clients together may leave with us, and the least for one worker. */
 #define BACKLOG_MAX (64ULL << 20)
 #define MIB (1ULL << 20)
+/* Beside connections and what is open by then: clients of the control socket, files read again. */
+#define FILES_TO_COME 32
 
 struct net {
 	struct net_options options;
@@ -237,7 +241,7 @@ static int share_unix(struct net *net, int fd)
 
 	sock_local(fd, &addr);
 	for (uint32_t i = 0; i < net->worker_cnt; i++) {
-		int own = i + 1 < net->worker_cnt ? dup(fd) : fd;
+		int own = i + 1 < net->worker_cnt ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : fd;
 
 		error = own < 0 ? -errno
 				: worker_add_socket(&net->workers[i], own, WORKER_UNIX, false,
@@ -359,13 +363,53 @@ int net_open(const struct net_options *options, struct net **ret)
 	return 0;
 }
 
+static uint32_t open_files(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	uint32_t cnt = 0;
+
+	while (dir && readdir(dir))
+		cnt++;
+	if (dir)
+		closedir(dir);
+	return cnt;
+}
+
+/* Without a descriptor left nobody could be told so, but only be kept waiting. */
+static int limit_conns(struct net *net)
+{
+	uint32_t *conn_max = &net->options.settings.conn_max, asked = *conn_max;
+	uint64_t beside = open_files() + FILES_TO_COME;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= beside + asked)
+		return 0;
+	if (limit.rlim_cur <= beside) {
+		log_line(LOG_ERROR, "net",
+			 "only %llu open files are allowed, too few for one connection; raise "
+			 "LimitNOFILE (ulimit -n)",
+			 (unsigned long long)limit.rlim_cur);
+		return -EMFILE;
+	}
+	*conn_max = (uint32_t)(limit.rlim_cur - beside);
+	command_limit_conns(net->command, *conn_max);
+	log_line(LOG_WARN, "net",
+		 "only %llu open files are allowed: at most %u connections, not -c %u; raise "
+		 "LimitNOFILE (ulimit -n)",
+		 (unsigned long long)limit.rlim_cur, *conn_max, asked);
+	return 0;
+}
+
 int net_start(struct net *net)
 {
+	int error = limit_conns(net);
+
+	if (error)
+		return error;
 	if (net->shared.tls)
 		tls_check_files(net->shared.tls);
 	for (uint32_t i = 0; i < net->worker_cnt; i++) {
-		int error = worker_start(&net->workers[i]);
-
+		error = worker_start(&net->workers[i]);
 		if (error) {
 			log_line(LOG_ERROR, "net", "worker %u did not start: %s", i,
 				 strerror(-error));

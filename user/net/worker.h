@@ -77,6 +77,8 @@ struct worker {
 	struct conn *dead;   /* closed in this turn; freed at its end */
 	struct conn *spare;  /* kept for reuse */
 	uint32_t spare_cnt;
+	struct conn *writers; /* hold reply bytes; the one that has for longest first */
+	struct conn *writers_last;
 	uint64_t backlog_bytes;
 	uint64_t idle_check_ns;
 	uint64_t unpark_ns; /* when those that wait for room tried last */
