@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * stats: {fastpath, daemon, store, memory, hot, routes[]}. `daemon` counts what this process answered itself
- * since its start; `fastpath` what the kernel did since the maps were made, which may be longer:
- * they outlive daemons. The GETs of a daemon and its fast path together are fastpath.hits +
- * daemon.get_hits (found) and daemon.get_misses (absent); fastpath.misses went on to the daemon
- * and are among those.
+ * stats: {fastpath, daemon, store, memory, hot, routes[]}. `daemon` and `routes` count what this
+ * process answered itself since its start; `fastpath` what the kernel did since the maps were made,
+ * which may be longer: they outlive daemons. The GETs of a daemon and its fast path together are
+ * fastpath.hits + daemon.get_hits (found) and daemon.get_misses (absent); fastpath.misses went on
+ * to the daemon and are among those.
  */
 #include "control/command.h"
 

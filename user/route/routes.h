@@ -13,7 +13,8 @@
  *           -EMSGSIZE a prefix longer than a key can be.
  * Owner     a table copies the prefixes it is given. Counters belong to all tables that have the
  *           route and go with the last of them.
- * Threads   routes_find, routes_sum, routes_total, routes_reset: any. A slot of counters is written by one thread alone.
+ * Threads   routes_find, routes_sum, routes_total, routes_reset: any. A slot of counters is written
+ *           by one thread alone.
  * Source    docs/operations.md, "Routes".
  */
 #ifndef XC_ROUTE_ROUTES_H
