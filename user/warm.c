@@ -87,7 +87,7 @@ static int take_all(struct warm *warm, int sock)
 int warm_from_daemon(struct warm *warm, const char *control_path)
 {
 	const struct timeval patience = { .tv_sec = WAIT_SEC };
-	int sock = sock_connect_unix(control_path, 0);
+	int sock = sock_connect_unix(control_path, WAIT_SEC * 1000);
 	int err = 0;
 
 	if (sock < 0) {
@@ -220,6 +220,7 @@ bool warm_is_kept(const struct warm *warm)
 
 bool warm_ask_successor(struct warm *warm, int fd)
 {
+	const struct timeval patience = { .tv_sec = WAIT_SEC };
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 	int none = -1;
@@ -233,7 +234,9 @@ bool warm_ask_successor(struct warm *warm, int fd)
 	if (!__atomic_compare_exchange_n(&warm->successor, &none, fd, false, __ATOMIC_SEQ_CST,
 					 __ATOMIC_SEQ_CST))
 		return false;
-	fcntl(fd, F_SETFL, 0); /* it may have to wait until the other end has read */
+	/* It may have to wait until the other end has read, but not for ever. */
+	fcntl(fd, F_SETFL, 0);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	log_line(LOG_INFO, "warm", "pid %d takes over", (int)peer.pid);
 	sd_notifyf(0, "MAINPID=%d", (int)peer.pid);
 	return true;

@@ -461,6 +461,23 @@ def stop_answers_what_has_arrived():
         server.stop()
 
 
+def stop_answers_all_who_wait_to_be_accepted():
+    """More than are accepted in one turn."""
+    server = servers.start_ours("-t", "1")
+    try:
+        server.process.send_signal(signal.SIGSTOP)
+        clients = [Client(server.address) for _ in range(300)]
+        for client in clients:
+            client.send(b"get a\r\n")
+        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGCONT)
+        for number, client in enumerate(clients):
+            assert client.file.read() == b"END\r\n", number
+        assert server.process.wait(10) == 0
+    finally:
+        server.stop()
+
+
 def udp_client(family=socket.AF_INET):
     sock = socket.socket(family, socket.SOCK_DGRAM)
     sock.settimeout(2)
@@ -568,6 +585,7 @@ TESTS = [
     unix_socket_serves_and_has_its_mode,
     port_in_use_is_an_error,
     stop_answers_what_has_arrived,
+    stop_answers_all_who_wait_to_be_accepted,
     udp_source_not_allowed_gets_nothing,
     udp_longest_of_several_networks_is_allowed,
     udp_source_port_of_a_server_gets_nothing,

@@ -162,6 +162,24 @@ static void listen_unix_replaces_only_what_nobody_uses(void **state)
 	rmdir(folder);
 }
 
+/* A syslog daemon's socket, for one, takes no streams. */
+static void listen_unix_leaves_a_living_socket_of_another_kind(void **state)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	int living = socket(AF_UNIX, SOCK_DGRAM, 0), fd;
+
+	(void)state;
+	snprintf(name.sun_path, sizeof(name.sun_path), "/tmp/xctest-dgram%d", getpid());
+	assert_int_equal(bind(living, (struct sockaddr *)&name, sizeof(name)), 0);
+	assert_int_equal(sock_listen_unix(name.sun_path, 0600, 8, NULL), -EADDRINUSE);
+	assert_int_equal(access(name.sun_path, F_OK), 0);
+	close(living);
+	fd = sock_listen_unix(name.sun_path, 0600, 8, NULL);
+	assert_true(fd >= 0);
+	close(fd);
+	unlink(name.sun_path);
+}
+
 static void remove_unix_removes_only_its_own_file(void **state)
 {
 	char folder[] = "/tmp/xc_sock_XXXXXX", path[64];
@@ -227,6 +245,7 @@ int main(void)
 		cmocka_unit_test(bind_udp_is_shared_by_one_server_and_seen_by_another),
 		cmocka_unit_test(port_is_set_in_both_families),
 		cmocka_unit_test(listen_unix_replaces_only_what_nobody_uses),
+		cmocka_unit_test(listen_unix_leaves_a_living_socket_of_another_kind),
 		cmocka_unit_test(remove_unix_removes_only_its_own_file),
 		cmocka_unit_test(socket_of_another_process_is_recognised),
 	};

@@ -374,7 +374,8 @@ static int unix_clear(const struct sockaddr_un *name)
 	fd = open_socket(AF_UNIX, SOCK_STREAM);
 	if (fd < 0)
 		return fd;
-	if (connect(fd, (const struct sockaddr *)name, sizeof(*name)) == 0 || errno == EAGAIN)
+	/* Any other answer comes from somebody: it takes no more, no streams, or not us. */
+	if (connect(fd, (const struct sockaddr *)name, sizeof(*name)) == 0 || errno != ECONNREFUSED)
 		error = -EADDRINUSE;
 	else if (unlink(name->sun_path) < 0)
 		error = -errno;

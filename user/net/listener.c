@@ -41,20 +41,18 @@ static void refuse_with_spare(struct worker *w, int listen_fd, bool tls)
 	w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-void listener_ready(struct loop_source *source, uint32_t events)
+static void take(struct worker_socket *socket, uint32_t max)
 {
-	struct worker_socket *socket = (struct worker_socket *)source;
 	struct worker *w = socket->worker;
 
-	(void)events;
-	for (uint32_t i = 0; i < ACCEPTS_A_TURN; i++) {
-		int fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	for (uint32_t i = 0; i < max; i++) {
+		int fd = accept4(socket->source.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0) {
 			if (errno == ECONNABORTED || errno == EINTR)
 				continue;
 			if (errno == EMFILE || errno == ENFILE)
-				refuse_with_spare(w, source->fd, socket->tls);
+				refuse_with_spare(w, socket->source.fd, socket->tls);
 			return;
 		}
 		if (atomic_fetch_add(&w->shared->conn_cnt, 1) >= w->shared->settings->conn_max) {
@@ -64,4 +62,16 @@ void listener_ready(struct loop_source *source, uint32_t events)
 		}
 		conn_open(w, socket, fd);
 	}
+}
+
+void listener_ready(struct loop_source *source, uint32_t events)
+{
+	(void)events;
+	take((struct worker_socket *)source, ACCEPTS_A_TURN);
+}
+
+void listener_drain(struct worker_socket *socket)
+{
+	/* One more than its length is what the kernel queues; who comes meanwhile is too late. */
+	take(socket, socket->worker->shared->settings->backlog + 1);
 }

@@ -13,5 +13,7 @@
 #include "net/worker.h"
 
 void listener_ready(struct loop_source *source, uint32_t events);
+/* For a worker that stops: all who wait by now. */
+void listener_drain(struct worker_socket *socket);
 
 #endif

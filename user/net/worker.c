@@ -255,8 +255,10 @@ static void drain(struct worker *w)
 	until_ns = command_now_ns(w->command) + DRAIN_MAX_NS;
 	/* A connection that is not accepted yet is better off with the process that goes on. */
 	for (uint32_t i = 0; i < w->socket_cnt; i++) {
-		if (w->sockets[i].kind == WORKER_UDP || !w->shared->goes_on)
-			w->sockets[i].source.ready(&w->sockets[i].source, LOOP_READ);
+		if (w->sockets[i].kind == WORKER_UDP)
+			udp_ready(&w->sockets[i].source, LOOP_READ);
+		else if (!w->shared->goes_on)
+			listener_drain(&w->sockets[i]);
 	}
 	close_sockets(w);
 	while (w->conns && command_now_ns(w->command) < until_ns) {
