@@ -2,7 +2,8 @@
 /*
  * Properties: whatever is inserted is found until it is removed, and nothing else is, while the
  * table splits bucket after bucket; chains give their overflow buckets back; at its cap the index
- * refuses and takes again after a removal; threads that insert while it grows lose nothing.
+ * refuses and takes again after a removal; threads that insert while it grows lose nothing; made
+ * for a number of items it is as large as if it had grown.
  * Method: a model that knows each place's hash and whether it is in. Seeded.
  */
 #include <setjmp.h>
@@ -270,6 +271,50 @@ struct inserter {
 	uint32_t from, to;
 };
 
+/* Made as large at once as it would have become. */
+static void index_expected_items_find_it_grown(void **state)
+{
+	static const uint32_t cnts[] = { 0, 1, 1792, 1793, 20000, PLACES };
+
+	(void)state;
+	for (uint32_t i = 0; i < sizeof(cnts) / sizeof(cnts[0]); i++) {
+		struct rig *grown = rig_new(16 << 20, runopts_seed());
+		struct rig *rig = rig_new(16 << 20, runopts_seed());
+		uint32_t bucket_cnt;
+
+		index_expect(&rig->index, cnts[i]);
+		bucket_cnt = rig->index.bucket_cnt;
+		for (uint32_t n = 0; n < cnts[i]; n++) {
+			assert_int_equal(put(grown, n), 0);
+			assert_int_equal(put(rig, n), 0);
+		}
+		assert_int_equal(bucket_cnt, grown->index.bucket_cnt);
+		assert_int_equal(bucket_cnt, rig->index.bucket_cnt);
+		check_all(rig);
+		/* It goes on from there. */
+		for (uint32_t n = cnts[i]; n < PLACES; n++)
+			assert_int_equal(put(rig, n), 0);
+		check_all(rig);
+		rig_free(grown);
+		rig_free(rig);
+	}
+}
+
+static void index_expected_items_beyond_its_cap_change_nothing(void **state)
+{
+	struct rig *rig = rig_new(1 << 20, runopts_seed());
+
+	(void)state;
+	index_expect(&rig->index, UINT64_MAX / 200);
+	assert_int_equal(rig->index.bucket_cnt, rig->index.bucket_max);
+	index_expect(&rig->index, 0);
+	assert_int_equal(rig->index.bucket_cnt, rig->index.bucket_max);
+	for (uint32_t n = 0; n < 10000; n++)
+		assert_int_equal(put(rig, n), 0);
+	check_all(rig);
+	rig_free(rig);
+}
+
 static void *insert_range(void *arg)
 {
 	struct inserter *in = arg;
@@ -342,6 +387,8 @@ int main(void)
 		cmocka_unit_test(index_one_chain_grows_and_shrinks),
 		cmocka_unit_test(index_split_of_chain_keeps_all),
 		cmocka_unit_test(index_at_cap_refuses_until_removal),
+		cmocka_unit_test(index_expected_items_find_it_grown),
+		cmocka_unit_test(index_expected_items_beyond_its_cap_change_nothing),
 		cmocka_unit_test(index_growth_under_threads_loses_nothing),
 		cmocka_unit_test(index_guess_names_the_item),
 	};

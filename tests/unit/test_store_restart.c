@@ -1006,6 +1006,60 @@ static void restart_keeps_the_order_of_age(void **state)
 	log_set_level(LOG_INFO);
 }
 
+#define BATCH_KEYS 4000U
+
+/* Each segment's latest expiry, the index's size and every item are what they were. */
+static void restart_rebuilt_store_is_what_it_was(void **state)
+{
+	struct store_options options = { .log.bytes = 4 * MIB };
+	uint32_t max_ds[256], buckets;
+	struct store_counts before, counts;
+	struct store_rig rig;
+	struct rand r;
+	char text[24];
+
+	(void)state;
+	rand_init(&r, runopts_seed() ^ 8);
+	log_set_level(LOG_WARN);
+	store_rig_init(&rig, &options);
+	for (uint32_t key = 0; key < BATCH_KEYS; key++)
+		store_rig_set(&rig, key_text(text, key),
+			      value_make(key, 1, 24 + (uint32_t)rand_below(&r, 200)),
+			      rand_below(&r, 50)
+				      ? rig.time.boot_ns +
+						NSEC_PER_SEC * (2000 + rand_below(&r, 100000))
+				      : 0);
+	store_thread_free(rig.t);
+	rig.t = NULL;
+	store_reclaim_stop(rig.store);
+	store_counts(rig.store, &before);
+	assert_int_equal(before.item_cnt, BATCH_KEYS);
+	assert_true(rig.store->pool.cnt <= 256);
+	for (uint32_t i = 1; i < rig.store->pool.cnt; i++)
+		max_ds[i] = atomic_load(&rig.store->pool.segments[i].expire_max_ds);
+	buckets = atomic_load(&rig.store->index.bucket_cnt);
+	options = rig.options;
+	options.log.adopted = true;
+	store_rig_stop(&rig);
+	store_rig_open(&rig, &options);
+	rig.t = store_thread_new(rig.store);
+	store_counts(rig.store, &counts);
+	assert_int_equal(counts.item_cnt, before.item_cnt);
+	assert_int_equal(counts.recovered_cnt, before.item_cnt);
+	assert_int_equal(counts.item_bytes, before.item_bytes);
+	assert_int_equal(counts.log_free_bytes, before.log_free_bytes);
+	assert_int_equal(atomic_load(&rig.store->index.bucket_cnt), buckets);
+	for (uint32_t i = 1; i < rig.store->pool.cnt; i++) {
+		if (segment_state(&rig.store->pool.segments[i]) == SEGMENT_SEALED)
+			assert_int_equal(atomic_load(&rig.store->pool.segments[i].expire_max_ds),
+					 max_ds[i]);
+	}
+	for (uint32_t key = 0; key < BATCH_KEYS; key++)
+		assert_int_equal(version_in(&rig, rig.t, key), 1);
+	store_rig_fini(&rig);
+	log_set_level(LOG_INFO);
+}
+
 /* --- what never comes again --- */
 
 static uint64_t cas_of_new_item(struct store_rig *rig)
@@ -1127,6 +1181,7 @@ int main(void)
 		cmocka_unit_test(restart_damaged_first_page_starts_empty_or_right),
 		cmocka_unit_test(restart_other_log_size_is_adopted_or_empty),
 		cmocka_unit_test(restart_keeps_the_order_of_age),
+		cmocka_unit_test(restart_rebuilt_store_is_what_it_was),
 		cmocka_unit_test(restart_cas_handed_out_before_never_comes_again),
 		cmocka_unit_test(restart_cas_of_given_back_segments_never_comes_again),
 		cmocka_unit_test(restart_later_flush_record_counts_in_either_place),

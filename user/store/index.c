@@ -431,6 +431,17 @@ bool index_wants_growth(const struct index *index)
 	return cnt < index->bucket_max && items * 100 > cnt * INDEX_SLOTS * LOAD_PERCENT;
 }
 
+void index_expect(struct index *index, uint64_t item_cnt)
+{
+	uint64_t load = INDEX_SLOTS * LOAD_PERCENT;
+	uint64_t cnt = (item_cnt * 100 + load - 1) / load;
+
+	if (cnt > index->bucket_max)
+		cnt = index->bucket_max;
+	if (cnt > atomic_load(&index->bucket_cnt))
+		atomic_store(&index->bucket_cnt, (uint32_t)cnt);
+}
+
 /* Empties a chain into the split. */
 static void chain_collect(struct index *index, struct index_bucket *head, struct split *split)
 {

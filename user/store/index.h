@@ -103,6 +103,9 @@ bool index_wants_growth(const struct index *index);
  * locked. */
 void index_grow(struct index *index, uint64_t (*hash_of)(void *ctx, uint64_t loc), void *ctx);
 
+/* Makes an empty index as large as item_cnt inserts would; no other thread may be here. */
+void index_expect(struct index *index, uint64_t item_cnt);
+
 /* Sets every item's use to 0; no other thread may be here. */
 void index_forget_use(struct index *index);
 

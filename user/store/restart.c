@@ -8,6 +8,9 @@
  * and every segment without a valid header, is free space. The order of a write (write.c) makes two
  * versions of a key alive impossible. A move may leave two copies of one version; the younger
  * segment's is kept.
+ *
+ * Two walks: the first counts, so that the index has its size before the second fills it. Splitting
+ * its buckets one by one would read nearly every item again, each from somewhere else.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -281,23 +284,34 @@ static bool adopt_new(struct store *store, const struct index_lock *lock, uint64
 	return false;
 }
 
-static bool adopt_item(struct store_thread *t, uint64_t loc)
+/* Items of a segment whose buckets are fetched from memory at the same time. */
+#define BATCH_MAX 16
+
+struct batch {
+	uint64_t locs[BATCH_MAX], hashes[BATCH_MAX];
+	uint32_t cnt;
+};
+
+static bool adopt_item(struct store_thread *t, uint64_t loc, uint64_t hash)
 {
 	struct store *store = t->store;
 	struct item_header *item = item_at(store->pool.base, loc);
 	struct span key = span_of(item_key(item), item_key_len(item));
-	struct index_lock lock = index_lock(&store->index, store_hash_at(store, loc));
+	struct index_lock lock = index_lock(&store->index, hash);
 	struct index_slot slot;
 	bool ok;
 
 	if (store_find_slot(store, &lock, key, &slot))
-		ok = adopt_copy(t, &slot, lock.hash, loc);
+		ok = adopt_copy(t, &slot, hash, loc);
 	else
 		ok = adopt_new(store, &lock, loc);
 	if (ok) {
 		/* Set again for the kernel entries that are kept. */
 		atomic_fetch_and(&item->word0, ~ITEM_RESIDENT);
 		store_tally_born(t, loc);
+		store->recovered_cnt++;
+	} else {
+		atomic_fetch_or(&item->word0, ITEM_DEAD);
 	}
 	index_unlock(&lock);
 	if (index_wants_growth(&store->index))
@@ -305,41 +319,73 @@ static bool adopt_item(struct store_thread *t, uint64_t loc)
 	return ok;
 }
 
+static void adopt_batch(struct store_thread *t, struct segment *seg, struct batch *batch)
+{
+	uint32_t max_ds = atomic_load(&seg->expire_max_ds);
+
+	for (uint32_t i = 0; i < batch->cnt; i++) {
+		struct item_header *item = item_at(t->store->pool.base, batch->locs[i]);
+		uint32_t ds = item_expire_ds(item);
+
+		if (!adopt_item(t, batch->locs[i], batch->hashes[i]))
+			continue;
+		if (ds == 0)
+			ds = UINT32_MAX;
+		if (ds > max_ds)
+			max_ds = ds;
+	}
+	atomic_store(&seg->expire_max_ds, max_ds);
+	batch->cnt = 0;
+}
+
+/* The next item of the segment that was committed and did not die, from *loc on; moves *loc behind
+ * it. 0: there is none. */
+static uint64_t next_item(const struct store *store, uint64_t *loc, uint64_t end)
+{
+	while (*loc + ITEM_HEADER <= end) {
+		struct item_header *item = item_at(store->pool.base, *loc);
+		uint32_t word0 = item_word0(item);
+		uint64_t here = *loc;
+
+		*loc += item_bytes(item);
+		if (*loc > end)
+			break;
+		if ((word0 & ITEM_COMMITTED) && !(word0 & ITEM_DEAD))
+			return here;
+	}
+	return 0;
+}
+
+/* Where its items begin; *ret_end: where they end. */
+static uint64_t items_of(const struct segment_pool *pool, uint32_t idx, uint64_t *ret_end)
+{
+	*ret_end = segment_loc(pool, idx) + pool->segments[idx].used;
+	return segment_loc(pool, idx) + sizeof(struct segment_header);
+}
+
 static void adopt_segment(struct store_thread *t, uint32_t idx)
 {
 	struct store *store = t->store;
-	struct segment_pool *pool = &store->pool;
-	struct segment *seg = &pool->segments[idx];
-	uint64_t loc = segment_loc(pool, idx) + sizeof(struct segment_header);
-	uint64_t end = segment_loc(pool, idx) + atomic_load(&segment_header(pool, idx)->used);
-	uint32_t expire_max_ds = 0;
+	struct segment *seg = &store->pool.segments[idx];
+	uint64_t end, at = items_of(&store->pool, idx, &end), loc;
+	struct batch batch = { .cnt = 0 };
 
-	while (loc + ITEM_HEADER <= end) {
-		struct item_header *item = item_at(pool->base, loc);
-		uint32_t word0 = item_word0(item);
-		uint32_t bytes = item_bytes(item);
+	atomic_store(&seg->expire_max_ds, 0);
+	while ((loc = next_item(store, &at, end))) {
+		bool whole = item_is_proven(store, loc, end);
 
-		if (loc + bytes > end)
-			break;
-		if ((word0 & ITEM_COMMITTED) && !(word0 & ITEM_DEAD)) {
-			bool whole = item_is_proven(store, loc, end);
-
-			if (whole && item_is_live(store, loc) && adopt_item(t, loc)) {
-				uint32_t ds = item_expire_ds(item);
-
-				if (ds == 0 || expire_max_ds == UINT32_MAX)
-					ds = UINT32_MAX;
-				if (ds > expire_max_ds)
-					expire_max_ds = ds;
-				store->recovered_cnt++;
-			} else {
-				atomic_fetch_or(&item->word0, ITEM_DEAD);
-				store->dropped_cnt += !whole;
-			}
+		if (!whole || !item_is_live(store, loc)) {
+			atomic_fetch_or(&item_at(store->pool.base, loc)->word0, ITEM_DEAD);
+			store->dropped_cnt += !whole;
+			continue;
 		}
-		loc += bytes;
+		batch.locs[batch.cnt] = loc;
+		batch.hashes[batch.cnt] = store_hash_at(store, loc);
+		store_prefetch_slot(store, batch.hashes[batch.cnt++]);
+		if (batch.cnt == BATCH_MAX)
+			adopt_batch(t, seg, &batch);
 	}
-	atomic_store(&seg->expire_max_ds, expire_max_ds);
+	adopt_batch(t, seg, &batch);
 }
 
 /* Takes what the header says into the segment's record; false if there is no item in it. */
@@ -375,6 +421,20 @@ static int compare_age(const void *a, const void *b)
 	return (left->seq > right->seq) - (left->seq < right->seq);
 }
 
+/* That may come into the index, and few that do not. */
+static uint64_t count_items(const struct store *store, const struct aged *aged, uint32_t aged_cnt)
+{
+	uint64_t cnt = 0;
+
+	for (uint32_t i = 0; i < aged_cnt; i++) {
+		uint64_t end, at = items_of(&store->pool, aged[i].idx, &end);
+
+		while (next_item(store, &at, end))
+			cnt++;
+	}
+	return cnt;
+}
+
 static int recover(struct store *store, struct store_thread *t)
 {
 	struct aged *aged = alloc_zero(store->pool.cnt, sizeof(*aged));
@@ -394,6 +454,7 @@ static int recover(struct store *store, struct store_thread *t)
 	}
 	/* Eviction goes by age. */
 	qsort(aged, aged_cnt, sizeof(*aged), compare_age);
+	index_expect(&store->index, count_items(store, aged, aged_cnt));
 	for (uint32_t i = 0; i < aged_cnt; i++) {
 		adopt_segment(t, aged[i].idx);
 		segment_seal(&store->pool, aged[i].idx);
