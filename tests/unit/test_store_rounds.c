@@ -319,6 +319,8 @@ static void pause_ms(long ms)
 /* Lets the reclaimer begin a round that has to wait for the reader, and stops it there. */
 static void give_up_a_round(struct store_rig *rig, struct store_thread *reader)
 {
+	uint64_t released = segment_released_cnt(&rig->store->pool);
+
 	store_online(reader);
 	assert_int_equal(store_reclaim_start(rig->store), 0);
 	store_offline(rig->t);
@@ -328,6 +330,7 @@ static void give_up_a_round(struct store_rig *rig, struct store_thread *reader)
 		pause_ms(1);
 	assert_true(atomic_load(&rig->store->epoch) > atomic_load(&reader->seen));
 	store_reclaim_stop(rig->store);
+	assert_int_equal(segment_released_cnt(&rig->store->pool), released);
 	store_offline(reader);
 	store_online(rig->t);
 }
