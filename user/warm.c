@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -17,6 +19,8 @@
 #define REQUEST "{\"cmd\":\"handover\"}\n"
 /* The other process drains its connections and sums its log first. */
 #define WAIT_SEC 60
+/* For a stop that was under way already. */
+#define END_SEC 10
 #define FD_NAME "FDNAME=xdpcache"
 #define PARCEL_MAGIC 0x58435031U /* no JSON text begins so */
 
@@ -84,23 +88,53 @@ static int take_all(struct warm *warm, int sock)
 	return err;
 }
 
+/* The process that listens, as a descriptor; -1: it cannot be told. */
+static int open_peer(int sock)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		return -1;
+	return (int)syscall(SYS_pidfd_open, peer.pid, 0);
+}
+
+/* Its connection closes a little before its locks and ports are free. */
+static bool await_end(int process)
+{
+	struct pollfd ended = { .fd = process, .events = POLLIN };
+
+	return process >= 0 && poll(&ended, 1, END_SEC * 1000) == 1;
+}
+
 int warm_from_daemon(struct warm *warm, const char *control_path)
 {
 	const struct timeval patience = { .tv_sec = WAIT_SEC };
 	int sock = sock_connect_unix(control_path, WAIT_SEC * 1000);
-	int err = 0;
+	int process, err = 0;
 
 	if (sock < 0) {
 		log_line(LOG_INFO, "warm", "no daemon answers on %s (%s): nothing to take over",
 			 control_path, strerror(-sock));
 		return 0;
 	}
+	process = open_peer(sock);
 	if (setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
 	    send(sock, REQUEST, strlen(REQUEST), MSG_NOSIGNAL) != (ssize_t)strlen(REQUEST))
 		err = -errno;
 	if (!err)
 		err = take_all(warm, sock);
 	close(sock);
+	/* Without a word of refusal: it was killed, or stops by itself. */
+	if ((err == -EPIPE || err == -ECONNRESET) && await_end(process)) {
+		log_line(LOG_WARN, "warm",
+			 "the daemon on %s ended before it had handed over: starting as after a "
+			 "crash",
+			 control_path);
+		err = 0;
+	}
+	if (process >= 0)
+		close(process);
 	if (err)
 		log_line(LOG_ERROR, "warm",
 			 "the daemon on %s does not hand over: %s; stop it, then start this one",

@@ -40,7 +40,8 @@ void warm_init(struct warm *warm);
 void warm_from_systemd(struct warm *warm);
 /*
  * Asks the daemon on this control socket to hand over, and waits until it has ended what it does.
- * 0 also when no daemon answers there: then this is a start like any other.
+ * 0 also when no daemon answers there, or it ends meanwhile: then this is a start like any other,
+ * with what has been given so far.
  */
 int warm_from_daemon(struct warm *warm, const char *control_path);
 /* The log and its state, when there is no fast path; path NULL: not in a file. It begins with

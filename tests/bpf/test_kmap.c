@@ -620,6 +620,26 @@ static void kmap_adopt_then_switch_serves_new_version(void **state)
 	assert_int_equal(ask_number(LEFT_LOST, NULL), XC_pass_miss);
 }
 
+/* Two entries of one key: a write finds one of them, and that must be the one that is served. */
+static void kmap_adopt_keeps_one_place_a_key(void **state)
+{
+	struct kmap_item item = item_number(1, "left twice"), newer;
+	uint32_t one = insert_number(1), other = insert_number(2), place;
+	char buf[XC_KEY_MAX];
+
+	(void)state;
+	kmap_switch(kmap, one, &item);
+	rig.entries[other] = rig.entries[one];
+	kmap_free(kmap);
+	kmap = kmap_for(PLACES);
+	assert_int_equal(kmap_adopt(kmap, keep_known, NULL), 0);
+	assert_int_equal(kmap_used_cnt(kmap), 1);
+	assert_true(kmap_find(kmap, key_text(buf, 1), KEY_HASH(1), &place));
+	newer = item_number(1, "newer");
+	kmap_switch(kmap, place, &newer);
+	assert_int_equal(ask_number(1, &newer), HIT);
+}
+
 /* --- random steps beside a model --- */
 
 #define MODEL_KEYS 24
@@ -809,6 +829,7 @@ int main(void)
 		KMAP_TEST(kmap_adopt_leaves_no_bit_of_a_key_that_is_gone),
 		KMAP_TEST(kmap_adopt_keeps_what_is_known_and_nothing_else),
 		KMAP_TEST(kmap_adopt_then_switch_serves_new_version),
+		KMAP_TEST(kmap_adopt_keeps_one_place_a_key),
 		KMAP_TEST(kmap_random_steps_equal_the_model),
 	};
 

@@ -60,8 +60,10 @@ def contents(daemon):
 
 
 def memory_file(rig):
+    """Named after the folder, for which there is one name on the machine: /dev/shm is not a box's
+    own, and the same process ids are in all of them."""
     folder = "/dev/shm" if os.path.isdir("/dev/shm") else rig.folder
-    return f"{folder}/{rig.tag}.memory"
+    return f"{folder}/{os.path.basename(rig.folder)}.memory"
 
 
 def plain(rig, *flags, **more):
@@ -417,24 +419,59 @@ def upgrade_without_a_daemon_is_a_start():
 
 
 def reload_that_comes_before_the_hand_over_waits():
-    """Systemd is told the pid of the next daemon before that one has anything to reload."""
-    with e2e.Rig("veth") as rig, socket.socket(socket.AF_UNIX) as listener:
-        listener.settimeout(20)
-        listener.bind(f"{rig.folder}/slow.sock")
-        listener.listen()
+    """Systemd is told the pid of the next daemon before that one has anything to reload. And who is
+    asked may end before it has given anything: then there is nobody to wait for."""
+    with e2e.Rig("veth") as rig, tempfile.TemporaryFile() as out:
+        path = f"{rig.folder}/slow.sock"
+        old = subprocess.Popen(
+            [sys.executable, "-c",
+             "import socket,sys; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen();"
+             "print('up', flush=True); c=s.accept()[0]; print(c.recv(100), flush=True);"
+             "sys.stdin.read()", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert old.stdout.readline() == b"up\n"
         following = subprocess.Popen(
             [f"{e2e.BUILD}/xdpcached", "--no-fastpath", "-p", "0", "-s", f"{rig.folder}/s",
-             "--control", f"{rig.folder}/slow.sock", "--upgrade", "-u", "root"])
+             "--control", path, "--upgrade", "-u", "root"], stdout=out, stderr=out)
         try:
-            with listener.accept()[0] as old:
-                following.send_signal(signal.SIGHUP)
-                time.sleep(0.3)
-                assert following.poll() is None, following.returncode
-                old.close()
-            assert following.wait(20) == 1  # it was given nothing, and says so
+            assert b"handover" in old.stdout.readline()
+            following.send_signal(signal.SIGHUP)
+            time.sleep(0.3)
+            assert following.poll() is None, following.returncode
+            old.kill()
+            e2e.wait_until(lambda: "main: reloaded" in e2e.servers.written(out), 20, "a reload")
+            said = e2e.servers.written(out)
+            assert "ended before it had handed over" in said, said
+            following.terminate()
+            assert following.wait(20) == 0
         finally:
-            following.kill()
-            following.wait()
+            for process in (old, following):
+                process.kill()
+                process.wait()
+                for stream in (process.stdin, process.stdout):
+                    if stream:
+                        stream.close()
+
+
+def killed_while_it_hands_over_is_followed_all_the_same():
+    rand = random.Random(SEED + 2)
+    print(f"# XC_TEST_SEED={SEED}")
+    with e2e.Rig("veth") as rig:
+        daemon = e2e.Daemon(rig, *ALLOW)
+        fill(daemon)
+        before = contents(daemon)
+        for kill in range(2 * KILLS):
+            old = daemon
+
+            def kill_soon(old=old):
+                time.sleep(rand.random() * 0.15)
+                old.kill()
+            killer = threading.Thread(target=kill_soon)
+            killer.start()
+            daemon = e2e.Daemon(rig, "--upgrade", *ALLOW)
+            killer.join()
+            e2e.wait_until(lambda: "main: ready" in daemon.output(), what="the next serves")
+            assert contents(daemon) == before, kill
+        daemon.stop()
 
 
 def hand_over_is_refused_to_others():
@@ -611,6 +648,7 @@ sys.exit(e2e.main([
     abandoned_hand_over_keeps_the_items,
     upgrade_without_a_daemon_is_a_start,
     reload_that_comes_before_the_hand_over_waits,
+    killed_while_it_hands_over_is_followed_all_the_same,
     hand_over_is_refused_to_others,
     systemd_gives_up_what_the_next_start_has_no_use_for,
     systemd_restart_keeps_contents_and_refuses_nobody,

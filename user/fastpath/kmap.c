@@ -471,7 +471,9 @@ static void adopt_entries(struct kmap *kmap,
 		struct span key;
 		uint64_t hash;
 
+		/* One place a key: a write must find the one that is served. */
 		if (entry_key(kmap, entry, &key) && keep(ctx, key, entry, &hash) &&
+		    chain_find(kmap, key, hash) == NO_PLACE &&
 		    place_link(kmap, idx, key, hash) == 0)
 			continue;
 		if (entry->seq & 1)
