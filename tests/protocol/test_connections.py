@@ -444,6 +444,24 @@ def port_in_use_is_an_error():
         assert Client(server.address).ask(b"version\r\n").startswith(b"VERSION")
 
 
+def what_cannot_be_listened_on_is_told_with_what_to_do():
+    def said(*flags):
+        run = subprocess.run([os.path.join(servers.BUILD, "xdpcached"), "-p", "0", *flags,
+                              "--no-fastpath", "-u", "root", "--control", f"{folder}/c"],
+                             capture_output=True, text=True, timeout=20, check=False)
+        assert run.returncode == 1, (flags, run.stderr)
+        return run.stderr
+
+    port = ["-p", str(servers.free_port())]
+    with tempfile.TemporaryDirectory(prefix="xcw") as folder:
+        assert "ip -br addr" in said(*port, "-l", "192.0.2.1")
+        many = ",".join(f"127.0.0.{n}" for n in range(1, 40))
+        assert "name fewer addresses" in said(*port, "-l", many)
+        for path, why in ((f"{folder}/none/s", "its folder is not there"), (folder, "in the way")):
+            text = said("-s", path)
+            assert why in text and "name another path with -s" in text, text
+
+
 def stop_answers_what_has_arrived():
     server = servers.start_ours()
     try:
@@ -584,6 +602,7 @@ TESTS = [
     idle_connection_is_closed_after_the_timeout,
     unix_socket_serves_and_has_its_mode,
     port_in_use_is_an_error,
+    what_cannot_be_listened_on_is_told_with_what_to_do,
     stop_answers_what_has_arrived,
     stop_answers_all_who_wait_to_be_accepted,
     udp_source_not_allowed_gets_nothing,

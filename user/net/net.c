@@ -120,6 +120,16 @@ static int report(const struct sock_addr *addr, const char *what, int error)
 		log_line(LOG_ERROR, "net",
 			 "%s %s needs privileges: start as root, or use a port from 1024 on", what,
 			 text);
+	else if (error == -EADDRNOTAVAIL || error == -EAFNOSUPPORT)
+		log_line(LOG_ERROR, "net",
+			 "%s %s is not of this machine; `ip -br addr` lists what is: name one of "
+			 "those with -l, or * for all",
+			 what, text);
+	else if (error == -E2BIG)
+		log_line(LOG_ERROR, "net",
+			 "%s %s is one too many: at most %d sockets a thread; name fewer addresses "
+			 "with -l, or * for all",
+			 what, text, WORKER_SOCKET_MAX);
 	else
 		log_line(LOG_ERROR, "net", "%s %s: %s", what, text, strerror(-error));
 	return error;
@@ -290,9 +300,11 @@ static int bind_unix(struct net *net)
 		return error;
 	fd = sock_listen_unix(s->unix_path, s->unix_mode, s->backlog, &net->unix_file);
 	if (fd < 0) {
-		log_line(LOG_ERROR, "net", "unix socket %s: %s", s->unix_path,
+		log_line(LOG_ERROR, "net", "unix socket %s: %s; name another path with -s",
+			 s->unix_path,
 			 fd == -EADDRINUSE ? "another server answers there"
 			 : fd == -EEXIST   ? "a file that is no socket is in the way"
+			 : fd == -ENOENT   ? "its folder is not there"
 					   : strerror(-fd));
 		return fd;
 	}
