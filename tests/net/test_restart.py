@@ -21,6 +21,7 @@ import threading
 import time
 
 import lib_e2e as e2e
+import lib_trace
 
 ALLOW = ["--allow", "10.78.0.0/24"]
 KEYS = [b"keep%d" % n for n in range(200)]
@@ -169,6 +170,71 @@ def pinned_log_is_taken_over_by_its_state():
         daemon.cli("unload", check=False)
         left = glob.glob(f"/run/xdpcache/*{rig.tag}*")
         assert not left, left
+
+
+# --- killed while it stops ---
+
+
+def stop_and_kill(daemon, nth):
+    """Where the daemon was killed: at the nth stop of its end. None: it ended before."""
+    try:
+        tracer = lib_trace.Tracer(daemon.process.pid)
+    except PermissionError:
+        raise e2e.tap.Skip("no permission to trace a child") from None
+    daemon.process.terminate()
+    place = None
+    for _ in range(nth):
+        place = tracer.to_next()
+        if not place:
+            daemon.process.returncode = os.waitstatus_to_exitcode(tracer.status)
+            assert daemon.process.returncode == 0, daemon.output()
+            return None
+    daemon.kill()
+    return place
+
+
+def killed_at_each_step_of_a_stop(rig, *flags):
+    """Before and behind each call that changes a file: the next start has everything."""
+    daemon = e2e.Daemon(rig, *ALLOW, *flags)
+    fill(daemon)
+    before = contents(daemon)
+    places, loaded = [], []
+    for nth in range(1, 200):
+        # Each stop saves something else.
+        daemon.set(b"version", b"%d" % nth)
+        place = stop_and_kill(daemon, nth)
+        daemon = e2e.Daemon(rig, *ALLOW, *flags)
+        used = "took over the last stop's state" in daemon.output()
+        assert used or "took over the log of an earlier process" in daemon.output(), place
+        assert " dropped=0" in daemon.output() or used, (place, daemon.output())
+        assert contents(daemon) == before, place
+        assert daemon.ask(b"get version\r\n").splitlines()[1] == b"%d" % nth, place
+        if not place:
+            break
+        places.append(place)
+        loaded.append(used)
+    daemon.stop()
+    print("# " + ", ".join(f"{place}{' (state used)' * used}"
+                           for place, used in zip(places, loaded)))
+    assert used and not place, "a stop that nobody disturbs leaves its state"
+    # Nothing is believed before the last word of it is written, and all of it afterwards.
+    last = max(n for n, name in enumerate(places) if name == "behind pwrite64")
+    assert loaded == [n >= last for n in range(len(places))], list(zip(places, loaded))
+    assert places.count("behind pwrite64") >= 3 and "behind ftruncate" in places, places
+
+
+def killed_at_each_step_of_a_stop_keeps_everything():
+    with e2e.Rig("veth") as rig:
+        path = memory_file(rig)
+        try:
+            killed_at_each_step_of_a_stop(rig, "--no-fastpath", "-e", path)
+        finally:
+            os.unlink(path)
+
+
+def killed_at_each_step_of_a_stop_of_the_fast_path_keeps_everything():
+    with e2e.Rig("veth") as rig:
+        killed_at_each_step_of_a_stop(rig)
 
 
 # --- replaced under load ---
@@ -641,6 +707,8 @@ sys.exit(e2e.main([
     promised_flush_outlives_a_stop_and_a_kill,
     damaged_memory_file_serves_what_is_whole,
     pinned_log_is_taken_over_by_its_state,
+    killed_at_each_step_of_a_stop_keeps_everything,
+    killed_at_each_step_of_a_stop_of_the_fast_path_keeps_everything,
     replaced_daemon_loses_no_get_and_refuses_no_connection,
     replaced_daemon_with_fast_path_loses_no_get_and_refuses_no_connection,
     killed_amid_an_upgrade_keeps_everything,

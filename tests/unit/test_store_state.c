@@ -556,6 +556,24 @@ static void state_shorter_than_what_was_there_is_used(void **state)
 	saved_free(&s);
 }
 
+/* The next stop after a crash. */
+static void state_of_a_rebuilt_store_is_used(void **state)
+{
+	struct saved s;
+
+	(void)state;
+	saved_make(&s);
+	assert_int_equal(ftruncate(s.state.fd, STATE_AT), 0);
+	reopen(&s);
+	assert_false(was_loaded(&s));
+	save(&s);
+	reopen(&s);
+	assert_true(was_loaded(&s));
+	assert_int_equal(count_lost(&s), 0);
+	store_rig_stop(&s.rig);
+	saved_free(&s);
+}
+
 static void state_of_another_stop_is_not_used(void **state)
 {
 	uint8_t *first = store_rig_map(STATE_MAX);
@@ -789,6 +807,7 @@ int main(void)
 		cmocka_unit_test(state_damaged_segment_is_dropped_whole_and_alone),
 		cmocka_unit_test(state_cut_short_anywhere_costs_nothing),
 		cmocka_unit_test(state_shorter_than_what_was_there_is_used),
+		cmocka_unit_test(state_of_a_rebuilt_store_is_used),
 		cmocka_unit_test(state_of_another_stop_is_not_used),
 		cmocka_unit_test(state_of_another_boot_is_dropped_with_its_log),
 		cmocka_unit_test(state_smaller_index_is_rebuilt),

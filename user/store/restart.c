@@ -205,14 +205,13 @@ static bool chain_is_proven(const struct store *store, struct item_header *item)
 	return chain.check == chain_check(store, &chain);
 }
 
-/* The item's bytes are all there and are what was committed. */
-static bool item_is_proven(const struct store *store, uint64_t loc, uint64_t end)
+/* The item's bytes, all of which are there, are what was committed. */
+static bool item_is_proven(const struct store *store, uint64_t loc)
 {
 	struct item_header *item = item_at(store->pool.base, loc);
 	uint8_t key_len = item_key_len(item);
 
-	if (key_len == 0 || key_len > XC_KEY_MAX || loc + item_bytes(item) > end ||
-	    (item->word1 >> 8) != item_check(item))
+	if (key_len == 0 || key_len > XC_KEY_MAX || (item->word1 >> 8) != item_check(item))
 		return false;
 	if (!(item_shape(item).bits & ITEM_CHAINED))
 		return true;
@@ -236,7 +235,11 @@ static bool chain_mark(struct store *store, struct item_header *item, uint64_t h
 	}
 	idx = chain.first_segment;
 	for (uint32_t n = 0; n < chain.segment_cnt; n++) {
-		atomic_store(&store->pool.segments[idx].state, (uint8_t)to);
+		struct segment *seg = &store->pool.segments[idx];
+
+		atomic_store(&seg->state, (uint8_t)to);
+		atomic_store(&seg->seq, segment_header(&store->pool, idx)->seq);
+		seg->used = sizeof(struct segment_header);
 		segment_header(&store->pool, idx)->chain_hash = hash;
 		idx = segment_chain_next(&store->pool, idx);
 	}
@@ -372,7 +375,7 @@ static void adopt_segment(struct store_thread *t, uint32_t idx)
 
 	atomic_store(&seg->expire_max_ds, 0);
 	while ((loc = next_item(store, &at, end))) {
-		bool whole = item_is_proven(store, loc, end);
+		bool whole = item_is_proven(store, loc);
 
 		if (!whole || !item_is_live(store, loc)) {
 			atomic_fetch_or(&item_at(store->pool.base, loc)->word0, ITEM_DEAD);
