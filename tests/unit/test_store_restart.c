@@ -859,6 +859,52 @@ static void restart_of_two_copies_keeps_the_one_in_the_younger_segment(void **st
 	log_set_level(LOG_INFO);
 }
 
+/* As large.c's replace_first() leaves it in the middle: another first piece, the others shared. */
+static void leave_copy_with_another_first_piece(struct store_rig *rig, uint32_t key)
+{
+	struct segment_pool *pool = &rig->store->pool;
+	struct item_header *item = item_at(pool->base, leave_two_copies(rig, key));
+	struct item_chain chain = item_chain_of(item);
+	uint32_t first = segment_take(pool, SEGMENT_CHAIN, false);
+
+	memcpy(segment_header(pool, first) + 1, segment_header(pool, chain.first_segment) + 1,
+	       segment_payload(pool));
+	segment_chain_link(pool, first, segment_chain_next(pool, chain.first_segment));
+	chain.first_segment = first;
+	memcpy(item_value(item), &chain, sizeof(chain));
+	store_seal_item(item);
+}
+
+static void restart_of_two_copies_that_share_pieces_frees_none_of_them(void **state)
+{
+	struct store_options options = { .log.bytes = MIB };
+	struct store_counts before;
+	struct store_rig rig;
+	uint32_t pieces = 0;
+	char text[24];
+
+	(void)state;
+	log_set_level(LOG_WARN);
+	store_rig_init(&rig, &options);
+	store_rig_set(&rig, key_text(text, 1), value_make(1, 2, STEP_LARGE * 4), 0);
+	store_counts(rig.store, &before);
+	leave_copy_with_another_first_piece(&rig, 1);
+	options = rig.options;
+	options.log.adopted = true;
+	store_rig_stop(&rig);
+	store_rig_open(&rig, &options);
+	assert_int_equal(rig.store->recovered_cnt, 1);
+	assert_int_equal(rig.store->dead_chains, SEGMENT_NONE);
+	for (uint32_t i = 1; i < rig.store->pool.cnt; i++)
+		pieces += segment_state(&rig.store->pool.segments[i]) == SEGMENT_CHAIN;
+	assert_int_equal(pieces, STEP_LARGE * 4 / segment_payload(&rig.store->pool));
+	store_rig_start(&rig);
+	assert_int_equal(version_in(&rig, rig.t, 1), 2);
+	assert_true(store_rig_await_free(&rig, before.log_free_bytes));
+	store_rig_fini(&rig);
+	log_set_level(LOG_INFO);
+}
+
 /* Any bit of what is in use: headers, lengths, marks. */
 static void restart_any_damage_serves_nothing_wrong(void **state)
 {
@@ -1154,6 +1200,8 @@ static void restart_later_flush_record_counts_in_either_place(void **state)
 		super->flush[place] = older;
 		cas_after_restart(&rig, true, true);
 		assert_int_equal(store_flush_gen(rig.store), gen);
+		/* and both are whole again */
+		assert_int_equal(super->flush[place].gen, gen);
 		super->flush[place] = older;
 		cas_after_restart(&rig, false, true);
 		assert_int_equal(store_flush_gen(rig.store), gen + 1);
@@ -1177,6 +1225,7 @@ int main(void)
 		cmocka_unit_test(restart_chain_through_another_segment_is_dropped),
 		cmocka_unit_test(restart_chain_longer_than_its_pieces_is_dropped),
 		cmocka_unit_test(restart_of_two_copies_keeps_the_one_in_the_younger_segment),
+		cmocka_unit_test(restart_of_two_copies_that_share_pieces_frees_none_of_them),
 		cmocka_unit_test(restart_any_damage_serves_nothing_wrong),
 		cmocka_unit_test(restart_damaged_first_page_starts_empty_or_right),
 		cmocka_unit_test(restart_other_log_size_is_adopted_or_empty),
