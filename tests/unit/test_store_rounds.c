@@ -2,7 +2,8 @@
 /*
  * Properties: a flush at any moment of a round brings nothing back; a segment in which an item is
  * still being written is left alone, even when nothing else lives in it; of what the policy would
- * keep for ever about an eighth leaves; a round that is given up loses no segment.
+ * keep for ever about an eighth leaves; a round that is given up loses no segment; where there is
+ * no room every write is refused whole, and whoever has the last of it open is woken.
  * Method: rounds are run by hand in the test's own thread, and the clock that they read, or the
  * policy that they ask, is the test's. Where a round has to be given up, the store's own reclaimer
  * waits for a reader that never comes.
@@ -130,6 +131,8 @@ static uint64_t fill_thinly(struct store_rig *rig)
 
 	while (segment_free_cnt(&rig->store->pool) >= store_free_target(rig->store))
 		assert_int_equal(put(rig, cnt++, STORE_RIG_BOOT_NS + TTL_NS), STORE_OK);
+	/* Whoever takes one of the last ones asks for a round. */
+	assert_true(rig->store->wake_asked);
 	for (uint64_t n = 0; n < cnt; n++) {
 		struct span key = key_text(text, n);
 
@@ -379,6 +382,194 @@ static void round_given_up_loses_no_piece_of_a_large_value(void **state)
 	store_rig_fini(&rig);
 }
 
+/* --- no room --- */
+
+static enum store_status refused_incr(struct store_rig *rig, struct span key, uint64_t hash)
+{
+	uint64_t number;
+
+	return store_arith(rig->t, key, hash, 1, false, 0, &number, NULL);
+}
+
+static enum store_status refused_append(struct store_rig *rig, struct span key, uint64_t hash)
+{
+	return store_append(rig->t, key, hash, span_str("1"), 0, NULL);
+}
+
+static enum store_status refused_prepend(struct store_rig *rig, struct span key, uint64_t hash)
+{
+	return store_prepend(rig->t, key, hash, span_str("1"), 0, NULL);
+}
+
+static enum store_status refused_touch(struct store_rig *rig, struct span key, uint64_t hash)
+{
+	return store_touch(rig->t, key, hash, STORE_RIG_BOOT_NS + TTL_NS, NULL);
+}
+
+static enum store_status refused_fetch(struct store_rig *rig, struct span key, uint64_t hash)
+{
+	struct store_fetched fetched;
+
+	return store_fetch(rig->t,
+			   &(struct store_fetch){ .key = key,
+						  .hash = hash,
+						  .touch = true,
+						  .expire_ns = STORE_RIG_BOOT_NS + TTL_NS },
+			   &fetched);
+}
+
+static enum store_status refused_vivify(struct store_rig *rig, struct span key, uint64_t hash)
+{
+	struct span absent = span_str("absent");
+	struct store_fetched fetched;
+
+	(void)key;
+	(void)hash;
+	return store_fetch(rig->t,
+			   &(struct store_fetch){ .key = absent,
+						  .hash = store_hash(rig->store, absent),
+						  .vivify = true,
+						  .vivify_ns = STORE_RIG_BOOT_NS + TTL_NS },
+			   &fetched);
+}
+
+static enum store_status refused_stale(struct store_rig *rig, struct span key, uint64_t hash)
+{
+	return store_invalidate(
+		rig->t, &(struct store_invalidate){ .key = key, .hash = hash, .stale = true });
+}
+
+static enum store_status refused_large(struct store_rig *rig, struct span key, uint64_t hash)
+{
+	static uint8_t value[LARGE_LEN];
+	struct store_put how = { .key = key, .hash = hash };
+
+	return store_put(rig->t, &how, span_of(value, LARGE_LEN), NULL);
+}
+
+/* Whatever kind it is of: it is to be tried again, and nothing has changed. */
+static void round_that_never_comes_refuses_each_write_and_changes_nothing(void **state)
+{
+	static enum store_status (*const writes[])(struct store_rig *, struct span, uint64_t) = {
+		refused_incr,  refused_append, refused_prepend, refused_touch,
+		refused_fetch, refused_vivify, refused_stale,	refused_large,
+	};
+	struct store_options options = { .log.bytes = MIB };
+	struct span key = span_str("number");
+	struct store_rig rig = { 0 };
+	struct item_view before, view;
+	uint64_t hash, cnt = 0;
+
+	(void)state;
+	store_rig_open(&rig, &options);
+	rig.t = store_thread_new(rig.store);
+	hash = store_hash(rig.store, key);
+	assert_int_equal(store_rig_set(&rig, key, span_str("41"), 0), STORE_OK);
+	while (put(&rig, cnt, 0) == STORE_OK)
+		cnt++;
+	while (refused_incr(&rig, key, hash) == STORE_OK)
+		;
+	assert_true(store_peek(rig.t, key, hash, &before));
+	for (uint32_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++) {
+		assert_int_equal(writes[i](&rig, key, hash), STORE_AGAIN);
+		assert_true(store_peek(rig.t, key, hash, &view));
+		assert_int_equal(view.loc, before.loc);
+		assert_int_equal(view.cas, before.cas);
+		assert_int_equal(view.value_len, before.value_len);
+		assert_false(view.stale || view.won);
+		assert_int_equal(counts_of(&rig).item_cnt, cnt + 1);
+		for (uint32_t n = 1; n < rig.store->pool.cnt; n++)
+			assert_int_equal(atomic_load(&rig.store->pool.segments[n].pending_cnt), 0);
+	}
+	/* And then there is room, for the largest, too. */
+	run_rounds(&rig);
+	assert_int_equal(refused_large(&rig, key, hash), STORE_OK);
+	assert_int_equal(refused_vivify(&rig, key, hash), STORE_OK);
+	store_rig_fini(&rig);
+}
+
+/* All that could be freed lies in a segment that the waiting thread has open: it is woken to seal
+ * it, long before its patience ends. */
+static void round_without_a_sealed_segment_wakes_who_has_one_open(void **state)
+{
+	struct store_options options = { .log.bytes = MIB };
+	static uint8_t value[MIB / 2];
+	struct store_rig rig;
+	uint64_t len, hash;
+	struct store_put how = { .key = span_str("large") };
+
+	(void)state;
+	store_rig_init(&rig, &options);
+	len = 31ULL * segment_payload(&rig.store->pool);
+	assert_true(len <= sizeof(value));
+	assert_int_equal(store_rig_set(&rig, span_str("first"), span_of(value, len), 0), STORE_OK);
+	hash = how.hash = store_hash(rig.store, how.key);
+	for (int i = 0; i < 20; i++) {
+		uint64_t start_ns = clock_mono_ns();
+
+		if (store_put(rig.t, &how, span_of(value, len), NULL) == STORE_OK)
+			break;
+		assert_true(i < 19);
+		assert_true(store_wait(rig.t, 20 * NSEC_PER_SEC));
+		assert_true(clock_mono_ns() - start_ns < 15 * NSEC_PER_SEC);
+	}
+	assert_true(store_peek(rig.t, how.key, hash, &(struct item_view){ 0 }));
+	store_rig_fini(&rig);
+}
+
+/* --- the limit --- */
+
+/* Behind the last segment in which something is. */
+static uint32_t end_of_items(const struct segment_pool *pool)
+{
+	uint32_t end = pool->cnt;
+
+	while (segment_state(&pool->segments[end - 1]) == SEGMENT_FREE)
+		end--;
+	return end;
+}
+
+/* What nothing was ever written to goes in one step, though there are more than a step's. */
+static void round_takes_a_tail_away_that_was_never_used(void **state)
+{
+	struct store_options options = { .log.bytes = 8 * MIB };
+	struct store_rig rig = { 0 };
+	uint32_t end;
+	uint64_t cnt = 0;
+	char text[24];
+
+	(void)state;
+	store_rig_open(&rig, &options);
+	rig.t = store_thread_new(rig.store);
+	while (end_of_items(&rig.store->pool) < 150)
+		assert_int_equal(put(&rig, cnt++, 0), STORE_OK);
+	end = end_of_items(&rig.store->pool);
+	for (uint64_t n = 0; n < cnt / 2; n++) {
+		struct span key = key_text(text, n);
+
+		assert_int_equal(store_remove(rig.t, key, store_hash(rig.store, key), 0), STORE_OK);
+	}
+	run_rounds(&rig);
+	/* The last one used is the last one wanted. */
+	store_set_limit(rig.store, (uint64_t)end * SEGMENT);
+	run_rounds(&rig);
+	assert_int_equal(counts_of(&rig).log_bytes, (uint64_t)end * SEGMENT);
+	/* Where something lies a step is made, and the next one when it has moved. */
+	store_set_limit(rig.store, (uint64_t)(end - 20) * SEGMENT);
+	run_rounds(&rig);
+	assert_true(counts_of(&rig).log_bytes >= (uint64_t)(end - 1 - end / 16) * SEGMENT);
+	for (int i = 0; i < 20; i++) {
+		store_seal_open(rig.t, true);
+		run_rounds(&rig);
+	}
+	assert_int_equal(counts_of(&rig).log_bytes, (uint64_t)(end - 20) * SEGMENT);
+	assert_int_equal(segment_end(&rig.store->pool), end - 20);
+	assert_int_equal(counts_of(&rig).evicted_cnt, 0);
+	for (uint64_t n = cnt / 2; n < cnt; n++)
+		assert_true(has(&rig, n));
+	store_rig_fini(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -386,6 +577,9 @@ int main(void)
 		cmocka_unit_test(round_leaves_a_segment_in_which_an_item_is_being_written),
 		cmocka_unit_test(round_an_eighth_leaves_of_what_the_policy_keeps),
 		cmocka_unit_test(round_given_up_loses_no_piece_of_a_large_value),
+		cmocka_unit_test(round_that_never_comes_refuses_each_write_and_changes_nothing),
+		cmocka_unit_test(round_without_a_sealed_segment_wakes_who_has_one_open),
+		cmocka_unit_test(round_takes_a_tail_away_that_was_never_used),
 	};
 
 	return cmocka_run_group_tests_name("store_rounds", tests, NULL, NULL);
