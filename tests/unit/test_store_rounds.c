@@ -524,7 +524,7 @@ static uint32_t end_of_items(const struct segment_pool *pool)
 {
 	uint32_t end = pool->cnt;
 
-	while (segment_state(&pool->segments[end - 1]) == SEGMENT_FREE)
+	while (end > 1 && segment_state(&pool->segments[end - 1]) == SEGMENT_FREE)
 		end--;
 	return end;
 }
