@@ -206,8 +206,8 @@ static int source_fastpath(void *ctx, struct control_fastpath *ret)
 	ret->entry_cnt = kmap_used_cnt(d->kmap);
 	ret->entry_max = maps->entry_cnt;
 	ret->lease_ms = d->config.lease_ms;
-	ret->serve_until_ns = maps->conf->serve_until_ns;
-	ret->owner_epoch = maps->conf->owner_epoch;
+	ret->serve_until_ns = __atomic_load_n(&maps->conf->serve_until_ns, __ATOMIC_RELAXED);
+	ret->owner_epoch = __atomic_load_n(&maps->conf->owner_epoch, __ATOMIC_RELAXED);
 	return counters_read(maps->stats_fd, &ret->stats);
 }
 

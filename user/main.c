@@ -200,10 +200,11 @@ static void close_store(struct daemon *d)
 
 static void teardown(struct daemon *d)
 {
+	/* First: from here on it is settled whether somebody takes over. */
+	control_stop(d->control);
 	/* Nobody writes until the next one has taken over, so the kernel may go on that long. */
 	if (d->fp && d->warm.successor < 0)
 		lease_revoke(&d->lease);
-	control_stop(d->control);
 	promoter_stop(d->promoter); /* it counts in net's */
 	close_net(d);
 	close_store(d);

@@ -274,6 +274,12 @@ static void entry_end(struct xc_entry *entry)
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
+/* The promoter looks at it without the key's lock: kmap_state. */
+static void set_kind(struct xc_entry *entry, uint8_t kind)
+{
+	__atomic_store_n(&entry->kind, kind, __ATOMIC_RELAXED);
+}
+
 static bool key_is_plain(struct span key)
 {
 	for (size_t i = 0; i < key.len; i++) {
@@ -309,7 +315,7 @@ void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item)
 	if (entry->kind == XC_ENTRY_VACANT)
 		atomic_fetch_sub(&kmap->vacant_cnt, 1);
 	entry_begin(entry);
-	entry->kind = XC_ENTRY_VALUE;
+	set_kind(entry, XC_ENTRY_VALUE);
 	entry->key_len = (uint8_t)item->key.len;
 	entry->value_len = (uint16_t)item->value.len;
 	entry->key_loc = (uint64_t)(item->key.ptr - kmap->options.log_base);
@@ -334,7 +340,7 @@ void kmap_vacate(struct kmap *kmap, uint32_t idx)
 		return;
 	atomic_fetch_add(&kmap->vacant_cnt, 1);
 	entry_begin(entry);
-	entry->kind = XC_ENTRY_VACANT;
+	set_kind(entry, XC_ENTRY_VACANT);
 	entry_end(entry);
 }
 
@@ -480,7 +486,7 @@ static void adopt_entries(struct kmap *kmap,
 			entry->seq++; /* its writer died half way */
 		if (entry->kind != XC_ENTRY_VACANT || entry->seq != 0) {
 			entry_begin(entry);
-			entry->kind = XC_ENTRY_VACANT;
+			set_kind(entry, XC_ENTRY_VACANT);
 			entry_end(entry);
 			removed_push(kmap, idx); /* a reader may still be at it */
 		} else {
