@@ -62,6 +62,7 @@ struct xc_ctx {
 	/* parse_request */
 	__u16 request_id;
 	__u64 gets;	   /* 1: reply with cas */
+	bool more;	   /* no text verb, but one that batch knows */
 	__u64 key_off;	   /* the key in the request */
 	__u64 key_len;	   /* 1..XC_KEY_MAX */
 	__u64 key_tail;	   /* the 8 bytes that end with the key */

@@ -46,23 +46,13 @@ static __always_inline enum xc_outcome stages(struct xc_ctx *c)
 	return outcome;
 }
 
-/* A text that is no get of one key: batch may know it. */
-static __always_inline bool is_for_batch(enum xc_outcome outcome)
-{
-	return outcome == XC_pass_key_bytes || outcome == XC_pass_key_len;
-}
-
 SEC("xdp")
 int xc_fastpath(struct xdp_md *xdp)
 {
 	struct xc_ctx c = { .xdp = xdp };
-	enum xc_outcome outcome;
 
 	ctx_reload(&c);
-	outcome = stages(&c);
-	if (is_for_batch(outcome))
-		bpf_tail_call(xdp, &xc_next, 0);
-	return finish(&c, outcome);
+	return finish(&c, stages(&c));
 }
 
 SEC("xdp")
@@ -78,14 +68,10 @@ SEC("tc")
 int xc_tc(struct __sk_buff *skb)
 {
 	struct xc_ctx c = { .tc = true, .skb = skb };
-	enum xc_outcome outcome;
 
 	if (!handover_take(&c))
 		return TC_ACT_UNSPEC;
-	outcome = stages(&c);
-	if (is_for_batch(outcome))
-		bpf_tail_call(skb, &xc_next_tc, 0);
-	return finish(&c, outcome);
+	return finish(&c, stages(&c));
 }
 
 SEC("tc")

@@ -188,17 +188,31 @@ struct {
 /* What a mask on a place in the text cannot rule out behind its end: a key. */
 #define XC_TEXT_SLACK 264
 
+#define XC_META_FLAGS_MAX 8
+
 /* Where xc_batch works: the datagram's payload, and the reply so far. */
 struct xc_scratch {
 	__u64 key_len; /* of the key at hand, which is in `out` already */
 	__u64 now_ns;
-	__u64 gets;		     /* 1: reply with cas */
-	__u64 pos;		     /* of the next key in `in` */
-	__u64 in_len;		     /* bytes in `in` */
-	__u64 out_len;		     /* bytes in `out` */
-	__u64 sum;		     /* of `out`, wide (bpf/csum.bpf.h) */
-	__u64 key_cnt;		     /* answered */
-	__u32 used[XC_KEYS_MAX];     /* their entries */
+	__u64 gets;		 /* 1: reply with cas */
+	__u64 pos;		 /* of the next key in `in` */
+	__u64 in_len;		 /* bytes in `in` */
+	__u64 out_len;		 /* bytes in `out` */
+	__u64 sum;		 /* of `out`, wide (bpf/csum.bpf.h) */
+	__u64 key_cnt;		 /* answered */
+	__u32 used[XC_KEYS_MAX]; /* their entries */
+	/* mg: its flags, place << 8 | length, those there are, the one being answered; its item */
+	__u32 flags[XC_META_FLAGS_MAX];
+	__u64 flag_cnt;
+	__u64 flag_bits;
+	__u64 flag_at;
+	__u64 item_key_len;
+	__u64 item_expire_ns;
+	__u64 item_cas;
+	__u64 item_loc;
+	__u64 item_value_sum;
+	__u32 item_flags;
+	__u32 item_value_len;
 	__u8 in[XC_TEXT_IN_MAX + 8]; /* a word may reach over the end */
 	/* The reply's headers, ending where its text begins. */
 	__u8 head[XC_HEAD_MAX];

@@ -115,8 +115,10 @@ static __always_inline enum xc_outcome parse_text(struct xc_ctx *c, const void *
 	}
 	verb = load32(text);
 	c->gets = is_zero(verb ^ XC_WORD_GETS);
-	if (verb != XC_WORD_GET && !(c->gets && *(const __u8 *)(text + 4) == ' '))
+	if (verb != XC_WORD_GET && !(c->gets && *(const __u8 *)(text + 4) == ' ')) {
+		c->more = (verb & 0xffffff) == XC_WORD_MG || (__u8)verb == XC_BINARY_REQUEST;
 		return XC_pass_verb;
+	}
 	rest = len - TEXT_GET_MIN - c->gets - 1; /* of the key, behind its first byte */
 	opaque(rest);
 	if (rest >= XC_KEY_MAX)

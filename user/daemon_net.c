@@ -166,6 +166,17 @@ static uint32_t listen_addresses(const struct config *c, uint8_t ret[][16], uint
 	return cnt;
 }
 
+/* What a connection is not asked in, a datagram is not either. */
+static void set_protocols(struct xc_conf *conf, enum command_protocol protocol)
+{
+	uint32_t refused = protocol == COMMAND_PROTOCOL_BINARY ? XC_OPT_NO_TEXT
+			   : protocol == COMMAND_PROTOCOL_TEXT ? XC_OPT_NO_BINARY
+							       : 0;
+
+	__atomic_and_fetch(&conf->options, ~(XC_OPT_NO_TEXT | XC_OPT_NO_BINARY), __ATOMIC_SEQ_CST);
+	__atomic_or_fetch(&conf->options, refused, __ATOMIC_SEQ_CST);
+}
+
 int daemon_attach(struct daemon *d)
 {
 	const struct fastpath_maps *maps = fastpath_maps(d->fp);
@@ -179,6 +190,8 @@ int daemon_attach(struct daemon *d)
 		err = fastpath_attach(d->fp);
 	if (!err)
 		err = locals_open(d->fp, only, only_cnt, &d->locals);
+	if (!err)
+		set_protocols(maps->conf, config_protocol(&d->config));
 	if (!err)
 		maps->conf->port_be = htons(net_udp_port(d->net));
 	return err;

@@ -24,7 +24,9 @@
 #define XC_ABI_VERSION 1
 
 /* struct xc_conf.options */
-#define XC_OPT_TC (1U << 0) /* the tc program is attached: hand over what has no room */
+#define XC_OPT_TC (1U << 0)	   /* the tc program is attached: hand over what has no room */
+#define XC_OPT_NO_TEXT (1U << 1)   /* -B binary: the text protocol is not spoken */
+#define XC_OPT_NO_BINARY (1U << 2) /* -B ascii */
 
 struct xc_conf {
 	__u32 magic;   /* XC_ABI_MAGIC once a daemon configured the maps */

@@ -56,6 +56,9 @@
 /* Keys of one get or gets that the kernel answers; more are the daemon's. */
 #define XC_KEYS_MAX 16
 
+/* An item lives up to so much longer than it was told to: expiry is kept in tenths of a second. */
+#define XC_EXPIRE_LATE_NS 100000000ULL
+
 /* VLAN tags the parser walks. */
 #define XC_VLAN_MAX 2
 

@@ -36,7 +36,7 @@
 	X(pass_unconfigured, "no daemon has configured these maps yet")                            \
 	X(pass_no_lease, "the daemon's lease has run out")                                         \
 	X(pass_frame, "UDP frame header: several datagrams, or reserved bits set")                 \
-	X(pass_verb, "not a get or gets")                                                          \
+	X(pass_verb, "not a get, gets or mg, or not in a protocol that is spoken")                 \
 	X(pass_line, "line does not end with CR LF at the datagram's end")                         \
 	X(pass_key_len, "key empty or over 250 bytes")                                             \
 	X(pass_key_bytes, "control byte in a key, or a blank where no key follows")                \
@@ -49,7 +49,9 @@
 	X(pass_log, "entry names bytes outside the log")                                           \
 	X(pass_mtu, "reply larger than the interface's MTU")                                       \
 	X(pass_no_room, "packet could not grow, neither here nor at tc")                           \
-	X(pass_keys, "more than 16 keys, or more text than the program reads")
+	X(pass_keys, "more than 16 keys, or more text than the program reads")                     \
+	X(pass_binary, "binary request that is no get or noop, or whose header does not add up")   \
+	X(pass_meta, "mg with a flag that the kernel does not answer, or a wrong one")
 
 enum xc_outcome {
 	XC_NEXT = -1, /* stage done, go on */

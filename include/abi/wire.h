@@ -2,10 +2,10 @@
 /*
  * wire - memcached bytes that both parsers know.
  *
- * Does      the UDP frame header and the fixed words of the text protocol, as integers in memory
- *           order.
+ * Does      the UDP frame header, the fixed words of the text protocol as integers in memory order,
+ *           and some numbers of the binary protocol.
  * Units     network order where the field says __be.
- * Source    memcached doc/protocol.txt, "UDP protocol" and "Retrieval command".
+ * Source    memcached doc/protocol.txt, "UDP protocol", "Retrieval command"; protocol-binary.txt.
  */
 #ifndef XC_ABI_WIRE_H
 #define XC_ABI_WIRE_H
@@ -33,5 +33,16 @@ _Static_assert(sizeof(struct xc_udp_frame) == 8, "the UDP frame header is 8 byte
 #define XC_WORD_CRLF 0x0a0dU	    /* "\r\n" */
 #define XC_WORD_CRLF_EN 0x4e450a0dU /* "\r\nEN" */
 #define XC_WORD_D_CR 0x0d44U	    /* "D\r" */
+#define XC_WORD_MG 0x20676dU	    /* "mg ", three bytes */
+
+/* Binary protocol: first byte of a request and of a reply, and what the program answers. */
+#define XC_BINARY_REQUEST 0x80
+#define XC_BINARY_REPLY 0x81
+#define XC_BINARY_HEADER_LEN 24
+#define XC_BINARY_GET 0x00
+#define XC_BINARY_GETQ 0x09
+#define XC_BINARY_NOOP 0x0a
+#define XC_BINARY_GETK 0x0c
+#define XC_BINARY_GETKQ 0x0d
 
 #endif

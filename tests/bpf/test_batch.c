@@ -17,25 +17,10 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <linux/bpf.h>
-#include <linux/pkt_cls.h>
-
-#include "base/rand.h"
-#include "lib/fastrig.h"
-#include "tests/bpf/stage_mock.skel.h"
+#include "bpf/batch_rig.h"
 
 #define COUNT_DEFAULT 20000
-#define ITEMS 64
 #define JUMBO 9000
-
-static struct stage_mock_bpf *mock;
-static struct fastrig rig;
-
-static struct {
-	uint8_t key[XC_KEY_MAX], value[XC_VALUE_MAX];
-	struct rig_item item;
-	uint32_t idx;
-} items[ITEMS];
 
 /* A request for items by their numbers. */
 struct ask {
@@ -47,42 +32,7 @@ struct ask {
 	uint8_t text[8 + (XC_KEYS_MAX + 1) * (XC_KEY_MAX + 1)];
 };
 
-static void fill_key(uint8_t *key, size_t len, struct rand *r)
-{
-	for (size_t i = 0; i < len; i++) {
-		do
-			key[i] = rand_next(r);
-		while (key[i] <= 0x20 || key[i] == 0x7f);
-	}
-}
-
-/* Lengths of all remainders, a few at the ends; most small, so that many fit. */
-static void fill_items(void)
-{
-	struct rand r;
-
-	rand_init(&r, 7);
-	fastrig_clear(&rig);
-	for (uint32_t i = 0; i < ITEMS; i++) {
-		size_t key_len = i < 40 ? 1 + i : 1 + rand_below(&r, XC_KEY_MAX);
-		size_t value_len = i % 8 ? rand_below(&r, 48) : rand_below(&r, 700);
-
-		key_len = i == 41 ? XC_KEY_MAX : key_len < 4 ? 4 : key_len;
-		fill_key(items[i].key, key_len, &r);
-		memcpy(items[i].key, &(uint16_t){ 0x8041 + (i << 8) }, 2); /* no two alike */
-		for (size_t b = 0; b < value_len; b++)
-			items[i].value[b] = rand_next(&r);
-		items[i].item = (struct rig_item){
-			.key = span_of(items[i].key, key_len),
-			.value = span_of(items[i].value, value_len),
-			.flags = rand_next(&r) >> rand_below(&r, 32) >> 32,
-			.cas = rand_next(&r) >> rand_below(&r, 64),
-		};
-		items[i].idx = fastrig_insert(&rig, &items[i].item);
-	}
-}
-
-static void put_request(struct ask *ask, struct pktgen_packet *ret)
+static void put_request(struct ask *ask)
 {
 	size_t len = sprintf((char *)ask->text, "get%s", ask->gets ? "s" : "");
 
@@ -95,7 +45,6 @@ static void put_request(struct ask *ask, struct pktgen_packet *ret)
 	}
 	memcpy(ask->text + len, "\r\n", 2);
 	ask->request.text = span_of(ask->text, len + 2);
-	pktgen_request(&ask->request, ret);
 }
 
 /* The reply's text; 0: longer than fits. */
@@ -123,48 +72,22 @@ static size_t put_text(const struct ask *ask, uint8_t *ret, size_t max)
 	return len + 5;
 }
 
-static void run(const struct ask *ask, const struct pktgen_packet *in, struct rig_run *ret)
-{
-	int err = ask->tc ? fastrig_tc(mock->progs.xc_batch_tc_marked, in, 0, ret)
-			  : fastrig_xdp(mock->progs.xc_fastpath, in, ret);
-
-	assert_int_equal(err, 0);
-}
-
-static void check_passed(const struct pktgen_packet *in, const struct rig_run *got, bool tc)
-{
-	assert_int_equal(got->action, tc ? TC_ACT_UNSPEC : XDP_PASS);
-	assert_int_equal(got->out.len, in->len);
-	assert_memory_equal(got->out.bytes, in->bytes, in->len);
-}
-
-static uint64_t hits_of(const struct xc_stats *stats)
-{
-	return stats->hit_tail + stats->hit_head + stats->hit_tc;
-}
-
 /* Asks; the whole reply must come. Everything asked for lives. */
 static void check_answered(struct ask *ask)
 {
-	struct pktgen_packet in, want;
-	struct xc_stats before, after;
 	uint8_t text[PKTGEN_MAX];
-	struct rig_run got;
 	size_t len;
 
-	put_request(ask, &in);
+	put_request(ask);
 	len = put_text(ask, text, 3000);
 	assert_true(len > 0);
-	pktgen_reply_of(&ask->request, span_of(text, len), &want);
-	fastrig_stats(&rig, &before);
-	run(ask, &in, &got);
-	fastrig_stats(&rig, &after);
-	assert_int_equal(got.action, ask->tc ? TC_ACT_REDIRECT : XDP_TX);
-	assert_int_equal(got.out.len, want.len);
-	assert_memory_equal(got.out.bytes, want.bytes, want.len);
-	assert_int_equal(hits_of(&after) - hits_of(&before), 1);
-	assert_int_equal(after.more_keys - before.more_keys, ask->cnt - 1);
-	assert_int_equal(after.reply_bytes - before.reply_bytes, len + 8);
+	expect_reply(&ask->request, ask->tc, span_of(text, len), ask->cnt);
+}
+
+static void check_passed(struct ask *ask, enum xc_outcome outcome)
+{
+	put_request(ask);
+	expect_pass(&ask->request, ask->tc, outcome);
 }
 
 static void batch_each_number_of_keys_is_answered(void **state)
@@ -223,9 +146,6 @@ static void batch_uses_are_told_of_each_key(void **state)
 static void batch_with_one_that_cannot_be_passes_whole(void **state)
 {
 	struct ask ask = { .cnt = 5 };
-	struct pktgen_packet in;
-	struct xc_stats before, after;
-	struct rig_run got;
 
 	(void)state;
 	for (uint32_t bad = 0; bad < 2 * ask.cnt; bad++) {
@@ -238,15 +158,8 @@ static void batch_with_one_that_cannot_be_passes_whole(void **state)
 		entry->expire_ns = RIG_NOW_NS;
 		for (uint32_t i = 0; i < ITEMS; i++)
 			rig.uses[items[i].idx] = (struct xc_use){ 0 };
-		put_request(&ask, &in);
-		fastrig_stats(&rig, &before);
-		run(&ask, &in, &got);
-		fastrig_stats(&rig, &after);
+		check_passed(&ask, XC_pass_expired);
 		entry->expire_ns = 0;
-		check_passed(&in, &got, ask.tc);
-		assert_int_equal(hits_of(&after), hits_of(&before));
-		assert_int_equal(after.more_keys, before.more_keys);
-		assert_int_equal(after.pass_expired - before.pass_expired, !ask.tc);
 		for (uint32_t i = 0; i < ITEMS; i++)
 			assert_int_equal(rig.uses[items[i].idx].stamp, 0);
 	}
@@ -255,19 +168,11 @@ static void batch_with_one_that_cannot_be_passes_whole(void **state)
 static void batch_of_too_many_keys_passes(void **state)
 {
 	struct ask ask = { .cnt = XC_KEYS_MAX + 1 };
-	struct xc_stats before, after;
-	struct pktgen_packet in;
-	struct rig_run got;
 
 	(void)state;
 	for (uint32_t i = 0; i < ask.cnt; i++)
 		ask.which[i] = 3;
-	put_request(&ask, &in);
-	fastrig_stats(&rig, &before);
-	run(&ask, &in, &got);
-	fastrig_stats(&rig, &after);
-	check_passed(&in, &got, false);
-	assert_int_equal(after.pass_keys - before.pass_keys, 1);
+	check_passed(&ask, XC_pass_keys);
 }
 
 static void set_mtu(uint16_t mtu)
@@ -283,10 +188,7 @@ static void set_mtu(uint16_t mtu)
 static void batch_longer_than_the_mtu_passes(void **state)
 {
 	struct ask ask = { .which = { 11, 12, 13 }, .cnt = 3 };
-	struct xc_stats before, after;
 	uint8_t text[PKTGEN_MAX];
-	struct pktgen_packet in;
-	struct rig_run got;
 	size_t ip_len;
 
 	(void)state;
@@ -294,12 +196,7 @@ static void batch_longer_than_the_mtu_passes(void **state)
 	set_mtu(ip_len);
 	check_answered(&ask);
 	set_mtu(ip_len - 1);
-	put_request(&ask, &in);
-	fastrig_stats(&rig, &before);
-	run(&ask, &in, &got);
-	fastrig_stats(&rig, &after);
-	check_passed(&in, &got, false);
-	assert_int_equal(after.pass_mtu - before.pass_mtu, 1);
+	check_passed(&ask, XC_pass_mtu);
 	set_mtu(RIG_MTU);
 }
 
@@ -307,9 +204,6 @@ static void batch_longer_than_the_mtu_passes(void **state)
 static void batch_longer_than_its_scratch_passes(void **state)
 {
 	struct ask ask = { .cnt = 16 };
-	struct xc_stats before, after;
-	struct pktgen_packet in;
-	struct rig_run got;
 
 	(void)state;
 	for (uint32_t i = 0; i < ask.cnt; i++) {
@@ -317,20 +211,8 @@ static void batch_longer_than_its_scratch_passes(void **state)
 		assert_true(items[8].item.value.len > 300);
 	}
 	set_mtu(JUMBO);
-	put_request(&ask, &in);
-	fastrig_stats(&rig, &before);
-	run(&ask, &in, &got);
-	fastrig_stats(&rig, &after);
-	check_passed(&in, &got, false);
-	assert_int_equal(after.pass_no_room - before.pass_no_room, 1);
+	check_passed(&ask, XC_pass_no_room);
 	set_mtu(RIG_MTU);
-}
-
-static uint64_t env_number(const char *name, uint64_t fallback)
-{
-	const char *text = getenv(name);
-
-	return text ? strtoull(text, NULL, 0) : fallback;
 }
 
 static void batch_random_requests_are_right(void **state)
@@ -338,13 +220,9 @@ static void batch_random_requests_are_right(void **state)
 	uint64_t count = env_number("XC_TEST_COUNT", COUNT_DEFAULT), answered = 0;
 	uint8_t text[PKTGEN_MAX];
 	struct rand r;
-	uint64_t seed;
 
 	(void)state;
-	assert_int_equal(rand_secret(&seed, sizeof(seed)), 0);
-	seed = env_number("XC_TEST_SEED", seed);
-	printf("seed %llu, %llu requests\n", (unsigned long long)seed, (unsigned long long)count);
-	rand_init(&r, seed);
+	seed_rand(&r);
 	for (uint64_t n = 0; n < count; n++) {
 		uint64_t word = rand_next(&r);
 		struct ask ask = {
@@ -356,15 +234,13 @@ static void batch_random_requests_are_right(void **state)
 			.gets = word & 16,
 			.tc = word & 32,
 		};
-		struct pktgen_packet in;
-		struct rig_run got;
 		size_t len, headers = (ask.request.ip6 ? 40 : 20) + 16;
 
 		if (!ask.request.tags[0])
 			ask.request.tags[1] = 0;
 		for (uint32_t i = 0; i < ask.cnt; i++)
 			ask.which[i] = rand_below(&r, word & 64 ? 40 : ITEMS);
-		put_request(&ask, &in);
+		put_request(&ask);
 		if (ask.request.text.len > RIG_MTU - headers)
 			continue; /* no link carries it */
 		len = put_text(&ask, text, sizeof(text));
@@ -372,30 +248,10 @@ static void batch_random_requests_are_right(void **state)
 			check_answered(&ask);
 			answered++;
 		} else {
-			run(&ask, &in, &got);
-			check_passed(&in, &got, ask.tc);
+			check_passed(&ask, XC_NEXT);
 		}
 	}
 	assert_true(answered > count / 10);
-}
-
-static int open_object(void **state)
-{
-	(void)state;
-	mock = stage_mock_bpf__open_and_load();
-	if (!mock || fastrig_open(&rig, mock->obj))
-		return -1;
-	fastrig_configure(&rig);
-	fill_items();
-	return 0;
-}
-
-static int close_object(void **state)
-{
-	(void)state;
-	fastrig_close(&rig);
-	stage_mock_bpf__destroy(mock);
-	return 0;
 }
 
 int main(void)
@@ -411,5 +267,5 @@ int main(void)
 		cmocka_unit_test(batch_random_requests_are_right),
 	};
 
-	return cmocka_run_group_tests(tests, open_object, close_object);
+	return cmocka_run_group_tests(tests, open_batch, close_batch);
 }

@@ -352,6 +352,16 @@ static void tweak_tc_option(struct fastrig *rig)
 	rig->conf->options = XC_OPT_TC;
 }
 
+static void tweak_no_text(struct fastrig *rig)
+{
+	rig->conf->options = XC_OPT_NO_TEXT;
+}
+
+static void tweak_no_binary(struct fastrig *rig)
+{
+	rig->conf->options = XC_OPT_NO_BINARY;
+}
+
 static const uint8_t mac_broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 static const uint8_t mac_group[6] = { 0x01, 0x00, 0x5e, 0x00, 0x00, 0x01 };
 static const uint8_t mac_near[6] = { 0x02, 0x5e, 0x43, 0xe4, 0x90, 0x03 };
@@ -588,6 +598,20 @@ static const struct row rows[] = {
 	{ PASS(verb, "upper case"), .request = { .text = TEXT("GET " HOT "\r\n") } },
 	{ PASS(verb, "gat"), .request = { .text = TEXT("gat 0 " HOT "\r\n") } },
 	{ PASS(verb, "getq"), .request = { .text = TEXT("getq " HOT "\r\n") } },
+	{ PASS(meta, "mg with a flag that writes"),
+	  .request = { .text = TEXT("mg " HOT " v T30\r\n") } },
+	{ PASS(binary, "a set"), .request = { .text = TEXT("\x80\x01\0\x01\x08\0\0\0\0\0\0\x0a"
+							   "0123456789abk") } },
+	{ PASS(verb, "text is not spoken"), .request = { .text = GET }, .tweak = tweak_no_text },
+	{ PASS(verb, "text is not spoken, two keys"),
+	  .request = { .text = TEXT("get " HOT " " HOT "\r\n") }, .tweak = tweak_no_text },
+	{ PASS(verb, "text is not spoken, mg"), .request = { .text = TEXT("mg " HOT " v\r\n") },
+	  .tweak = tweak_no_text },
+	{ PASS(verb, "binary is not spoken"),
+	  .request = { .text = TEXT("\x80\0\0\x20\0\0\0\0\0\0\0\x20\0\0\0\0\0\0\0\0\0\0\0\0" HOT) },
+	  .tweak = tweak_no_binary },
+	{ HIT("text is spoken, binary not"), .request = { .text = GET }, .tweak = tweak_no_binary },
+	{ PASS(verb, "ms"), .request = { .text = TEXT("ms " HOT " 1\r\nx\r\n") } },
 	{ PASS(verb, "gets without a key"), .request = { .text = TEXT("gets\r\n") } },
 	{ PASS(verb, "tab behind get"), .request = { .text = TEXT("get\t" HOT "\r\n") } },
 	{ PASS(line, "no line end"), .request = { .text = TEXT("get " HOT) } },

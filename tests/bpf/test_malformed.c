@@ -59,6 +59,12 @@ static const struct pktgen_request seeds[] = {
 			     *)"gets eight888 a a nine99999 a-longer-key:of-32-bytes:01234567\r\n",
 		    63 },
 	  .tags = { 0x8100 } },
+	{ .text = { (const uint8_t *)"mg nine99999 v f k Oab t c s q\r\n", 32 } },
+	{ .text = { (const uint8_t *)"\x80\x0d\0\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0"
+				     "a"
+				     "\x80\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+		    49 },
+	  .ip6 = true },
 	{ .text = { (const uint8_t *)"get a a a a a a a a a a a a a a a a\r\n", 37 }, .ip6 = true },
 	{ .text = { (const uint8_t *)"set a 0 0 1\r\nx\r\n", 16 } },
 };
@@ -110,6 +116,12 @@ static void check_reply_text(struct span asked, struct span got)
 	uint8_t want[PKTGEN_MAX];
 	size_t len = 0;
 
+	/* What those must say is test_batch_meta's and test_batch_binary's. */
+	if (memcmp(asked.ptr, "mg ", 3) == 0 || asked.ptr[0] == 0x80) {
+		assert_true(memcmp(got.ptr, "VA ", 3) == 0 || memcmp(got.ptr, "HD", 2) == 0 ||
+			    (got.ptr[0] == 0x81 && got.len >= 24));
+		return;
+	}
 	assert_true(asked.len >= 7 && memcmp(asked.ptr, "get", 3) == 0 &&
 		    memcmp(end, "\r\n", 2) == 0);
 	while (at < end) {
@@ -230,6 +242,8 @@ static void text_cut_at_every_byte_passes_untouched(void **state)
 		struct pktgen_request request = seeds[i];
 
 		while (request.text.len--) {
+			if (request.text.ptr[0] == 0x80 && request.text.len == 25)
+				continue; /* its first request is whole */
 			pktgen_request(&request, &in);
 			fastrig_stats(&rig, &before);
 			check_packet(&in);

@@ -8,6 +8,7 @@ with every sum computed again.
 """
 
 import socket
+import struct
 import sys
 
 import lib_e2e as e2e
@@ -30,12 +31,12 @@ def prepare(daemon):
     daemon.pin(*KEYS.values())
 
 
-def ask(rig, family, verb, key, want):
+def ask(rig, family, request, want):
     """TIMES requests, one at a time; what the wire had for replies."""
     with rig.udp(family) as s, rig.raw() as raw:
         port = s.getsockname()[1]
         for number in range(TIMES):
-            s.send(e2e.frame(number * 257, b"%s %s\r\n" % (verb, key)))
+            s.send(e2e.frame(number * 257, request))
             got = s.recv(4096)
             assert got == e2e.frame(number * 257, want), (number, got[:80], want[:80])
         return port, e2e.drain(raw, 0.1)
@@ -68,12 +69,45 @@ def check_several(rig, daemon, family):
         single = [daemon.ask(b"%s %s\r\n" % (verb, key), family=family) for key in keys]
         want = b"".join(reply[:-len(b"END\r\n")] for reply in single) + b"END\r\n"
         before = daemon.stats()
-        port, frames = ask(rig, family, verb, b" ".join(keys), want)
+        port, frames = ask(rig, family, b"%s %s\r\n" % (verb, b" ".join(keys)), want)
         counts = e2e.difference(daemon.stats(), before)
         assert counts["fastpath.hits"] == TIMES * len(keys), (verb, counts)
         assert sum(counts["fastpath.hits_by." + way]
                    for way in ("hit_tail", "hit_head", "hit_tc")) == TIMES, (verb, counts)
         assert counts["daemon.udp_requests"] == 0 and counts["daemon.cmd_get"] == 0, (verb, counts)
+        check_wire(rig, family, port, frames, want)
+
+
+def binary_request(opcode, key=b""):
+    return struct.pack(">BBHBBHIIQ", 0x80, opcode, len(key), 0, 0, 0, len(key), 77, 0) + key
+
+
+def ask_tcp(rig, family, request, length):
+    """What the daemon says: no kernel program sees TCP."""
+    with rig.tcp(family) as s, s.makefile("rb") as replies:
+        s.sendall(request)
+        return replies.read(length)
+
+
+def check_other_requests(rig, daemon, family):
+    """mg, and gets of the binary protocol: the kernel's bytes are the daemon's."""
+    key, size = KEYS[250, 100], 100
+    short = KEYS[1, 1]
+    for request, keys, length in (
+            (b"mg %s v f k Oabc s t c q\r\n" % key, 1, None),
+            (b"mg %s\r\n" % short, 1, None),
+            (binary_request(0, short), 1, 24 + 4 + 1),
+            (binary_request(0xd, key) + binary_request(9, short) + binary_request(0xa), 2,
+             24 + 4 + 250 + size + 24 + 4 + 1 + 24)):
+        if length is None:
+            want = daemon.ask(request + b"mn\r\n", b"MN\r\n", family)[:-len(b"MN\r\n")]
+        else:
+            want = ask_tcp(rig, family, request, length)
+        before = daemon.stats()
+        port, frames = ask(rig, family, request, want)
+        counts = e2e.difference(daemon.stats(), before)
+        assert counts["fastpath.hits"] == TIMES * keys, (request, counts)
+        assert counts["daemon.udp_requests"] == 0, (request, counts)
         check_wire(rig, family, port, frames, want)
 
 
@@ -84,7 +118,7 @@ def check_all(rig, daemon, family):
         for verb, cas in ((b"get", None), (b"gets", int(line.split()[-1]))):
             want = e2e.value_reply(key, value, size, cas)
             before = daemon.stats()
-            port, frames = ask(rig, family, verb, key, want)
+            port, frames = ask(rig, family, b"%s %s\r\n" % (verb, key), want)
             counts = e2e.difference(daemon.stats(), before)
             name = (verb, key_len, size)
             assert counts["fastpath.hits"] == TIMES, (name, counts)
@@ -92,6 +126,7 @@ def check_all(rig, daemon, family):
             assert counts["daemon.cmd_get"] == 0, (name, counts)
             check_wire(rig, family, port, frames, want)
     check_several(rig, daemon, family)
+    check_other_requests(rig, daemon, family)
 
 
 def kernel_answers_every_get(kind, families, mode="native"):
@@ -169,7 +204,38 @@ def one_absent_key_of_several_leaves_all_to_the_daemon():
         daemon.stop()
 
 
+def protocol_that_is_not_spoken_is_the_daemon_s_to_refuse():
+    """-B takes a protocol away from the kernel, too."""
+    key = KEYS[1, 1]
+    text, binary = b"get %s\r\n" % key, binary_request(0, key)
+    for flag, spoken, other in (("ascii", text, binary), ("binary", binary, text)):
+        with e2e.Rig("veth") as rig:
+            first = e2e.Daemon(rig, "--allow", "10.78.0.0/24")
+            prepare(first)
+            first.stop()
+            daemon = e2e.Daemon(rig, "--allow", "10.78.0.0/24", "-B", flag)
+            e2e.wait_until(lambda: daemon.stats()["fastpath.entries"] > 0)
+            before = daemon.stats()
+            with rig.udp() as s:
+                s.settimeout(0.5)
+                for _ in range(5):
+                    s.send(e2e.frame(1, spoken))
+                    s.recv(2048)
+                hits = e2e.difference(daemon.stats(), before)["fastpath.hits"]
+                s.send(e2e.frame(2, other))
+                try:
+                    s.recv(2048)
+                except TimeoutError:
+                    pass
+            counts = e2e.difference(daemon.stats(), before)
+            assert hits == 5 and counts["fastpath.hits"] == 5, (flag, counts)
+            assert counts["fastpath.passes.pass_verb"] == 1, (flag, counts)
+            assert counts["daemon.udp_requests"] == 1, (flag, counts)
+            daemon.stop()
+
+
 sys.exit(e2e.main([
+    protocol_that_is_not_spoken_is_the_daemon_s_to_refuse,
     one_absent_key_of_several_leaves_all_to_the_daemon,
     veth_native_ip4_resident_keys_are_answered_by_the_kernel,
     veth_native_ip6_resident_keys_are_answered_by_the_kernel,

@@ -10,9 +10,6 @@
 #include "protocol/compose_meta.h"
 #include "protocol/decimal.h"
 
-/* An item lives up to a tenth of a second longer than it was told to (store/item.h). */
-#define LATE_NS (NSEC_PER_SEC / 10)
-
 /* Whole seconds as a clock that ticks seconds would have left; -1: never expires. */
 static int64_t ttl_sec(const struct command_worker *w, uint64_t expire_ns)
 {
@@ -20,7 +17,9 @@ static int64_t ttl_sec(const struct command_worker *w, uint64_t expire_ns)
 
 	if (expire_ns == 0)
 		return -1;
-	left_ns = expire_ns > w->now_ns + LATE_NS ? expire_ns - w->now_ns - LATE_NS : 0;
+	left_ns = expire_ns > w->now_ns + XC_EXPIRE_LATE_NS
+			  ? expire_ns - w->now_ns - XC_EXPIRE_LATE_NS
+			  : 0;
 	return (int64_t)((left_ns + NSEC_PER_SEC - 1) / NSEC_PER_SEC);
 }
 
@@ -86,7 +85,7 @@ static struct store_fetch fetch_of(struct command_worker *w, const struct reques
 
 	if (request_asks(req, 'R')) {
 		uint64_t at_ns = command_expire_ns(w, NULL, req->meta.recache_exptime);
-		const uint64_t step_ns = NSEC_PER_SEC - LATE_NS;
+		const uint64_t step_ns = NSEC_PER_SEC - XC_EXPIRE_LATE_NS;
 
 		/* So that it wins just when t is less than R: the last moment for which it is. */
 		how.recache_ns = at_ns > step_ns ? at_ns - step_ns : 0;

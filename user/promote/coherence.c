@@ -6,8 +6,8 @@
 
 bool coherence_item(const struct kmap *kmap, const struct item_view *view, struct kmap_item *ret)
 {
-	/* What a client must be told of, the kernel cannot tell. */
-	if (!view->value || view->stale || view->won)
+	/* What a client must be told of, the kernel cannot tell: mg would answer k in base64. */
+	if (!view->value || view->stale || view->won || view->binary)
 		return false;
 	*ret = (struct kmap_item){
 		.key = view->key,

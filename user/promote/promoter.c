@@ -153,6 +153,8 @@ static const char *promote(struct promoter *p, struct span key, uint64_t hash, u
 		return "not in the store";
 	if (view.stale || view.won)
 		return "waits for a client to bring its new value";
+	if (view.binary)
+		return "its key was given in base64";
 	if (!coherence_item(p->options.kmap, &view, &item))
 		return "value or key does not fit a datagram the kernel answers";
 	err = kmap_insert(p->options.kmap, key, hash, &target.idx);

@@ -17,13 +17,15 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "abi/wire.h"
+
 /* No reply begins as a request does: two servers cannot keep each other busy over UDP. */
-#define BINARY_REQUEST 0x80
-#define BINARY_REPLY 0x81
-#define BINARY_HEADER_LEN 24
+#define BINARY_REQUEST XC_BINARY_REQUEST
+#define BINARY_REPLY XC_BINARY_REPLY
+#define BINARY_HEADER_LEN XC_BINARY_HEADER_LEN
 
 enum binary_opcode {
-	BINARY_GET = 0x00,
+	BINARY_GET = XC_BINARY_GET,
 	BINARY_SET = 0x01,
 	BINARY_ADD = 0x02,
 	BINARY_REPLACE = 0x03,
@@ -32,11 +34,11 @@ enum binary_opcode {
 	BINARY_DECR = 0x06,
 	BINARY_QUIT = 0x07,
 	BINARY_FLUSH = 0x08,
-	BINARY_GETQ = 0x09,
-	BINARY_NOOP = 0x0a,
+	BINARY_GETQ = XC_BINARY_GETQ,
+	BINARY_NOOP = XC_BINARY_NOOP,
 	BINARY_VERSION = 0x0b,
-	BINARY_GETK = 0x0c,
-	BINARY_GETKQ = 0x0d,
+	BINARY_GETK = XC_BINARY_GETK,
+	BINARY_GETKQ = XC_BINARY_GETKQ,
 	BINARY_APPEND = 0x0e,
 	BINARY_PREPEND = 0x0f,
 	BINARY_STAT = 0x10,
