@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -290,6 +291,8 @@ static void state_large_log_comes_back_and_a_bit_of_it_is_noticed(void **state)
 		secret = rig.store->hash_secret[0];
 		store_thread_free(rig.t);
 		assert_int_equal(store_save(rig.store, &where), 0);
+		/* It changes the log no more. */
+		assert_false(rig.store->reclaimer_runs);
 		store_free(rig.store);
 		if (damaged)
 			rig.options.log.base[20 * MIB + 1000] ^= 4;
@@ -298,7 +301,7 @@ static void state_large_log_comes_back_and_a_bit_of_it_is_noticed(void **state)
 		options.log.adopted = true;
 		options.state = &where;
 		store_rig_open(&rig, &options);
-		rig.t = store_thread_new(rig.store);
+		store_rig_start(&rig);
 		assert_true((rig.store->hash_secret[0] == secret) == !damaged);
 		assert_true(rig.store->recovered_cnt > (damaged ? 1990 : 1999));
 		assert_true(rig.store->recovered_cnt < (damaged ? 2000 : 2001));
@@ -678,6 +681,50 @@ static void state_without_room_for_it_is_not_left_half(void **state)
 	saved_free(&s);
 }
 
+static int save_below(struct saved *s, uint64_t file_bytes_max)
+{
+	struct rlimit before, limit;
+	int err;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	limit = (struct rlimit){ .rlim_cur = file_bytes_max, .rlim_max = before.rlim_max };
+	store_thread_free(s->rig.t);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	err = store_save(s->rig.store, &s->state);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	store_free(s->rig.store);
+	return err;
+}
+
+/* The file may not grow beyond some byte: its file system is full, or a write is cut off. */
+static void state_cut_off_at_any_byte_costs_nothing(void **state)
+{
+	uint32_t cut_off = 0;
+	int err = -EFBIG;
+	struct saved s;
+
+	(void)state;
+	saved_make(&s);
+	signal(SIGXFSZ, SIG_IGN);
+	for (uint64_t len = 0; err; len += 509) {
+		restore(&s);
+		reopen(&s);
+		assert_true(was_loaded(&s));
+		err = save_below(&s, STATE_AT + len);
+		reopen(&s);
+		assert_int_equal(was_loaded(&s), !err);
+		assert_int_equal(count_lost(&s), 0);
+		store_rig_stop(&s.rig);
+		if (!err)
+			break;
+		assert_int_equal(err, -EFBIG);
+		cut_off++;
+	}
+	signal(SIGXFSZ, SIG_DFL);
+	assert_true(cut_off > 20);
+	saved_free(&s);
+}
+
 static void state_no_memory_to_load_it_is_survived(void **state)
 {
 	struct saved s;
@@ -813,6 +860,7 @@ int main(void)
 		cmocka_unit_test(state_smaller_index_is_rebuilt),
 		cmocka_unit_test(state_promised_flush_outlives_a_stop),
 		cmocka_unit_test(state_without_room_for_it_is_not_left_half),
+		cmocka_unit_test(state_cut_off_at_any_byte_costs_nothing),
 		cmocka_unit_test(state_no_memory_to_load_it_is_survived),
 		cmocka_unit_test(state_killed_while_saving_loses_nothing),
 		cmocka_unit_test(state_killed_while_loading_loses_nothing),
