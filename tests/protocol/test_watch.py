@@ -7,6 +7,7 @@ Method: one connection watches while others work; stock memcached says the same 
 requests."""
 
 import re
+import resource
 import select
 import socket
 import sys
@@ -199,6 +200,39 @@ def watchers_are_bounded_and_come_back():
         time.sleep(0.05)
 
 
+def watcher_costs_a_turn_nothing_for_those_who_are_idle():
+    """The least of several rounds, with and without a watcher in turn: about the same."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    count = min(10000, hard // 2 - 200)
+    idle = []
+    try:
+        with servers.start_ours("-t", "1", "-c", str(count + 100)) as server:
+            for _ in range(count):
+                idle.append(socket.socket())
+                idle[-1].connect(server.address)
+            client = Client(server)
+
+            def ping_sec():
+                start = time.monotonic()
+                for _ in range(500):
+                    client.ask(b"mn\r\n")
+                return time.monotonic() - start
+            alone, watched = [], []
+            ping_sec()
+            for _ in range(7):
+                alone.append(ping_sec())
+                watching = watcher(b"evictions", server)
+                watched.append(ping_sec())
+                watching.close()
+            print(f"# {count} idle: {min(alone) * 2000:.0f} us, watched {min(watched) * 2000:.0f}")
+            assert min(watched) < 2 * min(alone), (alone, watched)
+    finally:
+        for sock in idle:
+            sock.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def watch_can_be_refused():
     with servers.start_ours("-W") as server:
         assert Client(server).ask(b"watch\r\n") == ["CLIENT_ERROR watch commands not allowed"]
@@ -216,6 +250,7 @@ TESTS = [
     slow_watcher_loses_lines_and_holds_nobody_up,
     watcher_takes_no_requests,
     watchers_are_bounded_and_come_back,
+    watcher_costs_a_turn_nothing_for_those_who_are_idle,
     watch_can_be_refused,
 ]
 

@@ -114,13 +114,30 @@ static void drop_out(struct conn *c)
 	pool_give(&w->pool, &c->out);
 }
 
+void conn_watch(struct conn *c, struct eventlog_stream *events)
+{
+	struct worker *w = c->worker;
+
+	c->events = events;
+	c->watch_prev = NULL;
+	c->watch_next = w->watchers;
+	if (c->watch_next)
+		c->watch_next->watch_prev = c;
+	w->watchers = c;
+}
+
 static void stop_watching(struct conn *c)
 {
 	if (!c->events)
 		return;
+	if (c->watch_prev)
+		c->watch_prev->watch_next = c->watch_next;
+	else
+		c->worker->watchers = c->watch_next;
+	if (c->watch_next)
+		c->watch_next->watch_prev = c->watch_prev;
 	eventlog_close(c->worker->shared->events, c->events);
 	c->events = NULL;
-	c->worker->watch_cnt--;
 }
 
 static void log_event(const struct conn *c, const char *type)

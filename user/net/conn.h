@@ -22,6 +22,8 @@ struct conn {
 	struct conn *link;     /* ready, dead or spare list */
 	struct conn *out_prev; /* worker->writers */
 	struct conn *out_next;
+	struct conn *watch_prev; /* worker->watchers */
+	struct conn *watch_next;
 	const struct worker_socket *from;
 	struct tls_conn *tls; /* NULL: plain */
 	uint32_t waits_for;   /* events in the loop */
@@ -64,6 +66,8 @@ void conn_resume(struct conn *c);
 void conn_close_overdue(struct conn *c, uint64_t now_ns);
 /* For a worker that stops: takes what has arrived, answers it. True: nothing is left to do. */
 bool conn_drain(struct conn *c);
+/* It has a stream of events from here on. */
+void conn_watch(struct conn *c, struct eventlog_stream *events);
 /* Sends a watcher what has happened. */
 void conn_send_events(struct conn *c);
 /* Frees what conn_close took out of use. End of turn. */

@@ -180,11 +180,12 @@ static enum serve_step start_watch(struct conn *c, struct buffer *in, const stru
 	struct worker *w = c->worker;
 	struct eventlog *events = w->shared->events;
 	enum request_status status = STATUS_OK;
+	struct eventlog_stream *stream;
 
 	take(c, in, len);
-	c->events = events ? eventlog_open(events, (uint32_t)req->number) : NULL;
-	if (c->events)
-		w->watch_cnt++;
+	stream = events ? eventlog_open(events, (uint32_t)req->number) : NULL;
+	if (stream)
+		conn_watch(c, stream);
 	else
 		status = STATUS_WATCH_FULL;
 	req->compose->status(&w->resp, req, status);

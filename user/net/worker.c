@@ -169,12 +169,9 @@ static void unpark(struct worker *w)
 
 static void send_events(struct worker *w)
 {
-	if (!w->watch_cnt)
-		return;
-	for (struct conn *c = w->conns, *next; c; c = next) {
-		next = c->next;
-		if (c->events)
-			conn_send_events(c);
+	for (struct conn *c = w->watchers, *next; c; c = next) {
+		next = c->watch_next;
+		conn_send_events(c);
 	}
 }
 
@@ -205,7 +202,7 @@ static int wait_ms(const struct worker *w)
 
 	if (w->ready_first)
 		return 0;
-	if (w->watch_cnt)
+	if (w->watchers)
 		wait = WATCH_STEP_NS;
 	if (w->parked)
 		wait = PARK_STEP_NS;

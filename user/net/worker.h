@@ -77,7 +77,8 @@ struct worker {
 	struct conn *dead;   /* closed in this turn; freed at its end */
 	struct conn *spare;  /* kept for reuse */
 	uint32_t spare_cnt;
-	struct conn *writers; /* hold reply bytes; the one that has for longest first */
+	struct conn *watchers; /* have a stream of events */
+	struct conn *writers;  /* hold reply bytes; the one that has for longest first */
 	struct conn *writers_last;
 	uint64_t backlog_bytes;
 	uint64_t idle_check_ns;
@@ -86,7 +87,6 @@ struct worker {
 	uint32_t handshake_cnt;
 	uint32_t handshake_steps; /* taken in this turn */
 	uint32_t upload_cnt;
-	uint32_t watch_cnt; /* connections with a stream of events */
 
 	uint32_t idx;
 	pthread_t thread;
