@@ -1106,6 +1106,36 @@ static void restart_rebuilt_store_is_what_it_was(void **state)
 	log_set_level(LOG_INFO);
 }
 
+/* An index never shrinks: what has expired since gets no room in it. */
+static void restart_after_items_expired_makes_no_room_for_them(void **state)
+{
+	struct store_options options = { .log.bytes = 4 * MIB };
+	struct store_rig rig;
+	uint32_t buckets, grown;
+	char text[24];
+
+	(void)state;
+	log_set_level(LOG_WARN);
+	store_rig_init(&rig, &options);
+	buckets = atomic_load(&rig.store->index.bucket_cnt);
+	for (uint32_t key = 0; key < BATCH_KEYS; key++)
+		store_rig_set(&rig, key_text(text, key), value_make(key, 1, 100),
+			      key ? rig.time.boot_ns + 10 * NSEC_PER_SEC : 0);
+	grown = atomic_load(&rig.store->index.bucket_cnt);
+	assert_true(grown > buckets);
+	options = rig.options;
+	options.log.adopted = true;
+	store_rig_stop(&rig);
+	fake_clock_add(&rig.time, 20 * NSEC_PER_SEC);
+	store_rig_open(&rig, &options);
+	rig.t = store_thread_new(rig.store);
+	assert_int_equal(rig.store->recovered_cnt, 1);
+	assert_int_equal(atomic_load(&rig.store->index.bucket_cnt), buckets);
+	assert_int_equal(version_in(&rig, rig.t, 0), 1);
+	store_rig_fini(&rig);
+	log_set_level(LOG_INFO);
+}
+
 /* --- what never comes again --- */
 
 static uint64_t cas_of_new_item(struct store_rig *rig)
@@ -1231,6 +1261,7 @@ int main(void)
 		cmocka_unit_test(restart_other_log_size_is_adopted_or_empty),
 		cmocka_unit_test(restart_keeps_the_order_of_age),
 		cmocka_unit_test(restart_rebuilt_store_is_what_it_was),
+		cmocka_unit_test(restart_after_items_expired_makes_no_room_for_them),
 		cmocka_unit_test(restart_cas_handed_out_before_never_comes_again),
 		cmocka_unit_test(restart_cas_of_given_back_segments_never_comes_again),
 		cmocka_unit_test(restart_later_flush_record_counts_in_either_place),

@@ -427,13 +427,13 @@ static int compare_age(const void *a, const void *b)
 /* That may come into the index, and few that do not. */
 static uint64_t count_items(const struct store *store, const struct aged *aged, uint32_t aged_cnt)
 {
-	uint64_t cnt = 0;
+	uint64_t now_ns = clock_now_ns(store->options.clock), cnt = 0;
 
 	for (uint32_t i = 0; i < aged_cnt; i++) {
-		uint64_t end, at = items_of(&store->pool, aged[i].idx, &end);
+		uint64_t end, at = items_of(&store->pool, aged[i].idx, &end), loc;
 
-		while (next_item(store, &at, end))
-			cnt++;
+		while ((loc = next_item(store, &at, end)))
+			cnt += !item_is_expired(item_at(store->pool.base, loc), now_ns);
 	}
 	return cnt;
 }
