@@ -521,6 +521,118 @@ static void round_without_a_sealed_segment_wakes_who_has_one_open(void **state)
 	store_rig_fini(&rig);
 }
 
+/* --- no room for a copy --- */
+
+/* Takes every free segment once so many items have moved. */
+struct thief {
+	struct store_rig rig;
+	uint32_t moves_left; /* 0: never */
+	uint32_t taken[64];
+	uint32_t taken_cnt;
+};
+
+static void take_what_is_free(struct thief *thief)
+{
+	struct segment_pool *pool = &thief->rig.store->pool;
+	uint32_t idx;
+
+	while ((idx = segment_take(pool, SEGMENT_CHAIN, true)) != SEGMENT_NONE)
+		thief->taken[thief->taken_cnt++] = idx;
+}
+
+static void give_back(struct thief *thief)
+{
+	while (thief->taken_cnt > 0)
+		segment_release(&thief->rig.store->pool, thief->taken[--thief->taken_cnt]);
+}
+
+static void count_moves(void *ctx, struct store_event *event)
+{
+	struct thief *thief = ctx;
+
+	if (event->change == STORE_CHANGE_MOVE && thief->moves_left > 0 && --thief->moves_left == 0)
+		take_what_is_free(thief);
+}
+
+static void thief_open(struct thief *thief, bool no_evict)
+{
+	const struct store_watcher watcher = { .on_change = count_moves, .ctx = thief };
+	struct store_options options = { .log.bytes = MIB, .no_evict = no_evict };
+
+	memset(thief, 0, sizeof(*thief));
+	store_rig_open(&thief->rig, &options);
+	assert_int_equal(store_watch(thief->rig.store, &watcher), 0);
+	thief->rig.t = store_thread_new(thief->rig.store);
+}
+
+/* Cleaning is given up where it is; what could not be copied is where it was. */
+static void round_without_room_for_copies_leaves_items_where_they_are(void **state)
+{
+	uint64_t cnt = 0, live, there, moved, released;
+	uint32_t stuck = 0;
+	struct thief thief;
+
+	(void)state;
+	thief_open(&thief, true);
+	live = fill_thinly(&thief.rig);
+	cnt = 4 * live;
+	for (uint32_t turn = 0; turn < 12; turn++) {
+		moved = counts_of(&thief.rig).moved_cnt;
+		released = segment_released_cnt(&thief.rig.store->pool);
+		thief.moves_left = 1 + turn % 3;
+		run_rounds(&thief.rig);
+		thief.moves_left = 0;
+		stuck += counts_of(&thief.rig).moved_cnt > moved &&
+			 segment_released_cnt(&thief.rig.store->pool) == released;
+		give_back(&thief);
+		there = 0;
+		for (uint64_t n = 0; n < cnt; n++)
+			there += has(&thief.rig, n);
+		assert_int_equal(there, live);
+		assert_int_equal(counts_of(&thief.rig).item_cnt, live);
+		/* Short again, so that there is something to clean. */
+		while (segment_free_cnt(&thief.rig.store->pool) >=
+		       store_free_target(thief.rig.store)) {
+			assert_int_equal(put(&thief.rig, cnt++, STORE_RIG_BOOT_NS + TTL_NS),
+					 STORE_OK);
+			live++;
+		}
+	}
+	printf("stuck in %u rounds\n", stuck);
+	assert_true(stuck > 0);
+	assert_int_equal(counts_of(&thief.rig).evicted_cnt, 0);
+	store_rig_fini(&thief.rig);
+}
+
+/* Nothing is free, and the policy would keep everything: then it goes. */
+static void round_without_a_free_segment_evicts_what_would_stay(void **state)
+{
+	struct evict_policy policy;
+	struct thief thief;
+	uint64_t cnt = 0, there = 0, evicted;
+
+	(void)state;
+	thief_open(&thief, false);
+	policy = *thief.rig.store->evict.policy;
+	policy.judge = keep;
+	thief.rig.store->evict.policy = &policy;
+	while (put(&thief.rig, cnt, 0) == STORE_OK)
+		cnt++;
+	take_what_is_free(&thief);
+	asked_cnt = 0;
+	run_rounds(&thief.rig);
+	give_back(&thief);
+	evicted = counts_of(&thief.rig).evicted_cnt;
+	assert_true(evicted > 0 && evicted < cnt);
+	/* No answer came to nothing. */
+	assert_int_equal(asked_cnt, evicted + counts_of(&thief.rig).moved_cnt);
+	for (uint64_t n = 0; n < cnt; n++)
+		there += has(&thief.rig, n);
+	assert_int_equal(there, cnt - evicted);
+	assert_int_equal(counts_of(&thief.rig).item_cnt, there);
+	store_rig_fini(&thief.rig);
+}
+
 /* --- the limit --- */
 
 /* Behind the last segment in which something is. */
@@ -583,6 +695,8 @@ int main(void)
 		cmocka_unit_test(round_given_up_loses_no_piece_of_a_large_value),
 		cmocka_unit_test(round_that_never_comes_refuses_each_write_and_changes_nothing),
 		cmocka_unit_test(round_without_a_sealed_segment_wakes_who_has_one_open),
+		cmocka_unit_test(round_without_room_for_copies_leaves_items_where_they_are),
+		cmocka_unit_test(round_without_a_free_segment_evicts_what_would_stay),
 		cmocka_unit_test(round_takes_a_tail_away_that_was_never_used),
 	};
 
