@@ -210,6 +210,37 @@ static void finish_ports(struct config_build *b)
 		build_error(b, "nothing to listen on: give -p, -U or -s");
 }
 
+/* -S or -Y: one protocol, and no UDP, where there is no connection to remember a proof for. */
+static void finish_auth(struct config_build *b)
+{
+	struct config *c = b->config;
+	const char *flag = c->sasl ? "-S" : "-Y", *protocol = c->sasl ? "binary" : "ascii";
+	const char *env = getenv("MEMCACHED_SASL_PWDB"); /* as memcached's own table of users */
+
+	if (!c->sasl && !c->auth_file)
+		return;
+	if (c->sasl && c->auth_file)
+		build_error(b, "-S is for the binary protocol, -Y for the text protocol: leave out "
+			       "one of them");
+	else if (given(b, "protocol") && strcmp(c->protocol, protocol))
+		build_error(b,
+			    "%s cannot be had with -B %s, where nobody could prove anything: "
+			    "write -B %s, or leave out -B",
+			    flag, c->protocol, protocol);
+	if (c->udp_port > 0 && b->error_cnt == 0)
+		build_error(b,
+			    "%s and UDP port %d: datagrams prove nothing, so neither UDP nor the "
+			    "fast path could be had; leave out -U and --interface, or %s",
+			    flag, c->udp_port, flag);
+	c->protocol = protocol;
+	if (c->sasl && !c->sasl_pwdb && env)
+		c->sasl_pwdb = build_string(b, env);
+	if (c->sasl && !c->sasl_pwdb)
+		build_error(b,
+			    "-S needs users, refusing to start: write --sasl-pwdb <file>, with a "
+			    "line user:password for each");
+}
+
 static void finish_tls(struct config_build *b)
 {
 	const struct command_tls *tls = &b->config->tls;
@@ -301,6 +332,7 @@ void build_finish(struct config_build *b, bool checking)
 	long cpu_cnt = sysconf(_SC_NPROCESSORS_ONLN);
 
 	finish_ports(b);
+	finish_auth(b);
 	finish_tls(b);
 	finish_memory(b);
 	finish_udp(b, checking);

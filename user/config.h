@@ -68,6 +68,9 @@ struct config {
 	bool no_dump;		     /* -X */
 	bool no_watch;		     /* -W */
 	const char *protocol;	     /* -B; see config_protocol */
+	bool sasl;		     /* -S */
+	const char *sasl_pwdb;	     /* --sasl-pwdb; not NULL once loaded with -S */
+	const char *auth_file;	     /* -Y; NULL: none */
 	uint32_t idle_timeout_sec;   /* -o idle_timeout, 0: never */
 	struct command_tls tls;	     /* -Z, -o ssl_… */
 

@@ -289,17 +289,14 @@ static void set_count(struct config_build *b, const struct config_option *option
 static void set_extended(struct config_build *b, const char *text,
 			 const struct config_where *where);
 
-/* memcached's options that do nothing here, or must not be ignored. */
+/* memcached's options that do nothing here. */
 static void set_judged(struct config_build *b, const struct config_option *option, const char *text,
 		       const struct config_where *where)
 {
 	size_t idx = (size_t)(option - config_options);
 	char why[CONFIG_WHY_MAX], buf[512];
 
-	if (option->type == OPT_REFUSED) {
-		build_error(b, "%s: %s; refusing to start: remove it", place(where, buf),
-			    option->help);
-	} else if (option->check) {
+	if (option->check) {
 		/* Values that pass the check ask for what is done anyway. */
 		if (!option->check(text, why))
 			build_error(b, "%s: \"%s\": %s", place(where, buf), text, why);
@@ -346,7 +343,6 @@ void build_value(struct config_build *b, const struct config_option *option, con
 	case OPT_ACTION:
 		break; /* answered by config_load before anything is set */
 	case OPT_IGNORED:
-	case OPT_REFUSED:
 		set_judged(b, option, text, where);
 		break;
 	}

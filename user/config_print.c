@@ -25,7 +25,7 @@ static void help_row(const struct config_option *option)
 	const char *arg = option->arg ? option->arg : "";
 	const char *sep = option->arg && option->type != OPT_COUNT ? "=" : "";
 	char flag[8] = "    ", name[64] = "";
-	bool judged = option->type == OPT_IGNORED || option->type == OPT_REFUSED;
+	bool judged = option->type == OPT_IGNORED;
 	bool shown = fallback && option->type != OPT_BOOL_OFF && strcmp(fallback, "-1") &&
 		     (strcmp(fallback, "0") || option->type == OPT_COUNT);
 
@@ -99,9 +99,6 @@ static void print_help(void)
 	help_suboptions();
 	help_type(OPT_IGNORED,
 		  "memcached's options accepted with one warning, without effect; and why");
-	help_type(
-		OPT_REFUSED,
-		"memcached's options that refuse to start, because ignoring them would be unsafe");
 }
 
 void config_print_action(const struct config_option *action)

@@ -193,11 +193,11 @@ static void read_route(struct config_build *b, config_setting_t *group, const ch
 	}
 	rule.promote &= !rule.auth;
 	if (rule.auth)
-		build_warn(
-			b,
-			"%s: routes: auth keeps \"%s\" out of the kernel; clients do not have to "
-			"authenticate themselves yet",
-			group_at, prefix);
+		build_warn(b,
+			   "%s: routes: auth keeps \"%s\" out of the kernel and no more; -S or -Y "
+			   "make "
+			   "every client prove who it is",
+			   group_at, prefix);
 	add_route(b, &rule, prefix, group_at);
 }
 

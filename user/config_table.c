@@ -154,6 +154,15 @@ const struct config_option config_options[] = {
 	  "close connections idle for so long; 0: never. Also -o idle_timeout=<sec>" },
 	{ "network", "protocol", "protocol", 'B', OPT_STRING, FIELD(protocol), "auto", "<name>", 0,
 	  0, check_protocol, "ascii, binary, or auto: what a connection's first byte tells" },
+	{ "network", "enable_sasl", "enable-sasl", 'S', OPT_BOOL, FIELD(sasl), NULL, NULL, 0, 0,
+	  NULL, "clients prove who they are: SASL PLAIN, in the binary protocol only" },
+	{ "network", "sasl_pwdb", "sasl-pwdb", 0, OPT_STRING, FIELD(sasl_pwdb), NULL, "<file>", 0,
+	  0, NULL,
+	  "lines of user:password for -S. When not given: what MEMCACHED_SASL_PWDB names" },
+	{ "network", "auth_file", "auth-file", 'Y', OPT_STRING, FIELD(auth_file), NULL, "<file>", 0,
+	  0, NULL,
+	  "clients prove who they are with a set of \"user password\" first, in the text protocol "
+	  "only; lines of user:password" },
 
 	/* --- memory --- */
 	{ "memory", "memory_limit", "memory-limit", 'm', OPT_MIB, FIELD(memory_bytes), "64",
@@ -283,12 +292,6 @@ const struct config_option config_options[] = {
 	  "every item has its cas unique, it costs nothing more" },
 	{ NULL, NULL, "napi-ids", 'N', OPT_IGNORED, 0, NULL, "<num>", 0, 0, NULL,
 	  "connections are spread over threads by the kernel" },
-	{ NULL, NULL, "enable-sasl", 'S', OPT_REFUSED, 0, NULL, NULL, 0, 0, NULL,
-	  "SASL authentication is not supported; without it every client that reaches the port "
-	  "would be served" },
-	{ NULL, NULL, "auth-file", 'Y', OPT_REFUSED, 0, NULL, "<file>", 0, 0, NULL,
-	  "authentication is not supported; without it every client that reaches the port would be "
-	  "served" },
 };
 const uint32_t config_option_cnt = sizeof(config_options) / sizeof(config_options[0]);
 _Static_assert(sizeof(config_options) / sizeof(config_options[0]) <= CONFIG_OPTION_MAX,

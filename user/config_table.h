@@ -35,7 +35,6 @@ enum option_type {
 	OPT_EXTENDED, /* memcached's -o */
 	OPT_ACTION,   /* prints something and leaves */
 	OPT_IGNORED,  /* memcached's, no effect here: one warning */
-	OPT_REFUSED,  /* memcached's, unsafe to ignore: no start */
 };
 
 /* Room for one "why not" of a check. */

@@ -25,6 +25,7 @@ struct daemon {
 	int argc;
 	char **argv;
 	struct swap routes;
+	struct swap users; /* empty: nobody has to authenticate */
 	const struct clock *clock;
 	uint64_t start_ns;
 	struct fastpath *fp; /* NULL: no fast path */
@@ -64,7 +65,12 @@ int daemon_open_control(struct daemon *d);
 
 /* The table of the configuration's routes, for the rooms to pick up. */
 int daemon_open_routes(struct daemon *d);
-/* SIGHUP: reads the configuration again and applies its routes; on a mistake nothing changes. */
+/* The users of -S or -Y; after a mistake those there are stay. Also for a reload. */
+int daemon_open_users(struct daemon *d);
+/*
+ * SIGHUP: reads the configuration and the users again and applies routes and users; on a mistake
+ * nothing changes.
+ */
 void daemon_reload(struct daemon *d);
 /* The key's route lets it into the kernel. Main thread. */
 bool daemon_promotes(const struct daemon *d, struct span key);

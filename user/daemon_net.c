@@ -120,6 +120,7 @@ int daemon_open_net(struct daemon *d)
 			.allow_shutdown = c->allow_shutdown,
 			.no_dump = c->no_dump, .no_watch = c->no_watch,
 			.protocol = config_protocol(c),
+			.sasl = c->sasl, .auth_file = c->auth_file,
 			.prefix_delimiter =
 				c->prefix_delimiter ? (uint8_t)c->prefix_delimiter[0] : 0,
 			.tls = c->tls,
@@ -128,6 +129,7 @@ int daemon_open_net(struct daemon *d)
 		.allow = c->allow.items, .allow_cnt = c->allow.cnt,
 		.store = d->store, .tracker = d->tracker, .events = d->events,
 		.routes = &d->routes, .clock = d->clock,
+		.users = c->sasl || c->auth_file ? &d->users : NULL,
 		.hooks = { .ctx = d, .memory = memory_parts, .set_memory = set_memory,
 			   .flush_at = flush_at, .flush_due_ns = flush_due(d),
 			   .shutdown = on_shutdown },

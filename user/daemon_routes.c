@@ -63,4 +63,5 @@ void daemon_reload(struct daemon *d)
 		log_line(LOG_INFO, "main", "reloaded: routes=%u", d->config.routes.cnt);
 	}
 	config_fini(&fresh);
+	daemon_open_users(d);
 }

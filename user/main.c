@@ -132,6 +132,8 @@ static int setup(struct daemon *d)
 	int err = signal_fd < 0 ? signal_fd : daemon_open_routes(d);
 
 	if (!err)
+		err = daemon_open_users(d);
+	if (!err)
 		err = daemon_open_store(d);
 	if (!err && d->fp)
 		err = daemon_adopt_entries(d);
@@ -219,6 +221,7 @@ static void teardown(struct daemon *d)
 	budget_close(&d->budget);
 	loop_fini(&d->loop);
 	swap_fini(&d->routes);
+	swap_fini(&d->users);
 	process_remove_pid(d->config.pid_file);
 	config_fini(&d->config);
 	if (d->warm.successor >= 0)
@@ -241,6 +244,7 @@ int main(int argc, char **argv)
 	warm_init(&d.warm);
 	pthread_mutex_init(&d.config_lock, NULL);
 	swap_init(&d.routes);
+	swap_init(&d.users);
 	d.start_ns = clock_now_ns(d.clock);
 	process_raise_files(d.config.conn_max);
 	warm_from_systemd(&d.warm);

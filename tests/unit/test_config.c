@@ -205,7 +205,7 @@ static const struct memcached_flag memcached_flags[] = {
 	{ "-F", "--disable-flush-all", NULL, WORKS },
 	{ "-X", "--disable-dumping", NULL, WORKS },
 	{ "-W", "--disable-watch", NULL, WORKS },
-	{ "-Y", "--auth-file", "/tmp/auth", REFUSED },
+	{ "-Y", "--auth-file", "/tmp/auth", WORKS },
 	{ "-e", "--memory-file", "/tmp/memory", WORKS },
 	{ "-Z", "--enable-ssl", NULL, REFUSED },
 	{ "-o", "--extended", "idle_timeout=60", WORKS },

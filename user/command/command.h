@@ -63,6 +63,8 @@
 	X(upload_waits)	  /* large values that had to wait for room */                             \
 	X(upload_stalled) /* closed: its large value did not come, and others wanted the room */   \
 	X(conn_yields)                                                                             \
+	X(auth_cmds)                                                                               \
+	X(auth_errors)                                                                             \
 	X(ssl_handshake_errors)                                                                    \
 	X(ssl_handshake_timeouts)                                                                  \
 	X(ssl_proto_errors) /* closed: broke TLS after its handshake */                            \
@@ -175,6 +177,8 @@ struct command_settings {
 	bool no_dump;	     /* -X */
 	bool no_watch;	     /* -W */
 	enum command_protocol protocol;
+	bool sasl;	       /* -S */
+	const char *auth_file; /* -Y; NULL: none */
 	/* -D: what `stats detail` takes for a prefix's end; 0: ':', and it is off at the start */
 	uint8_t prefix_delimiter;
 	struct command_tls tls;

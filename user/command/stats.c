@@ -169,8 +169,8 @@ static void print_commands(const struct printer *p, const struct command_counts 
 	stat_u64(p, "touch_misses", c->touch_misses);
 	stat_u64(p, "store_too_large", c->store_too_large);
 	stat_u64(p, "store_no_memory", c->store_no_memory);
-	stat_u64(p, "auth_cmds", 0);
-	stat_u64(p, "auth_errors", 0);
+	stat_u64(p, "auth_cmds", c->auth_cmds);
+	stat_u64(p, "auth_errors", c->auth_errors);
 }
 
 static void print_tls(const struct printer *p, struct command *command,
@@ -350,8 +350,8 @@ static void print_settings(const struct printer *p, struct command *command)
 	stat(p, "cas_enabled", "yes");
 	stat_u64(p, "tcp_backlog", s->backlog);
 	stat(p, "binding_protocol", "%s", protocols[s->protocol]);
-	stat(p, "auth_enabled_sasl", "no");
-	stat(p, "auth_enabled_ascii", "no");
+	stat(p, "auth_enabled_sasl", "%s", yes_no(s->sasl));
+	stat(p, "auth_enabled_ascii", "%s", s->auth_file ? s->auth_file : "no");
 	stat_u64(p, "item_size_max", s->item_max);
 	stat(p, "maxconns_fast", "yes");
 	stat(p, "flush_enabled", "%s", yes_no(!s->no_flush));

@@ -43,6 +43,7 @@ struct conn {
 	struct eventlog_stream *events; /* a watcher: takes no requests any more */
 	const char *end_reason;		/* for watchers */
 	enum command_protocol protocol; /* AUTO: its first byte will tell */
+	bool authenticated;		/* where somebody must be */
 	bool in_line;
 	bool skip_line; /* throw away up to the next line end */
 	bool closing;	/* once `out` is sent */

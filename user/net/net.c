@@ -335,6 +335,7 @@ static int make_workers(struct net *net)
 		return error;
 	net->shared.settings = &net->options.settings;
 	net->shared.events = net->options.events;
+	net->shared.users = net->options.users;
 	net->shared.backlog_max = share > least ? share : least;
 	for (uint32_t i = 0; i < options.worker_cnt; i++) {
 		error = worker_init(&net->workers[i], &net->shared, net->command, i);

@@ -33,6 +33,7 @@ struct net_options {
 	struct tracker *tracker; /* NULL: hot keys are not tracked */
 	struct eventlog *events; /* NULL: nobody can watch */
 	struct swap *routes;	 /* command's; NULL: none ever */
+	struct swap *users;	 /* NULL: nobody has to authenticate */
 	const struct clock *clock;
 	struct command_hooks hooks;
 	/* Bound sockets of an earlier process: those that fit are used and are net's then, and -1

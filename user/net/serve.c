@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "net/conn.h"
+#include "net/serve_auth.h"
 #include "protocol/compose_text.h"
 #include "protocol/parse_binary.h"
 #include "protocol/parse_text.h"
@@ -62,7 +63,7 @@ static enum serve_step park(struct conn *c)
 	return SERVE_PARK;
 }
 
-static void take(struct conn *c, struct buffer *in, uint64_t len)
+void serve_take(struct conn *c, struct buffer *in, uint64_t len)
 {
 	in->start += len;
 	c->scanned = 0;
@@ -73,7 +74,7 @@ static enum serve_step step_skip(struct conn *c, struct buffer *in)
 {
 	uint64_t len = buffer_len(in) < c->skip ? buffer_len(in) : c->skip;
 
-	take(c, in, len);
+	serve_take(c, in, len);
 	c->skip -= len;
 	return c->skip ? SERVE_WAIT : SERVE_ON;
 }
@@ -83,7 +84,7 @@ static enum serve_step step_skip_line(struct conn *c, struct buffer *in)
 	struct span bytes = buffer_span(in);
 	const uint8_t *lf = memchr(bytes.ptr, '\n', bytes.len);
 
-	take(c, in, lf ? (uint64_t)(lf - bytes.ptr) + 1 : bytes.len);
+	serve_take(c, in, lf ? (uint64_t)(lf - bytes.ptr) + 1 : bytes.len);
 	c->skip_line = !lf;
 	return lf ? SERVE_ON : SERVE_WAIT;
 }
@@ -98,13 +99,13 @@ static enum serve_step step_upload(struct conn *c, struct buffer *in)
 	bool bad_end;
 
 	command_upload_fill(command, c->upload, span_of(bytes.ptr, value_len));
-	take(c, in, value_len);
+	serve_take(c, in, value_len);
 	c->upload_left -= value_len;
 	bytes = buffer_span(in);
 	while (c->upload_left <= end_len && c->upload_left > 0 && bytes.len > 0) {
 		c->upload_end[end_len - c->upload_left--] = *bytes.ptr++;
 		bytes.len--;
-		take(c, in, 1);
+		serve_take(c, in, 1);
 	}
 	if (c->upload_left > 0)
 		return SERVE_WAIT;
@@ -137,7 +138,7 @@ static enum serve_step start_upload(struct conn *c, struct buffer *in, const str
 	if (state == COMMAND_UPLOAD_BUSY)
 		return park(c);
 	c->parked_ns = 0;
-	take(c, in, line_len);
+	serve_take(c, in, line_len);
 	if (state == COMMAND_UPLOAD_GOES) {
 		c->upload = upload;
 		c->upload_left = value_room(req);
@@ -157,7 +158,7 @@ static enum serve_step step_store(struct conn *c, struct buffer *in, struct requ
 
 	if (!command_admit(c->worker->command, req, &c->worker->resp)) {
 		c->skip = value_room(req);
-		take(c, in, line_len);
+		serve_take(c, in, line_len);
 		return SERVE_ON;
 	}
 	if (req->value_len > SMALL_VALUE_MAX)
@@ -170,7 +171,7 @@ static enum serve_step step_store(struct conn *c, struct buffer *in, struct requ
 	end = req->value.ptr + req->value_len;
 	req->value_bad = !req->value_bare && (end[0] != '\r' || end[1] != '\n');
 	command_apply(c->worker->command, req, &c->worker->resp);
-	take(c, in, whole);
+	serve_take(c, in, whole);
 	return SERVE_ON;
 }
 
@@ -182,7 +183,7 @@ static enum serve_step start_watch(struct conn *c, struct buffer *in, const stru
 	enum request_status status = STATUS_OK;
 	struct eventlog_stream *stream;
 
-	take(c, in, len);
+	serve_take(c, in, len);
 	stream = events ? eventlog_open(events, (uint32_t)req->number) : NULL;
 	if (stream)
 		conn_watch(c, stream);
@@ -208,12 +209,12 @@ static enum serve_step apply(struct conn *c, struct buffer *in, struct request *
 	c->line_len = 0;
 	if (next == COMMAND_MORE) {
 		/* The next step starts at the first key that has no answer yet. */
-		take(c, in, (uint64_t)(req->keys.ptr - (in->bytes + in->start)));
+		serve_take(c, in, (uint64_t)(req->keys.ptr - (in->bytes + in->start)));
 		c->line = *req;
 		c->in_line = true;
 		return SERVE_SEND;
 	}
-	take(c, in, len);
+	serve_take(c, in, len);
 	c->in_line = req->more && req->verb != REQUEST_INVALID;
 	c->skip_line = req->more && req->verb == REQUEST_INVALID;
 	if (c->in_line)
@@ -231,6 +232,8 @@ static enum serve_step step_binary(struct conn *c, struct buffer *in)
 
 	if (len == -EAGAIN)
 		return SERVE_WAIT;
+	if (len > 0 && serve_auth_wants(c, &req))
+		return serve_auth_binary(c, in, &req, (uint64_t)len);
 	if (len > 0 && request_has_value(&req))
 		return step_store(c, in, &req, (uint64_t)len);
 	if (len > 0 && !req.close)
@@ -279,7 +282,7 @@ static enum serve_step step_line(struct conn *c, struct buffer *in)
 enum serve_step serve_step(struct conn *c, struct buffer *in)
 {
 	if (c->events) {
-		take(c, in, buffer_len(in));
+		serve_take(c, in, buffer_len(in));
 		return SERVE_WAIT;
 	}
 	if (c->skip)
@@ -291,5 +294,8 @@ enum serve_step serve_step(struct conn *c, struct buffer *in)
 	if (c->protocol == COMMAND_PROTOCOL_AUTO)
 		c->protocol = parse_binary_is_request(buffer_span(in)) ? COMMAND_PROTOCOL_BINARY
 								       : COMMAND_PROTOCOL_TEXT;
-	return c->protocol == COMMAND_PROTOCOL_BINARY ? step_binary(c, in) : step_line(c, in);
+	if (c->protocol == COMMAND_PROTOCOL_BINARY)
+		return step_binary(c, in);
+	return c->authenticated || !c->worker->shared->users ? step_line(c, in)
+							     : serve_auth_text(c, in);
 }

@@ -11,6 +11,8 @@
 #ifndef XC_NET_SERVE_H
 #define XC_NET_SERVE_H
 
+#include <stdint.h>
+
 struct buffer;
 struct conn;
 
@@ -24,6 +26,8 @@ enum serve_step {
 
 /* The next step of what `in` holds, which is not empty. */
 enum serve_step serve_step(struct conn *c, struct buffer *in);
+/* So many bytes of `in` are done with. */
+void serve_take(struct conn *c, struct buffer *in, uint64_t len);
 /* Gives a large value on its way up; nothing when there is none. */
 void serve_drop_upload(struct conn *c);
 

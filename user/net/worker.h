@@ -50,6 +50,7 @@ struct worker_shared {
 	uint16_t udp_port;
 	bool goes_on; /* another process has the sockets, too: what waits there is its */
 	struct eventlog *events;
+	struct swap *users;   /* NULL: nobody has to authenticate */
 	struct tls *tls;      /* NULL: off */
 	uint64_t backlog_max; /* unread reply bytes a worker keeps for its clients */
 	_Atomic uint32_t conn_cnt;

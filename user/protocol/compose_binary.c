@@ -53,6 +53,11 @@ static struct code code_of(const struct request *req, enum request_status status
 		return (struct code){ BINARY_NO_MEMORY, "Out of memory allocating item" };
 	case STATUS_NO_MEMORY:
 		return (struct code){ BINARY_NO_MEMORY, "Out of memory incrementing value" };
+	case STATUS_AUTHENTICATED:
+		return (struct code){ BINARY_OK, "Authenticated" };
+	case STATUS_SASL_MECHANISMS:
+		return (struct code){ BINARY_OK, "PLAIN" };
+	case STATUS_AUTH_REFUSED:
 	case STATUS_FLUSH_REFUSED:
 		return (struct code){ BINARY_AUTH_FAILURE, "Auth failure." };
 	case STATUS_UDP_REFUSED:

@@ -69,6 +69,12 @@ static const char *const status_texts[STATUS_CNT] = {
 	[STATUS_DETAIL_USAGE] = "CLIENT_ERROR usage: stats detail on|off|dump",
 	[STATUS_UDP_REFUSED] = "CLIENT_ERROR command not allowed over UDP",
 	[STATUS_UDP_MULTI_PACKET] = "SERVER_ERROR multi-packet request not supported",
+	[STATUS_UNAUTHENTICATED] = "CLIENT_ERROR unauthenticated",
+	[STATUS_AUTH_TERMINATION] = "CLIENT_ERROR bad command line termination",
+	[STATUS_AUTH_FORMAT] = "CLIENT_ERROR bad authentication token format",
+	[STATUS_AUTH_REFUSED] = "CLIENT_ERROR authentication failure",
+	[STATUS_AUTHENTICATED] = "STORED",
+	[STATUS_SASL_MECHANISMS] = "PLAIN",
 	[STATUS_UDP_TOO_LARGE] = "SERVER_ERROR response too large for UDP",
 };
 
