@@ -37,6 +37,7 @@
 /* What the events say of a key. */
 struct told {
 	bool there;
+	bool absent; /* a note, no item */
 	uint64_t loc, cas;
 	uint64_t evicted_cas; /* of the version evicted last */
 	bool evicted;
@@ -107,6 +108,11 @@ static const char *event_fault(struct model *m, const struct told *told,
 		return "an item expired before its time";
 	if (event->change != STORE_CHANGE_WRITE && event->change != STORE_CHANGE_MOVE && new_item)
 		return "a removal with a new item";
+	if (old_item && old_item->absent != told->absent)
+		return "an event's old item is a note, or is none, other than the last event said";
+	if (old_item && old_item->absent &&
+	    (event->change == STORE_CHANGE_MOVE || event->change == STORE_CHANGE_EVICT))
+		return "a note was treated as an item";
 	return NULL;
 }
 
@@ -127,9 +133,10 @@ static void on_change(void *ctx, struct store_event *event)
 		told->evicted_cas = told->cas;
 		m->evicted_cnt++;
 	}
-	m->expired_cnt += event->change == STORE_CHANGE_EXPIRE;
+	m->expired_cnt += event->change == STORE_CHANGE_EXPIRE && !event->old_item->absent;
 	m->moved_cnt += event->change == STORE_CHANGE_MOVE;
 	told->there = event->new_item != NULL;
+	told->absent = event->new_item && event->new_item->absent;
 	if (event->new_item) {
 		told->loc = event->new_item->loc;
 		told->cas = event->new_item->cas;
@@ -547,6 +554,20 @@ static void op_remove(struct model *m, struct entry *e)
 	e->there = false;
 }
 
+/* Whatever comes of it, no reader and no writer can tell. */
+static void op_note_absent(struct model *m, struct entry *e)
+{
+	uint64_t hash = store_hash(m->rig.store, key_of(e)), expire_ns = random_expiry(m);
+	enum store_status status;
+	uint32_t tries = 0;
+
+	do
+		status = store_note_absent(m->rig.t, key_of(e), hash, expire_ns);
+	while (again(m, status, &tries));
+	assert_true(status == STORE_OK ? answered_absent(m, e)
+				       : status == STORE_NOT_STORED && should_be(m, e));
+}
+
 static void op_flush(struct model *m)
 {
 	uint32_t gen = store_flush_gen(m->rig.store);
@@ -588,6 +609,8 @@ static void one_op(struct model *m)
 		op_time(m);
 	else if (pick < 900)
 		hold(m, e);
+	else if (pick < 960)
+		op_note_absent(m, e);
 	check_key(m, e);
 	check_key(m, &m->entry[rand_below(&m->rand, KEYS)]);
 	if (rand_below(&m->rand, 16) == 0) {
@@ -650,7 +673,7 @@ static void check_end(struct model *m)
 	for (uint32_t i = 0; i < KEYS; i++) {
 		struct entry *e = &m->entry[i];
 
-		there += e->told.there;
+		there += e->told.there && !e->told.absent;
 		if (!should_be(m, e) || was_evicted(m, e))
 			e->there = false;
 		/* What was told as there but is not lies flushed or expired, not unlinked yet. */

@@ -109,8 +109,10 @@ struct store {
 /* Written before the last flush. */
 bool item_is_flushed(const struct store *store, uint64_t loc);
 bool item_is_expired(struct item_header *item, uint64_t now_ns);
-/* Neither flushed nor expired; asks the clock only where there is a TTL. */
+/* An item, neither flushed nor expired; asks the clock only where there is a TTL. */
 bool item_is_live(const struct store *store, uint64_t loc);
+/* A note that the key has no item, and it still holds. */
+bool store_is_noted_absent(const struct store *store, uint64_t loc);
 void item_view_fill(const struct store *store, uint64_t loc, uint32_t flush_gen,
 		    struct item_view *ret);
 uint64_t store_hash_at(void *store, uint64_t loc);

@@ -9,7 +9,7 @@
  *           +--------+--------+--------+----------+---------+----------+-----+-------+-----+
  *           | word0  | word1  | access | [expire] | [flags] | [cas]    | key | value | pad |
  *           +--------+--------+--------+----------+---------+----------+-----+-------+-----+
- *           word0  bits 0-20 stored value length, 21-31 ITEM_* bits
+ *           word0  bits 0-19 stored value length, 20-31 ITEM_* bits
  *           word1  bits 0-7 key length, 8-31 check (low 24 bits of XXH3 over the options, key and
  *                  value)
  *           access bit 0 fetched since it was written; 1-31 seconds of boot time of the last access
@@ -34,9 +34,11 @@
 #include "abi/limits.h"
 #include "base/clock.h"
 
-#define ITEM_VALUE_BITS 21
+#define ITEM_VALUE_BITS 20 /* an item lies within one segment */
 #define ITEM_VALUE_MAX ((1U << ITEM_VALUE_BITS) - 1)
 
+/* Nobody's item, but the note that the key has none: store_note_absent. */
+#define ITEM_ABSENT (1U << 20)
 #define ITEM_BINARY (1U << 21) /* its key was given in base64, and is told so */
 #define ITEM_COMMITTED (1U << 22)
 /* Two bits, set together; either says dead: one flipped bit brings nothing back. */
@@ -51,7 +53,8 @@
 #define ITEM_WON (1U << 31)   /* one client has been told to bring that */
 /* Never change from reserve on; the check covers them. */
 #define ITEM_SHAPE_BITS                                                                            \
-	(ITEM_HAS_EXPIRE | ITEM_HAS_FLAGS | ITEM_HAS_CAS | ITEM_CHAINED | ITEM_BINARY | ITEM_STALE)
+	(ITEM_ABSENT | ITEM_HAS_EXPIRE | ITEM_HAS_FLAGS | ITEM_HAS_CAS | ITEM_CHAINED |            \
+	 ITEM_BINARY | ITEM_STALE)
 
 #define ITEM_ALIGN 4U
 #define ITEM_HEADER 12U
@@ -118,6 +121,11 @@ static inline uint32_t item_bytes(struct item_header *item)
 	struct item_shape shape = item_shape(item);
 
 	return item_shape_bytes(&shape);
+}
+
+static inline bool item_is_absent(struct item_header *item)
+{
+	return item_word0(item) & ITEM_ABSENT;
 }
 
 static inline uint8_t *item_options(struct item_header *item)

@@ -251,9 +251,17 @@ bool item_is_live(const struct store *store, uint64_t loc)
 {
 	struct item_header *item = item_at(store->pool.base, loc);
 
-	if (item_is_flushed(store, loc))
+	if (item_is_flushed(store, loc) || item_is_absent(item))
 		return false;
 	return !item_expire_ds(item) || !item_is_expired(item, clock_now_ns(store->options.clock));
+}
+
+bool store_is_noted_absent(const struct store *store, uint64_t loc)
+{
+	struct item_header *item = item_at(store->pool.base, loc);
+
+	return item_is_absent(item) && !item_is_flushed(store, loc) &&
+	       !item_is_expired(item, clock_now_ns(store->options.clock));
 }
 
 /* A segment's number is never used twice, and places are 4-byte aligned. */
@@ -287,6 +295,7 @@ void item_view_fill(const struct store *store, uint64_t loc, uint32_t flush_gen,
 		.stale = shape.bits & ITEM_STALE,
 		.won = shape.bits & ITEM_WON,
 		.binary = shape.bits & ITEM_BINARY,
+		.absent = shape.bits & ITEM_ABSENT,
 	};
 	if (shape.bits & ITEM_CHAINED) {
 		ret->value_len = item_chain_of(item).value_len;
@@ -325,9 +334,12 @@ bool store_find_live(struct store_thread *t, const struct index_lock *lock, stru
 		t->miss = STORE_MISS_FLUSHED;
 		return false;
 	}
+	if (store_is_noted_absent(store, loc))
+		return false;
 	if (!item_is_live(store, loc)) {
+		if (!item_is_absent(item_at(store->pool.base, loc)))
+			t->miss = STORE_MISS_EXPIRED;
 		store_unlink(t, lock, ret, STORE_CHANGE_EXPIRE);
-		t->miss = STORE_MISS_EXPIRED;
 		return false;
 	}
 	return true;

@@ -107,6 +107,7 @@ struct item_view {
 	bool stale;  /* store_invalidate */
 	bool won;    /* store_fetch told a client to bring a new value */
 	bool binary; /* store_put.binary */
+	bool absent; /* no item, but store_note_absent's note: seen by watchers alone */
 };
 
 enum store_status {
@@ -138,6 +139,7 @@ struct store_put {
 	uint64_t new_cas; /* of the new item; 0: the store's choice */
 	bool prepend;	  /* store_join: in front of the value, not behind it */
 	bool binary;	  /* the client gave the key in base64 */
+	bool absent;	  /* see store_note_absent */
 	/*
 	 * STORE_CAS: over an item of a higher cas, too; the new item is stale then, keeps that
 	 * one's expiry and, if a client has won it, that.
@@ -286,6 +288,14 @@ enum store_status store_change_number(struct store_thread *t, const struct store
 /* New expiry; cas unique stays. ret (may be NULL) is the touched item. */
 enum store_status store_touch(struct store_thread *t, struct span key, uint64_t hash,
 			      uint64_t expire_ns, struct item_view *ret);
+/*
+ * Notes that the key has no item, so that the note can be made resident and the kernel says so in
+ * the daemon's place. To readers and writers nothing is there; whoever creates the item replaces
+ * the note under the key's lock, as it would an older item. It is no item to store_counts, walks
+ * and eviction either: reclaim and a crash forget it. STORE_NOT_STORED: there is an item.
+ */
+enum store_status store_note_absent(struct store_thread *t, struct span key, uint64_t hash,
+				    uint64_t expire_ns);
 /* cas 0: any. */
 enum store_status store_remove(struct store_thread *t, struct span key, uint64_t hash,
 			       uint64_t cas);
@@ -373,8 +383,9 @@ struct store_watcher {
 int store_watch(struct store *store, const struct store_watcher *watcher);
 
 /*
- * Runs fn under the key's lock with the live item; fn returning true marks the item resident (it
- * has switched a kernel entry to it). -ENOENT: no such item, -EAGAIN: fn said no. Promoter thread.
+ * Runs fn under the key's lock with the live item, or the note that there is none; fn returning
+ * true marks it resident (it has switched a kernel entry to it). -ENOENT: neither, -EAGAIN: fn said
+ * no. Promoter thread.
  */
 int store_make_resident(struct store_thread *t, struct span key, uint64_t hash,
 			bool (*fn)(void *ctx, const struct item_view *item), void *ctx);

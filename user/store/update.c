@@ -139,6 +139,8 @@ enum store_status store_remove(struct store_thread *t, struct span key, uint64_t
 		item_view_fill(store, loc, 0, &view);
 		if (item_is_flushed(store, loc)) {
 			store_unlink(t, &lock, &slot, STORE_CHANGE_REMOVE);
+		} else if (store_is_noted_absent(store, loc)) {
+			status = STORE_NOT_FOUND;
 		} else if (item_is_expired(item_at(store->pool.base, loc),
 					   clock_now_ns(store->options.clock))) {
 			store_unlink(t, &lock, &slot, STORE_CHANGE_EXPIRE);

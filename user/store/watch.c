@@ -59,7 +59,7 @@ int store_make_resident(struct store_thread *t, struct span key, uint64_t hash,
 		struct item_view view;
 
 		item_view_fill(store, loc, flush_gen, &view);
-		if (item_is_live(store, loc)) {
+		if (item_is_live(store, loc) || store_is_noted_absent(store, loc)) {
 			err = fn(ctx, &view) ? 0 : -EAGAIN;
 			if (!err)
 				atomic_fetch_or(&item->word0, ITEM_RESIDENT);

@@ -41,15 +41,23 @@ uint64_t store_item_bytes(const struct store *store, const struct item_view *vie
 	return (uint64_t)whole_bytes(store, item_at(store->pool.base, view->loc));
 }
 
+/* One more item, or one less. */
+static void tally_item(struct store_thread *t, struct item_header *item, int64_t sign)
+{
+	if (item_is_absent(item))
+		return;
+	tally_add(&t->tally.item_cnt, sign);
+	tally_add(&t->tally.item_bytes, sign * whole_bytes(t->store, item));
+	tally_add(&t->tally.key_value_bytes, sign * key_value_len(item));
+}
+
 void store_tally_born(struct store_thread *t, uint64_t loc)
 {
 	struct item_header *item = item_at(t->store->pool.base, loc);
 	struct segment *seg = &t->store->pool.segments[segment_of(&t->store->pool, loc)];
 
 	atomic_fetch_add_explicit(&seg->live_bytes, item_bytes(item), memory_order_relaxed);
-	tally_add(&t->tally.item_cnt, 1);
-	tally_add(&t->tally.item_bytes, whole_bytes(t->store, item));
-	tally_add(&t->tally.key_value_bytes, key_value_len(item));
+	tally_item(t, item, 1);
 }
 
 void store_bury(struct store_thread *t, uint64_t loc, bool keep_chain)
@@ -59,9 +67,7 @@ void store_bury(struct store_thread *t, uint64_t loc, bool keep_chain)
 	struct segment *seg = &store->pool.segments[segment_of(&store->pool, loc)];
 
 	atomic_fetch_sub_explicit(&seg->live_bytes, item_bytes(item), memory_order_release);
-	tally_add(&t->tally.item_cnt, -1);
-	tally_add(&t->tally.item_bytes, -whole_bytes(store, item));
-	tally_add(&t->tally.key_value_bytes, -key_value_len(item));
+	tally_item(t, item, -1);
 	if (!keep_chain && (item_shape(item).bits & ITEM_CHAINED) &&
 	    item_chain_of(item).segment_cnt > 0) {
 		uint32_t first = item_chain_of(item).first_segment;
@@ -87,6 +93,8 @@ void store_unlink(struct store_thread *t, const struct index_lock *lock, struct 
 	index_remove(&store->index, lock, slot);
 	watch_change(store, &event);
 	store_bury(t, loc, false);
+	if (old_item.absent)
+		return;
 	if (change == STORE_CHANGE_EXPIRE)
 		tally_add(&t->tally.expired_cnt, 1);
 	if (change == STORE_CHANGE_EVICT)
@@ -167,7 +175,8 @@ enum store_status store_reserve(struct store_thread *t, const struct store_put *
 	struct item_shape shape = {
 		.bits = (expire_ds ? ITEM_HAS_EXPIRE : 0) | (put->flags ? ITEM_HAS_FLAGS : 0) |
 			(put->new_cas ? ITEM_HAS_CAS : 0) | (put->binary ? ITEM_BINARY : 0) |
-			(put->stale ? ITEM_STALE : 0) | (put->won ? ITEM_WON : 0),
+			(put->stale ? ITEM_STALE : 0) | (put->won ? ITEM_WON : 0) |
+			(put->absent ? ITEM_ABSENT : 0),
 		.key_len = (uint8_t)put->key.len,
 		.value_len = (uint32_t)put->value_len
 	};
@@ -428,7 +437,8 @@ enum store_status store_commit_over(struct store_thread *t, struct store_pending
 		return status;
 	}
 	store_item_done(store, pending->loc);
-	tally_add(&t->tally.total_items, 1);
+	if (!pending->put.absent)
+		tally_add(&t->tally.total_items, 1);
 	if (index_wants_growth(&store->index))
 		index_grow(&store->index, store_hash_at, store);
 	return STORE_OK;
@@ -457,6 +467,20 @@ enum store_status store_put(struct store_thread *t, const struct store_put *put,
 	return store_commit(t, &pending, ret_cas);
 }
 
+enum store_status store_note_absent(struct store_thread *t, struct span key, uint64_t hash,
+				    uint64_t expire_ns)
+{
+	const struct store_put put = {
+		.key = key,
+		.hash = hash,
+		.expire_ns = expire_ns,
+		.mode = STORE_ADD,
+		.absent = true,
+	};
+
+	return store_put(t, &put, span_of(NULL, 0), NULL);
+}
+
 /* --- other versions of the same item --- */
 
 static uint64_t copy_cas(const struct store *store, const struct store_copy *how,
@@ -483,7 +507,7 @@ uint64_t store_copy_as(struct store_thread *t, uint64_t loc, const struct store_
 	uint64_t new_loc;
 
 	item_view_fill(store, loc, 0, &view);
-	shape.bits &= ITEM_HAS_FLAGS | ITEM_CHAINED | ITEM_BINARY | ITEM_STALE;
+	shape.bits &= ITEM_HAS_FLAGS | ITEM_CHAINED | ITEM_BINARY | ITEM_STALE | ITEM_ABSENT;
 	shape.bits |= ITEM_HAS_CAS | (how->expire_ds ? ITEM_HAS_EXPIRE : 0) |
 		      (how->stale ? ITEM_STALE : 0);
 	if (how->drop_value) {
