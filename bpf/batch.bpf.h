@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * batch - requests that are more than a get of one key: several keys, the binary protocol, mg.
+ * batch - requests that are more than a get of one key with an item: several keys, keys known
+ * absent, the binary protocol, mg.
  *
  * Does      takes the datagram's payload out of the packet, looks key after key up and writes the
- *           reply beside the packet; only when all keys are there does the packet change.
+ *           reply beside the packet; only when all keys are there, or known absent, does the packet
+ *           change.
  * Shape     batch_text, batch_binary and batch_meta each know a protocol; no request mixes two.
  * Why       a program of its own (xc_next), since its frames and those of xc_fastpath are more than
  *           one stack; global functions, which the verifier looks at once and not once for each
@@ -35,7 +37,7 @@ static __always_inline enum xc_outcome batch_load(struct xc_ctx *c, struct xc_sc
 		  : bpf_xdp_load_bytes(c->xdp, off, s->in, len))
 		return XC_pass_length;
 	s->in_len = len;
-	s->out_len = s->sum = s->key_cnt = 0;
+	s->out_len = s->sum = s->key_cnt = s->absent_cnt = 0;
 	s->now_ns = c->now_ns;
 	return XC_NEXT;
 }

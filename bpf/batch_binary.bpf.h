@@ -5,9 +5,10 @@
  *
  * Does      answers them all or none.
  * Shape     request: header[24] key[0..250]; no extras, data type and vbucket 0, cas not looked at
- *           reply:   header[24] flags[4] [ key of getk, getkq ] value; of a noop the header alone
- * Errors    pass_binary for any other request and for no key at all; pass_keys; what lookup says of
- *           the first key that cannot be answered, quiet or not.
+ *           reply:   header[24] flags[4] [ key of getk, getkq ] value; of a noop the header alone;
+ *           of a key known absent header[24] "Not found" | key of getk, and of a quiet one nothing
+ * Errors    pass_binary for any other request and for no key at all; pass_keys; pass_absent for no
+ *           reply at all; what lookup says of the first key that cannot be answered, quiet or not.
  * Source    memcached doc/protocol-binary.txt.
  */
 #ifndef XC_BPF_BATCH_BINARY_H
@@ -57,6 +58,41 @@ static __always_inline enum xc_outcome batch_binary_add(struct xc_scratch *s, st
 	return XC_NEXT;
 }
 
+/* What is said of the key known absent whose request ends at s->pos. */
+__attribute__((noinline)) int batch_binary_absent(struct xc_scratch *s)
+{
+	const __u64 text[2] = { 0x6e756f6620746f4eULL, 'd' };
+	__u64 head, opcode, len, at, opaque_be;
+
+	_Static_assert(sizeof(XC_BINARY_NOT_FOUND_TEXT) == 10, "the words above are it");
+	if (!s)
+		return XC_pass_unconfigured;
+	len = s->item_key_len;
+	head = load64(batch_in(s, s->pos - len - XC_BINARY_HEADER_LEN));
+	opaque_be = load32(batch_in(s, s->pos - len - XC_BINARY_HEADER_LEN + 12));
+	opcode = head >> 8 & 0xff;
+	if (opcode == XC_BINARY_GETQ || opcode == XC_BINARY_GETKQ)
+		return XC_NEXT;
+	at = s->out_len + XC_BINARY_HEADER_LEN;
+	if (at + XC_KEY_MAX > XC_TEXT_OUT_MAX)
+		return XC_pass_no_room;
+	if (opcode == XC_BINARY_GET) {
+		len = sizeof(XC_BINARY_NOT_FOUND_TEXT) - 1;
+		store64(batch_out(s, at), text[0]);
+		store64(batch_out(s, at + 8), text[1]);
+	} else {
+		batch_copy(s, at, batch_in(s, s->pos - len), len, XC_KEY_MAX);
+	}
+	batch_put_head(s, s->out_len,
+		       XC_BINARY_REPLY | opcode << 8 |
+			       (opcode == XC_BINARY_GET ? 0 : (__u64)len << 24) |
+			       (__u64)XC_BINARY_NOT_FOUND << 56,
+		       __builtin_bswap32(len) | opaque_be << 32, 0);
+	s->sum += csum_at(batch_sum(s, at, len, XC_KEY_MAX), at);
+	s->out_len = at + len;
+	return XC_NEXT;
+}
+
 /* The key behind the header at s->pos. */
 static __always_inline enum xc_outcome batch_binary_get(struct xc_scratch *s, __u64 opcode,
 							__u64 key_len, __u64 opaque_be)
@@ -71,6 +107,7 @@ static __always_inline enum xc_outcome batch_binary_get(struct xc_scratch *s, __
 	if (pos + c.key_len > s->in_len)
 		return XC_pass_binary;
 	s->pos = pos + c.key_len;
+	s->item_key_len = c.key_len;
 	c.key_tail = load64(batch_in(s, pos + c.key_len - 8));
 	batch_copy(s, at, batch_in(s, pos), c.key_len, XC_KEY_MAX);
 	c.key = batch_out(s, at);
@@ -121,6 +158,8 @@ static __always_inline enum xc_outcome batch_binary(struct xc_scratch *s)
 	s->pos = FRAME_LEN;
 	for (__u32 i = 0; i < XC_KEYS_MAX + 1 && outcome == XC_NEXT; i++) {
 		outcome = batch_binary_request(s);
+		if (outcome == XC_pass_absent)
+			outcome = batch_binary_absent(s);
 		if (s->pos == s->in_len)
 			break;
 	}
@@ -128,6 +167,8 @@ static __always_inline enum xc_outcome batch_binary(struct xc_scratch *s)
 		return outcome;
 	if (s->pos != s->in_len)
 		return XC_pass_keys;
+	if (s->out_len == 0)
+		return XC_pass_absent;
 	return s->key_cnt ? XC_NEXT : XC_pass_binary;
 }
 

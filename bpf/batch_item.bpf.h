@@ -64,9 +64,19 @@ static __always_inline __u64 batch_sum(struct xc_scratch *s, __u64 at, __u64 len
 	return sum + (__u32)word + (word >> 32);
 }
 
+/* One more key is answered. */
+static __always_inline enum xc_outcome batch_used(struct xc_scratch *s, const struct xc_ctx *c)
+{
+	if (s->key_cnt >= XC_KEYS_MAX)
+		return XC_pass_keys;
+	s->used[s->key_cnt & (XC_KEYS_MAX - 1)] = c->entry_idx;
+	s->key_cnt++;
+	return XC_NEXT;
+}
+
 /*
  * The item of the key that lies whole in xc_scratch, at c->key; behind it and in front of it there
- * are 8 readable bytes.
+ * are 8 readable bytes. pass_absent: the key is counted as answered, its reply is the caller's.
  */
 static __always_inline enum xc_outcome batch_find(struct xc_scratch *s, struct xc_ctx *c)
 {
@@ -78,7 +88,13 @@ static __always_inline enum xc_outcome batch_find(struct xc_scratch *s, struct x
 		return XC_pass_unconfigured;
 	c->now_ns = s->now_ns;
 	outcome = parse_text_digest(c, c->key);
-	return outcome == XC_NEXT ? lookup(c) : outcome;
+	if (outcome == XC_NEXT)
+		outcome = lookup(c);
+	if (outcome != XC_pass_absent)
+		return outcome;
+	s->absent_cnt++;
+	outcome = batch_used(s, c);
+	return outcome == XC_NEXT ? XC_pass_absent : outcome;
 }
 
 /* c->key_len from a length that must be a key's. */
@@ -89,16 +105,6 @@ static __always_inline enum xc_outcome batch_key_len(struct xc_ctx *c, __u64 len
 	if (len >= XC_KEY_MAX)
 		return XC_pass_key_len;
 	c->key_len = masked(len, 0xff) + 1;
-	return XC_NEXT;
-}
-
-/* One more key is answered. */
-static __always_inline enum xc_outcome batch_used(struct xc_scratch *s, const struct xc_ctx *c)
-{
-	if (s->key_cnt >= XC_KEYS_MAX)
-		return XC_pass_keys;
-	s->used[s->key_cnt & (XC_KEYS_MAX - 1)] = c->entry_idx;
-	s->key_cnt++;
 	return XC_NEXT;
 }
 

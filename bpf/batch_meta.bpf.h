@@ -5,9 +5,10 @@
  * Does      answers the flags v f k O q s t c, each once at most.
  * Shape     request: "mg " key[1..250] { ' ' flag | " O" opaque[1..32] }{0..8} CR LF
  *           reply:   "VA " bytes | "HD" { ' ' flag text }* CR LF [ value CR LF ]
+ *           of a key known absent "EN" CR LF
  *           flags are answered in the order in which they came; q and v say nothing.
- * Errors    pass_meta for any other flag, one that is there twice, or more blanks than one; what
- *           parse_text and lookup say of the key.
+ * Errors    pass_meta for any other flag, one that is there twice, or more blanks than one;
+ *           pass_absent for q and a key known absent; what parse_text and lookup say of the key.
  * Source    memcached doc/protocol.txt, "Meta Get".
  */
 #ifndef XC_BPF_BATCH_META_H
@@ -213,6 +214,16 @@ __attribute__((noinline)) int batch_meta_end(struct xc_scratch *s)
 	return XC_NEXT;
 }
 
+static __always_inline enum xc_outcome batch_meta_absent(struct xc_scratch *s)
+{
+	if (s->flag_bits & META_BIT('q'))
+		return XC_pass_absent;
+	store32(batch_out(s, 0), XC_WORD_EN | XC_WORD_CRLF << 16);
+	s->sum = XC_WORD_EN + XC_WORD_CRLF;
+	s->out_len = 4;
+	return XC_NEXT;
+}
+
 static __always_inline enum xc_outcome batch_meta(struct xc_scratch *s)
 {
 	enum xc_outcome outcome = XC_NEXT;
@@ -230,6 +241,8 @@ static __always_inline enum xc_outcome batch_meta(struct xc_scratch *s)
 	}
 	if (outcome == XC_NEXT)
 		outcome = s->pos + 2 == s->in_len ? batch_meta_item(s) : XC_pass_meta;
+	if (outcome == XC_pass_absent)
+		return batch_meta_absent(s);
 	for (__u32 i = 0; i < XC_META_FLAGS_MAX && outcome == XC_NEXT; i++) {
 		if (i >= s->flag_cnt)
 			break;

@@ -4,7 +4,7 @@
  *
  * Does      answers up to XC_KEYS_MAX keys, all or none.
  * Shape     request: verb[3] [ 's' of gets ] { ' ' key[1..250] }{1..16} CR LF
- *           reply:   { "VALUE " key suffix [ cas] CR LF value CR LF }{1..16} "END" CR LF
+ *           reply:   { "VALUE " key suffix [ cas] CR LF value CR LF }{0..16} "END" CR LF
  * Errors    pass_line, pass_keys, and what parse_text and lookup say of the first key that cannot
  *           be answered.
  * Source    memcached doc/protocol.txt, "Retrieval command".
@@ -109,6 +109,8 @@ __attribute__((noinline)) int batch_text_key(struct xc_scratch *s)
 	outcome = batch_pass_end(s);
 	if (outcome == XC_NEXT)
 		outcome = batch_find(s, &c);
+	if (outcome == XC_pass_absent)
+		return XC_NEXT;
 	if (outcome == XC_NEXT)
 		outcome = batch_add(s, &c);
 	return outcome == XC_NEXT ? batch_used(s, &c) : outcome;

@@ -3,10 +3,10 @@
  * The programs. A request's life: parse_packet -> guard -> parse_request -> lookup -> room -> reply
  * -> finish. Anything else leaves by the first stage that doubts it, byte for byte as it came.
  *
- *   NIC ── xc_fastpath ──► reply, XDP_TX         several keys: xc_batch, in its place
+ *   NIC ── xc_fastpath ──► reply, XDP_TX         several keys, no item: xc_batch, in its place
  *              │ no room in the driver's frame: marked
  *              ▼
- *          xc_tc ────────► reply, redirected     several keys: xc_batch_tc
+ *          xc_tc ────────► reply, redirected     the same: xc_batch_tc
  *              │ anything else                   out of the interface it came in by
  *              ▼
  *          the host's stack, and the daemon's socket
@@ -39,6 +39,8 @@ static __always_inline enum xc_outcome stages(struct xc_ctx *c)
 		outcome = parse_request(c);
 	if (outcome == XC_NEXT && !c->batch)
 		outcome = lookup(c);
+	if (outcome == XC_pass_absent && !c->batch)
+		parse_request_further(c);
 	if (outcome == XC_NEXT)
 		outcome = room(c);
 	if (outcome == XC_NEXT)

@@ -51,6 +51,7 @@ static __always_inline void finish_hit(struct xc_ctx *c, struct xc_stats *stats,
 		return;
 	}
 	stats->more_keys += c->scratch->key_cnt - 1;
+	stats->absent_keys += c->scratch->absent_cnt;
 	for (__u32 i = 0; i < XC_KEYS_MAX; i++) {
 		if (i >= c->scratch->key_cnt)
 			break;

@@ -6,7 +6,7 @@
  *           touched -> may it be served now -> the item in the log, whose key must equal the
  *           packet's, byte for byte.
  * Errors    pass_miss, pass_vacant, pass_busy, pass_flushed, pass_expired, pass_log,
- *           pass_other_key; never writes.
+ *           pass_other_key; never writes. pass_absent: all that holds, and the key has no item.
  * Invariant what the copy names stays as it is until the program returns: log bytes are reused only
  *           after an RCU grace period, and programs run inside RCU read sections.
  * Source    include/abi/entry.h (reading), docs/coherence.md.
@@ -93,7 +93,7 @@ static __always_inline enum xc_outcome lookup_fresh(const struct xc_ctx *c)
 	const struct xc_entry *e = &c->entry;
 	__u64 flush_at_ns = read_once(c->conf->flush_at_ns);
 
-	if (e->kind != XC_ENTRY_VALUE)
+	if (e->kind != XC_ENTRY_VALUE && e->kind != XC_ENTRY_ABSENT)
 		return XC_pass_vacant;
 	if (e->flush_gen != read_once(c->conf->flush_gen) ||
 	    (flush_at_ns && c->now_ns >= flush_at_ns))
@@ -172,6 +172,8 @@ static __always_inline enum xc_outcome lookup_at(struct xc_ctx *c)
 		outcome = lookup_log(c);
 	if (outcome == XC_NEXT)
 		outcome = lookup_same_key(c, key);
+	if (outcome == XC_NEXT && c->entry.kind == XC_ENTRY_ABSENT)
+		return XC_pass_absent;
 	return outcome;
 }
 
@@ -187,7 +189,7 @@ static __always_inline enum xc_outcome lookup(struct xc_ctx *c)
 			outcome = lookup_hot(c);
 		if (outcome == XC_NEXT)
 			outcome = lookup_at(c);
-		if (outcome == XC_NEXT || !hinted || c->tc)
+		if (outcome == XC_NEXT || outcome == XC_pass_absent || !hinted || c->tc)
 			break;
 		outcome = XC_NEXT;
 		hinted = false;

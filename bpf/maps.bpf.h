@@ -200,6 +200,7 @@ struct xc_scratch {
 	__u64 out_len;		 /* bytes in `out` */
 	__u64 sum;		 /* of `out`, wide (bpf/csum.bpf.h) */
 	__u64 key_cnt;		 /* answered */
+	__u64 absent_cnt;	 /* of these, known absent */
 	__u32 used[XC_KEYS_MAX]; /* their entries */
 	/* mg: its flags, place << 8 | length, those there are, the one being answered; its item */
 	__u32 flags[XC_META_FLAGS_MAX];

@@ -20,8 +20,8 @@
 #define FRAME_ALONE 0x01000000ULL
 
 /*
- * No get of one key: batch may know it, in a program of its own, which begins anew and does not
- * come back. Where there is none, this does nothing.
+ * No get of one key that has an item: batch may know it, in a program of its own, which begins anew
+ * and does not come back. Where there is none, this does nothing.
  */
 static __always_inline void parse_request_further(const struct xc_ctx *c)
 {

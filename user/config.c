@@ -331,6 +331,7 @@ void build_finish(struct config_build *b, bool checking)
 	struct config *c = b->config;
 	long cpu_cnt = sysconf(_SC_NPROCESSORS_ONLN);
 
+	build_finish_routes(b);
 	finish_ports(b);
 	finish_auth(b);
 	finish_tls(b);

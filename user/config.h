@@ -82,15 +82,16 @@ struct config {
 	uint32_t hot_max;	       /* --hot-max; 0: from the hot budget */
 	/* --hot-threshold: estimated reads a second that make a key hot */
 	uint32_t hot_threshold;
-	uint32_t lease_ms;	  /* --lease-ms */
-	const char *eviction;	  /* --eviction; NULL: the store's default */
-	const char *memory_file;  /* -e; NULL: none */
-	bool upgrade;		  /* --upgrade */
-	const char *pin_root;	  /* --pin-root */
-	const char *instance;	  /* --instance */
-	const char *control_path; /* --control */
-	bool control_given;	  /* the path is the operator's choice, not the default */
-	const char *config_file;  /* --config */
+	uint32_t negative_ttl_sec; /* --negative-ttl; of routes that say nothing, too */
+	uint32_t lease_ms;	   /* --lease-ms */
+	const char *eviction;	   /* --eviction; NULL: the store's default */
+	const char *memory_file;   /* -e; NULL: none */
+	bool upgrade;		   /* --upgrade */
+	const char *pin_root;	   /* --pin-root */
+	const char *instance;	   /* --instance */
+	const char *control_path;  /* --control */
+	bool control_given;	   /* the path is the operator's choice, not the default */
+	const char *config_file;   /* --config */
 	enum log_level log_level;
 	/* -D, one byte of it counts; NULL: ':', and `stats detail` is off at the start */
 	const char *prefix_delimiter;

@@ -27,12 +27,18 @@ static const struct config_option route_options[] = {
 	  ROUTE_JITTER_MAX_SEC, NULL,
 	  "lengthens or shortens each TTL by a random time up to this, so that keys which were "
 	  "stored together do not end together" },
+	{ "routes", "negative_ttl", NULL, 0, OPT_UINT32, FIELD(negative_ttl_sec), NULL, "<sec>", 0,
+	  ROUTE_NEGATIVE_MAX_SEC, NULL,
+	  "how long the kernel may answer at a time that a hot key has no item; 0: never" },
 	{ "routes", "promote", NULL, 0, OPT_BOOL, FIELD(promote), "true", "<bool>", 0, 0, NULL,
 	  "false: the kernel never answers for these keys" },
 	{ "routes", "auth", NULL, 0, OPT_BOOL, FIELD(auth), "false", "<bool>", 0, 0, NULL,
 	  "true: meant for clients that have proved who they are; such keys are never in the "
 	  "kernel" },
 };
+
+/* As --negative-ttl says, once that is known. */
+#define NEGATIVE_TTL_INHERITED UINT32_MAX
 
 #define ROUTE_OPTION_CNT (sizeof(route_options) / sizeof(route_options[0]))
 
@@ -154,7 +160,7 @@ static void unknown_option(struct config_build *b, const char *name, const char 
 
 static void read_route(struct config_build *b, config_setting_t *group, const char *path)
 {
-	struct route_rule rule = { .promote = false };
+	struct route_rule rule = { .negative_ttl_sec = NEGATIVE_TTL_INHERITED };
 	const char *prefix = NULL, *group_at;
 	char source[512], at[512], buf[64];
 	bool promote_given = false;
@@ -165,8 +171,11 @@ static void read_route(struct config_build *b, config_setting_t *group, const ch
 		build_error(b, "%s: routes: write each as { prefix = \"user:\"; … }", group_at);
 		return;
 	}
-	for (size_t i = 0; i < ROUTE_OPTION_CNT; i++)
-		set_option(b, &rule, route_options[i].name, route_options[i].fallback, group_at);
+	for (size_t i = 0; i < ROUTE_OPTION_CNT; i++) {
+		if (route_options[i].fallback)
+			set_option(b, &rule, route_options[i].name, route_options[i].fallback,
+				   group_at);
+	}
 	for (int i = 0; i < config_setting_length(group); i++) {
 		config_setting_t *setting = config_setting_get_elem(group, (unsigned int)i);
 		const char *name = config_setting_name(setting);
@@ -215,6 +224,16 @@ void build_routes(struct config_build *b, config_setting_t *list, const char *pa
 	}
 	for (int i = 0; i < config_setting_length(list); i++)
 		read_route(b, config_setting_get_elem(list, (unsigned int)i), path);
+}
+
+void build_finish_routes(struct config_build *b)
+{
+	struct config_routes *routes = &b->config->routes;
+
+	for (uint32_t i = 0; i < routes->cnt; i++) {
+		if (routes->rules[i].negative_ttl_sec == NEGATIVE_TTL_INHERITED)
+			routes->rules[i].negative_ttl_sec = b->config->negative_ttl_sec;
+	}
 }
 
 /* --- showing --- */
@@ -288,6 +307,7 @@ void print_routes_help(void)
 		const struct config_option *option = &route_options[i];
 
 		printf("      %s=%-*s %s (default: %s)\n", option->name,
-		       28 - (int)strlen(option->name), option->arg, option->help, option->fallback);
+		       28 - (int)strlen(option->name), option->arg, option->help,
+		       option->fallback ? option->fallback : "as without a route");
 	}
 }

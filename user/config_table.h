@@ -127,6 +127,7 @@ void build_file(struct config_build *b, const char *path);
 struct config_setting_t;
 void build_routes(struct config_build *b, struct config_setting_t *list, const char *path);
 void config_routes_fini(struct config_routes *routes);
+void build_finish_routes(struct config_build *b); /* once all options are known */
 void build_finish(struct config_build *b, bool checking);
 
 /* One -l item in canonical form: "host", "host:port", "[v6]", "[v6]:port" or "*", behind "notls:"

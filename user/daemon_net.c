@@ -38,6 +38,7 @@ static void kernel_counts(void *ctx, struct command_kernel_counts *ret)
 	if (counters_read(fastpath_maps(d->fp)->stats_fd, &stats))
 		return;
 	ret->hits = counters_hits(&stats);
+	ret->absent = counters_absent(&stats);
 	ret->reply_bytes = stats.reply_bytes;
 }
 

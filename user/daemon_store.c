@@ -309,9 +309,9 @@ int daemon_open_events(struct daemon *d)
 	return store_watch(d->store, &watcher);
 }
 
-static void kernel_hits(void *ctx, struct span key, uint64_t hits)
+static void kernel_hits(void *ctx, struct span key, uint64_t hits, bool absent)
 {
-	command_kernel_hits(net_command(((struct daemon *)ctx)->net), key, hits);
+	command_kernel_hits(net_command(((struct daemon *)ctx)->net), key, hits, absent);
 }
 
 int daemon_start_promoter(struct daemon *d)
@@ -324,6 +324,7 @@ int daemon_start_promoter(struct daemon *d)
 					    .on_hits_ctx = d,
 					    .clock = d->clock,
 					    .threshold = d->config.hot_threshold,
+					    .negative_ttl_sec = d->config.negative_ttl_sec,
 					    .grace = grace };
 	int err;
 

@@ -34,10 +34,10 @@
 #include "abi/hash.h"
 #include "abi/limits.h"
 
-/* 2 is kept for a key known absent, answered END (negative caching). */
 enum xc_entry_kind {
 	XC_ENTRY_VACANT = 0, /* nothing here: the request passes */
 	XC_ENTRY_VALUE = 1,  /* a small item */
+	XC_ENTRY_ABSENT = 2, /* the key has no item: answered as a miss; no flags, no value */
 };
 
 struct xc_entry {

@@ -51,7 +51,8 @@
 	X(pass_no_room, "packet could not grow, neither here nor at tc")                           \
 	X(pass_keys, "more than 16 keys, or more text than the program reads")                     \
 	X(pass_binary, "binary request that is no get or noop, or whose header does not add up")   \
-	X(pass_meta, "mg with a flag that the kernel does not answer, or a wrong one")
+	X(pass_meta, "mg with a flag that the kernel does not answer, or a wrong one")             \
+	X(pass_absent, "key known absent, and nothing to say to a quiet request")
 
 enum xc_outcome {
 	XC_NEXT = -1, /* stage done, go on */
@@ -69,7 +70,8 @@ struct xc_stats {
 #define X(name, meaning) __u64 name;
 	XC_OUTCOMES(X)
 #undef X
-	__u64 spare[XC_STATS_WORDS - 2 - XC_OUTCOME_CNT]; /* 0, for outcomes to come */
+	__u64 spare[XC_STATS_WORDS - 3 - XC_OUTCOME_CNT]; /* 0, for outcomes to come */
+	__u64 absent_keys;				  /* of the keys answered, known absent */
 	__u64 reply_bytes;				  /* UDP payload */
 	__u64 more_keys; /* keys answered behind the first of their datagram */
 };

@@ -33,12 +33,15 @@ _Static_assert(sizeof(struct xc_udp_frame) == 8, "the UDP frame header is 8 byte
 #define XC_WORD_CRLF 0x0a0dU	    /* "\r\n" */
 #define XC_WORD_CRLF_EN 0x4e450a0dU /* "\r\nEN" */
 #define XC_WORD_D_CR 0x0d44U	    /* "D\r" */
+#define XC_WORD_EN 0x4e45U	    /* "EN" */
 #define XC_WORD_MG 0x20676dU	    /* "mg ", three bytes */
 
 /* Binary protocol: first byte of a request and of a reply, and what the program answers. */
 #define XC_BINARY_REQUEST 0x80
 #define XC_BINARY_REPLY 0x81
 #define XC_BINARY_HEADER_LEN 24
+#define XC_BINARY_NOT_FOUND 0x0001 /* status, and its text */
+#define XC_BINARY_NOT_FOUND_TEXT "Not found"
 #define XC_BINARY_GET 0x00
 #define XC_BINARY_GETQ 0x09
 #define XC_BINARY_NOOP 0x0a

@@ -106,7 +106,13 @@ static void tweak_vacant(struct fastrig *rig)
 
 static void tweak_kind_unknown(struct fastrig *rig)
 {
-	rig->entries[0].kind = 2;
+	rig->entries[0].kind = 3;
+}
+
+static void tweak_absent(struct fastrig *rig)
+{
+	rig->entries[0].kind = XC_ENTRY_ABSENT;
+	rig->entries[0].value_len = 0;
 }
 
 static void tweak_entry_beyond(struct fastrig *rig)
@@ -600,6 +606,8 @@ static const struct row rows[] = {
 	{ PASS(verb, "getq"), .request = { .text = TEXT("getq " HOT "\r\n") } },
 	{ PASS(meta, "mg with a flag that writes"),
 	  .request = { .text = TEXT("mg " HOT " v T30\r\n") } },
+	{ PASS(absent, "quiet mg of a key known absent"),
+	  .request = { .text = TEXT("mg " HOT " v q\r\n") }, .tweak = tweak_absent },
 	{ PASS(binary, "a set"), .request = { .text = TEXT("\x80\x01\0\x01\x08\0\0\0\0\0\0\x0a"
 							   "0123456789abk") } },
 	{ PASS(verb, "text is not spoken"), .request = { .text = GET }, .tweak = tweak_no_text },

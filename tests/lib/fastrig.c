@@ -222,7 +222,7 @@ void fastrig_hot(struct fastrig *rig, struct span key, uint32_t idx)
 void fastrig_entry(struct fastrig *rig, uint32_t idx, const struct rig_item *item, uint64_t key_loc)
 {
 	struct xc_entry entry = {
-		.kind = XC_ENTRY_VALUE,
+		.kind = item->absent ? XC_ENTRY_ABSENT : XC_ENTRY_VALUE,
 		.key_len = item->key.len,
 		.value_len = item->value.len,
 		.key_loc = key_loc,

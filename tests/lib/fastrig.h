@@ -47,6 +47,7 @@ struct rig_item {
 	uint64_t expire_ns;
 	uint64_t cas;
 	uint64_t key_loc; /* 0: the next free place */
+	bool absent;	  /* the key has no item */
 };
 
 struct rig_run {

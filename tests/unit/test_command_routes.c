@@ -341,14 +341,17 @@ static void stats_routes_counts_go_on_after_a_reload(void **state)
 	init(&f, before, 2);
 	command_rig_run(&f.rig, "set b:1 0 0 1\r\nx\r\nget b:1 b:2 b:1 a:1 c\r\ngat 5 b:1 b:2\r\n"
 				"touch b:1 9\r\nincr b:1 1\r\ndelete b:1\r\ndelete b:1\r\n");
-	command_kernel_hits(f.rig.command, span_str("b:1"), 64);
+	command_kernel_hits(f.rig.command, span_str("b:1"), 64, false);
 	expect_tally(&f, 1, (uint64_t[]){ 0, 1, 0, 0, 0 });
 	expect_tally(&f, 2, (uint64_t[]){ 3, 2, 1, 2, 64 });
 	assert_non_null(strstr(f.rig.text, "STAT routes:2:prefix b:\r\n"));
+	/* What the kernel said of a key without an item is a miss. */
+	command_kernel_hits(f.rig.command, span_str("b:9"), 8, true);
+	expect_tally(&f, 2, (uint64_t[]){ 3, 10, 1, 2, 64 });
 	reload(&f, after, 2);
 	command_rig_run(&f.rig, "set b:1 0 0 1\r\nx\r\nset b:x1 0 0 1\r\nx\r\nget a:1\r\n");
-	command_kernel_hits(f.rig.command, span_str("b:x"), 64);
-	expect_tally(&f, 1, (uint64_t[]){ 3, 2, 2, 2, 64 });
+	command_kernel_hits(f.rig.command, span_str("b:x"), 64, false);
+	expect_tally(&f, 1, (uint64_t[]){ 3, 10, 2, 2, 64 });
 	expect_tally(&f, 2, (uint64_t[]){ 0, 0, 1, 0, 64 });
 	reload(&f, NULL, 0);
 	expect(&f, "set b:1 0 0 1\r\nx\r\nstats routes\r\n", "STORED\r\nEND\r\n");
@@ -374,7 +377,7 @@ static void stats_detail_counts_what_memcached_counts(void **state)
 	command_rig_run(&f.rig, line);
 	expect(&f, "stats detail dump\r\n",
 	       "PREFIX u get 4 hit 2 set 4 del 2\r\nPREFIX x get 1 hit 0 set 0 del 0\r\nEND\r\n");
-	command_kernel_hits(f.rig.command, span_str("u:1"), 64);
+	command_kernel_hits(f.rig.command, span_str("u:1"), 64, false);
 	expect(&f,
 	       "stats detail off\r\nget u:1\r\nstats detail dump\r\nstats reset\r\n"
 	       "stats detail dump\r\n",

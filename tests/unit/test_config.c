@@ -775,7 +775,9 @@ static void config_load_route_mistake_names_its_line(void **state)
 		{ "routes = (\n { ttl_jitter = 5; } );", ":2: routes: a route without a prefix" },
 		{ "routes = (\n { prefix = 5; } );", ":2: routes: a route without a prefix" },
 		{ "routes = ( { prefix = \"a\";\n ttl_jiter = 5; } );",
-		  ":2: routes.ttl_jiter: no such option; a route has prefix, ttl_jitter, promote" },
+		  ":2: routes.ttl_jiter: no such option; a route has prefix, ttl_jitter, "
+		  "negative_ttl, "
+		  "promote" },
 		{ "routes = ( { prefix = \"a\";\n ttl_jitter = -1; } );",
 		  ":2: routes.ttl_jitter: \"-1\" is not a number from 0 to 2592000" },
 		{ "routes = ( { prefix = \"a\";\n ttl_jitter = 2592001; } );",
@@ -943,6 +945,7 @@ static void config_print_json_names_values_and_sources(void **state)
 	config_fini(&o.config);
 	slurp("out.json", text, sizeof(text));
 	assert_non_null(strstr(text, "\"prefix\": \"u:\",\n      \"ttl_jitter\": 3,\n"
+				     "      \"negative_ttl\": 30,\n"
 				     "      \"promote\": true,\n      \"auth\": false"));
 	snprintf(line, sizeof(line), "\"routes.0\": \"%s:1\"", path_of("a.conf"));
 	assert_non_null(strstr(text, line));

@@ -77,7 +77,7 @@ static void print_json(const struct inspect *state, const char *word, uint64_t n
 {
 	json_t *object = json_pack(
 		"{s:b, s:s, s:s, s:o, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-		"s:I, s:I, s:I}",
+		"s:I, s:I, s:I, s:I}",
 		"loaded", 1, "state", word, "pins", state->dir, "interfaces",
 		stats_interfaces_json(state->interfaces, state->interface_cnt), "daemon_pid",
 		(json_int_t)state->owner, "configured", state->configured, "abi_version",
@@ -86,7 +86,8 @@ static void print_json(const struct inspect *state, const char *word, uint64_t n
 		(json_int_t)lease_left_ms(state, now_ns), "entries", (json_int_t)state->entry_cnt,
 		"entries_max", (json_int_t)state->entry_max, "log_bytes",
 		(json_int_t)state->extent_cnt * XC_EXTENT_SIZE, "hits",
-		(json_int_t)counters_hits(&state->stats), "misses",
+		(json_int_t)counters_hits(&state->stats), "absent",
+		(json_int_t)counters_absent(&state->stats), "misses",
 		(json_int_t)stats_misses(&state->stats), "passed",
 		(json_int_t)sum_of(&state->stats, "pass_"), "dropped",
 		(json_int_t)sum_of(&state->stats, "drop_"), "addresses",
@@ -118,7 +119,9 @@ static void print_text(const struct inspect *state, const char *word, uint64_t n
 	       state->allow_cnt, state->allow_cnt == 1 ? "" : "es");
 	printf("ABI         version %u\n",
 	       state->configured ? state->conf.version : XC_ABI_VERSION);
-	printf("answered    %s GETs; missed %s\n", table_count(a, counters_hits(&state->stats)),
+	printf("answered    %s GETs", table_count(a, counters_hits(&state->stats)));
+	printf(", %s of keys known absent; missed %s\n",
+	       table_count(a, counters_absent(&state->stats)),
 	       table_count(b, stats_misses(&state->stats)));
 	printf("other       %s packets passed, ",
 	       table_count(a, sum_of(&state->stats, "pass_") - stats_misses(&state->stats)));

@@ -90,16 +90,17 @@ static bool same_span(const struct view *v)
 
 static void print_gets(const struct view *v)
 {
-	uint64_t now[3], before[3], whole = 0;
+	uint64_t now[4], before[4], whole = 0;
 	static const struct {
 		const char *title, *section, *name;
-	} rows[3] = {
+	} rows[4] = {
 		{ "answered in the kernel", "fastpath", "hits" },
 		{ "answered by the daemon", "daemon", "get_hits" },
+		{ "known absent, by the kernel", "fastpath", "absent" },
 		{ "not found", "daemon", "get_misses" },
 	};
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		now[i] = value(v, rows[i].section, rows[i].name);
 		before[i] = value_of(v->before, rows[i].section, NULL, rows[i].name);
 		whole += now[i];
@@ -107,7 +108,7 @@ static void print_gets(const struct view *v)
 	if (!same_span(v))
 		whole = 0;
 	printf("GETs\n");
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		if (json_object_get(v->now, rows[i].section))
 			print_share(v, rows[i].title, now[i], before[i], whole);
 	}

@@ -85,7 +85,8 @@ struct command_counts {
 
 /* What the kernel answered in our place. */
 struct command_kernel_counts {
-	uint64_t hits;
+	uint64_t hits;	 /* keys answered with their value */
+	uint64_t absent; /* … as known absent */
 	uint64_t reply_bytes;
 };
 
@@ -317,9 +318,9 @@ uint32_t command_conn_cnt(struct command *command);
 void command_limit_conns(struct command *command, uint32_t conn_max);
 
 /*
- * Counts hits that the kernel answered, as far as its sample tells, for the key's route and prefix.
- * One thread.
+ * Counts what the kernel answered, as far as its sample tells, for the key's route and prefix: hits,
+ * or that the key has no item. One thread.
  */
-void command_kernel_hits(struct command *command, struct span key, uint64_t hits);
+void command_kernel_hits(struct command *command, struct span key, uint64_t hits, bool absent);
 
 #endif

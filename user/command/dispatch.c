@@ -132,8 +132,9 @@ void command_view_drop(struct command *command, struct command_view *view)
 	swap_drop(&command->prefixes, &view->prefixes);
 }
 
-void command_kernel_hits(struct command *command, struct span key, uint64_t hits)
+void command_kernel_hits(struct command *command, struct span key, uint64_t hits, bool absent)
 {
+	const enum tally_event event = absent ? TALLY_MISS : TALLY_KERNEL_HIT;
 	struct command_view *view = &command->kernel;
 	uint32_t slot = command->options.worker_cnt;
 	const struct route *route;
@@ -141,9 +142,9 @@ void command_kernel_hits(struct command *command, struct span key, uint64_t hits
 	command_view_pick(command, view);
 	route = view->routes ? routes_find(routes_of(view->routes), key) : NULL;
 	if (route)
-		tally_add(&route->tally[slot], TALLY_KERNEL_HIT, hits);
+		tally_add(&route->tally[slot], event, hits);
 	if (atomic_load_explicit(&command->detail, memory_order_relaxed))
-		command_detail_count(command, view, slot, key, TALLY_KERNEL_HIT, hits);
+		command_detail_count(command, view, slot, key, event, hits);
 }
 
 void command_turn(struct command_worker *w)

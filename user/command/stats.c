@@ -70,8 +70,9 @@ static void sum_locked(struct command *command, struct command_counts *ret)
 	sum_own_locked(command, ret);
 	if (hooks->kernel_counts)
 		hooks->kernel_counts(hooks->ctx, &kernel);
-	ret->cmd_get += kernel.hits;
+	ret->cmd_get += kernel.hits + kernel.absent;
 	ret->get_hits += kernel.hits;
+	ret->get_misses += kernel.absent;
 	ret->bytes_written += kernel.reply_bytes;
 }
 
@@ -291,6 +292,7 @@ static void print_general(const struct printer *p, struct command *command)
 	if (hooks->kernel_counts)
 		hooks->kernel_counts(hooks->ctx, &kernel);
 	stat_u64(p, "kernel_hits", kernel.hits);
+	stat_u64(p, "kernel_absent", kernel.absent);
 	print_server(p, command, &counts);
 	print_events(p, command->options.events);
 	print_store(p, command);

@@ -76,6 +76,8 @@ json_t *stats_fastpath_json(const struct control_fastpath *fp, uint64_t now_ns)
 	json_object_set_new(object, "interfaces",
 			    stats_interfaces_json(fp->interfaces, fp->interface_cnt));
 	json_object_set_new(object, "hits", json_integer((json_int_t)counters_hits(&fp->stats)));
+	json_object_set_new(object, "absent",
+			    json_integer((json_int_t)counters_absent(&fp->stats)));
 	json_object_set_new(object, "misses", json_integer((json_int_t)stats_misses(&fp->stats)));
 	json_object_set_new(object, "hits_by", counters_json(&fp->stats, "hit_"));
 	json_object_set_new(object, "passes", counters_json(&fp->stats, "pass_"));

@@ -51,7 +51,13 @@ out:
 
 uint64_t counters_hits(const struct xc_stats *stats)
 {
-	return stats->hit_tail + stats->hit_head + stats->hit_tc + stats->more_keys;
+	return stats->hit_tail + stats->hit_head + stats->hit_tc + stats->more_keys -
+	       stats->absent_keys;
+}
+
+uint64_t counters_absent(const struct xc_stats *stats)
+{
+	return stats->absent_keys;
 }
 
 const char *counters_name(enum xc_outcome outcome)

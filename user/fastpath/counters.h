@@ -14,7 +14,9 @@
 #include "abi/outcome.h"
 
 int counters_read(int stats_fd, struct xc_stats *ret);
+/* Keys answered with their value, and as known absent. */
 uint64_t counters_hits(const struct xc_stats *stats);
+uint64_t counters_absent(const struct xc_stats *stats);
 const char *counters_name(enum xc_outcome outcome);    /* "pass_miss" */
 const char *counters_meaning(enum xc_outcome outcome); /* one line for people */
 

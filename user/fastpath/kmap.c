@@ -315,7 +315,7 @@ void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item)
 	if (entry->kind == XC_ENTRY_VACANT)
 		atomic_fetch_sub(&kmap->vacant_cnt, 1);
 	entry_begin(entry);
-	set_kind(entry, XC_ENTRY_VALUE);
+	set_kind(entry, item->absent ? XC_ENTRY_ABSENT : XC_ENTRY_VALUE);
 	entry->key_len = (uint8_t)item->key.len;
 	entry->value_len = (uint16_t)item->value.len;
 	entry->key_loc = (uint64_t)(item->key.ptr - kmap->options.log_base);
@@ -569,10 +569,14 @@ enum kmap_state kmap_state(const struct kmap *kmap, uint32_t idx, struct span *r
 		return KMAP_FREE;
 	*ret_key = span_of(place->key, place->key_len);
 	*ret_hash = place->hash;
-	return __atomic_load_n(&kmap->options.entries[idx].kind, __ATOMIC_RELAXED) ==
-			       XC_ENTRY_VACANT
-		       ? KMAP_VACANT
-		       : KMAP_SERVING;
+	switch (__atomic_load_n(&kmap->options.entries[idx].kind, __ATOMIC_RELAXED)) {
+	case XC_ENTRY_VACANT:
+		return KMAP_VACANT;
+	case XC_ENTRY_ABSENT:
+		return KMAP_ABSENT;
+	default:
+		return KMAP_SERVING;
+	}
 }
 
 uint32_t kmap_hits(const struct kmap *kmap, uint32_t idx)

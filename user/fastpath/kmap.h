@@ -49,6 +49,7 @@ struct kmap_item {
 	uint64_t expire_ns;
 	uint64_t cas;
 	uint32_t flush_gen; /* of the store when the item was judged live */
+	bool absent;	    /* the key has no item, and is in the log alone: value is empty */
 };
 
 int kmap_new(const struct kmap_options *options, struct kmap **ret);
@@ -96,6 +97,7 @@ enum kmap_state {
 	KMAP_FREE,
 	KMAP_VACANT, /* has a key, serves nothing */
 	KMAP_SERVING,
+	KMAP_ABSENT, /* serves that the key has no item */
 };
 
 enum kmap_state kmap_state(const struct kmap *kmap, uint32_t idx, struct span *ret_key,

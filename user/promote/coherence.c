@@ -11,11 +11,12 @@ bool coherence_item(const struct kmap *kmap, const struct item_view *view, struc
 		return false;
 	*ret = (struct kmap_item){
 		.key = view->key,
-		.value = span_of(view->value, view->value_len),
+		.value = span_of(view->value, view->value_len), /* of a note: empty */
 		.flags = view->flags,
 		.expire_ns = view->expire_ns,
 		.cas = view->cas,
 		.flush_gen = view->flush_gen,
+		.absent = view->absent,
 	};
 	return kmap_fits(kmap, ret);
 }

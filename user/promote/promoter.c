@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One round: drain samples -> note what the kernel answered -> demote what new routes bar -> mend
- * vacant places -> ask the policy -> demote, promote, pin -> one grace period for all places given
+ * One round: drain samples -> note what the kernel answered -> demote what new routes bar -> rates of
+ * all keys -> mend vacant places -> ask the policy -> demote, promote, pin -> one grace period for all places given
  * up -> publish the list.
  */
 #include "promote/promoter.h"
@@ -139,30 +139,60 @@ static void demote(struct promoter *p, uint32_t r)
 	p->resident_at[p->residents[r].idx] = r;
 }
 
-/* NULL: the key is resident now; else why not. */
-static const char *promote(struct promoter *p, struct span key, uint64_t hash, uint64_t now_ns)
+static uint32_t negative_ttl_sec(const struct promoter *p, struct span key)
 {
-	struct target target = { .promoter = p };
-	struct item_view view;
+	const struct route *route = p->routes ? routes_find(routes_of(p->routes), key) : NULL;
+
+	return route ? route->rule.negative_ttl_sec : p->options.negative_ttl_sec;
+}
+
+/* Has the key's place serve what the store has, were it only that it has nothing. 0: it serves. */
+static int make_resident(struct promoter *p, struct span key, uint64_t hash, struct target *target)
+{
+	uint64_t ttl_ns = negative_ttl_sec(p, key) * NSEC_PER_SEC;
+	int err = store_make_resident(p->thread, key, hash, serve, target);
+
+	if (err != -ENOENT || ttl_ns == 0 ||
+	    store_note_absent(p->thread, key, hash, clock_now_ns(p->options.clock) + ttl_ns) !=
+		    STORE_OK)
+		return err;
+	return store_make_resident(p->thread, key, hash, serve, target);
+}
+
+/* Why the kernel cannot answer for the key; NULL: it can. */
+static const char *unfit(const struct promoter *p, struct span key, uint64_t hash)
+{
 	struct kmap_item item;
-	int err;
+	struct item_view view;
 
 	if (barred(p, key))
 		return barred_why;
 	if (!store_peek(p->thread, key, hash, &view))
-		return "not in the store";
+		return negative_ttl_sec(p, key) ? NULL : "not in the store";
 	if (view.stale || view.won)
 		return "waits for a client to bring its new value";
 	if (view.binary)
 		return "its key was given in base64";
 	if (!coherence_item(p->options.kmap, &view, &item))
 		return "value or key does not fit a datagram the kernel answers";
+	return NULL;
+}
+
+/* NULL: the key is resident now; else why not. */
+static const char *promote(struct promoter *p, struct span key, uint64_t hash, uint64_t now_ns)
+{
+	struct target target = { .promoter = p };
+	const char *why = unfit(p, key, hash);
+	int err;
+
+	if (why)
+		return why;
 	err = kmap_insert(p->options.kmap, key, hash, &target.idx);
 	if (err)
 		return err == -ENOSPC ? no_place_why : "kernel map refused it";
 	resident_add(p, target.idx, now_ns);
 	/* Deleted or grown meanwhile: the place is mended or given up in a later round. */
-	err = store_make_resident(p->thread, key, hash, serve, &target);
+	err = make_resident(p, key, hash, &target);
 	return err ? "changed while it was being promoted" : NULL;
 }
 
@@ -187,17 +217,19 @@ static void note_kernel_hits(struct promoter *p, uint64_t now_ns)
 				      : 0;
 		struct span key;
 		uint64_t hash;
+		enum kmap_state state;
 
 		resident->hits_seen = hits;
 		resident->kernel_rate = RATE_KEEP * resident->kernel_rate + (1 - RATE_KEEP) * rate;
 		resident->read_rate = resident->write_rate = 0;
-		if (new_hits == 0 ||
-		    kmap_state(p->options.kmap, resident->idx, &key, &hash) == KMAP_FREE)
+		state = kmap_state(p->options.kmap, resident->idx, &key, &hash);
+		if (new_hits == 0 || state == KMAP_FREE)
 			continue;
 		store_note_hits(p->thread, key, hash, new_hits);
 		if (p->options.on_hits)
 			p->options.on_hits(p->options.on_hits_ctx, key,
-					   (uint64_t)new_hits << XC_HIT_SHIFT);
+					   (uint64_t)new_hits << XC_HIT_SHIFT,
+					   state == KMAP_ABSENT);
 	}
 	p->last_ns = now_ns;
 }
@@ -217,6 +249,15 @@ static void pick_routes(struct promoter *p)
 	}
 }
 
+/* That the key has no item is worth a place only while it is asked for. */
+static int make_resident_again(struct promoter *p, const struct resident *resident, struct span key,
+			       uint64_t hash, struct target *target)
+{
+	if (resident->pinned || rate_of(resident) >= p->options.threshold)
+		return make_resident(p, key, hash, target);
+	return store_make_resident(p->thread, key, hash, serve, target);
+}
+
 /* Places that a delete, an eviction or an oversized value emptied: serve again, or give up. */
 static void mend_vacant(struct promoter *p, uint64_t now_ns)
 {
@@ -230,7 +271,7 @@ static void mend_vacant(struct promoter *p, uint64_t now_ns)
 			resident->vacant_ns = 0;
 			continue;
 		}
-		if (store_make_resident(p->thread, key, hash, serve, &target) == 0) {
+		if (make_resident_again(p, resident, key, hash, &target) == 0) {
 			resident->vacant_ns = 0;
 			continue;
 		}
@@ -334,10 +375,12 @@ static void apply_pins(struct promoter *p, uint64_t now_ns)
 static const char *why_resident(const struct promoter *p, const struct resident *resident,
 				enum kmap_state state)
 {
-	if (state != KMAP_SERVING)
+	if (state == KMAP_VACANT)
 		return "waiting for the key to come back";
 	if (resident->pinned)
-		return "pinned";
+		return state == KMAP_ABSENT ? "pinned; it has no item" : "pinned";
+	if (state == KMAP_ABSENT)
+		return "hot, and it has no item";
 	return rate_of(resident) >= p->options.threshold
 		       ? "hot"
 		       : "was hot; stays until its place is needed";
@@ -356,7 +399,8 @@ static void row_of_resident(struct promoter *p, const struct resident *resident,
 		.read_rate = resident->read_rate,
 		.write_rate = resident->write_rate,
 		.kernel_rate = resident->kernel_rate,
-		.resident = state == KMAP_SERVING,
+		.resident = state == KMAP_SERVING || state == KMAP_ABSENT,
+		.absent = state == KMAP_ABSENT,
 		.pinned = resident->pinned,
 		.why = why_resident(p, resident, state),
 	};
@@ -507,8 +551,8 @@ static void run_round(struct promoter *p)
 	}
 	note_kernel_hits(p, now_ns);
 	pick_routes(p);
-	mend_vacant(p, now_ns);
 	gather(p);
+	mend_vacant(p, now_ns);
 	apply_policy(p, now_ns);
 	apply_pins(p, now_ns);
 	publish(p);

@@ -35,12 +35,16 @@ struct promoter_options {
 	struct tracker *tracker;
 	struct swap *routes; /* which keys may not be resident; NULL: all may */
 	const struct clock *clock;
-	uint32_t entry_max;	  /* residency budget, at most kmap_entry_cnt() */
-	uint32_t threshold;	  /* reads a second that make a key hot */
-	void (*grace)(void *ctx); /* an RCU grace period */
+	uint32_t entry_max;	   /* residency budget, at most kmap_entry_cnt() */
+	uint32_t threshold;	   /* reads a second that make a key hot */
+	uint32_t negative_ttl_sec; /* of keys of no route; see struct route_rule */
+	void (*grace)(void *ctx);  /* an RCU grace period */
 	void *grace_ctx;
-	/* Told of what the kernel answered since the last round, estimated; may be NULL. */
-	void (*on_hits)(void *ctx, struct span key, uint64_t hits);
+	/*
+	 * Told of what the kernel answered since the last round, estimated; absent: that the key
+	 * has no item. May be NULL.
+	 */
+	void (*on_hits)(void *ctx, struct span key, uint64_t hits, bool absent);
 	void *on_hits_ctx;
 };
 
@@ -52,6 +56,7 @@ struct promoter_row {
 	double kernel_rate; /* served by the kernel, a second */
 	uint64_t value_len;
 	bool resident;
+	bool absent; /* resident as a key that has no item */
 	bool pinned;
 	const char *why; /* static text: why it is or is not in the kernel */
 };

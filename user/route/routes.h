@@ -29,13 +29,16 @@
 
 #define ROUTE_MAX 1024
 #define ROUTE_JITTER_MAX_SEC (30 * 24 * 3600)
+#define ROUTE_NEGATIVE_MAX_SEC 86400
 
 /* What the operator wrote. */
 struct route_rule {
 	struct span prefix; /* empty: every key */
 	uint32_t ttl_jitter_sec;
-	bool promote; /* false: its keys are never in the kernel */
-	bool auth;    /* its keys are for clients that have proved who they are: never promoted */
+	uint32_t
+		negative_ttl_sec; /* the kernel may say that a key has no item for so long; 0: never */
+	bool promote;		  /* false: its keys are never in the kernel */
+	bool auth; /* its keys are for clients that have proved who they are: never promoted */
 };
 
 struct route {
