@@ -60,6 +60,7 @@ enum set {
 	SET_FEW_32,
 	SET_FEW_1000,
 	SET_FEW_8_KEYS,
+	SET_FEW_ABSENT,
 	SET_MANY_32,
 	SET_MANY_1000,
 	SET_MISS_FEW,
@@ -74,11 +75,17 @@ static const struct {
 	bool resident;
 	int port;
 	uint32_t asked; /* keys of a request; 0: one */
+	bool absent;	/* known to have no item */
 } sets[SET_CNT] = {
-	[SET_FEW_32] = { FEW, 32, true, 0 },	  [SET_FEW_1000] = { FEW, 1000, true, 0 },
-	[SET_MANY_32] = { MANY, 32, true, 0 },	  [SET_MANY_1000] = { MANY, 1000, true, 0 },
-	[SET_MISS_FEW] = { FEW, 0, false, 0 },	  [SET_MISS_MANY] = { MANY, 0, false, 0 },
-	[SET_OTHER_PORT] = { FEW, 0, false, 53 }, [SET_FEW_8_KEYS] = { FEW, 32, true, 0, 8 },
+	[SET_FEW_32] = { FEW, 32, true, 0 },
+	[SET_FEW_1000] = { FEW, 1000, true, 0 },
+	[SET_MANY_32] = { MANY, 32, true, 0 },
+	[SET_MANY_1000] = { MANY, 1000, true, 0 },
+	[SET_MISS_FEW] = { FEW, 0, false, 0 },
+	[SET_MISS_MANY] = { MANY, 0, false, 0 },
+	[SET_OTHER_PORT] = { FEW, 0, false, 53 },
+	[SET_FEW_8_KEYS] = { FEW, 32, true, 0, 8 },
+	[SET_FEW_ABSENT] = { FEW, 0, true, 0, 0, true },
 };
 
 static const struct row {
@@ -90,6 +97,7 @@ static const struct row {
 	{ "hit_32_few", "hit, 32 B, 64 keys", TARGET_FASTPATH, SET_FEW_32 },
 	{ "hit_1000_few", "hit, 1000 B, 64 keys", TARGET_FASTPATH, SET_FEW_1000 },
 	{ "hit_32_8_keys", "hit, 32 B, 8 of 64 keys at once", TARGET_FASTPATH, SET_FEW_8_KEYS },
+	{ "absent_few", "known absent, 64 keys", TARGET_FASTPATH, SET_FEW_ABSENT },
 	{ "hit_32_many", "hit, 32 B, 10 k keys", TARGET_FASTPATH, SET_MANY_32 },
 	{ "hit_1000_many", "hit, 1000 B, 10 k keys", TARGET_FASTPATH, SET_MANY_1000 },
 	{ "miss_few", "pass: miss, 64 keys", TARGET_FASTPATH, SET_MISS_FEW },
@@ -174,6 +182,7 @@ static void add_item(struct bench *b, enum set set, uint32_t n)
 		.key = span_of(key, KEY_LEN),
 		.value = span_of(value, sets[set].value_len),
 		.cas = n,
+		.absent = sets[set].absent,
 	};
 
 	key_of(set, n, key);

@@ -39,9 +39,15 @@ static double rate(const struct figures *figures)
 	return sec > 0 ? (double)figures->requests / sec : 0;
 }
 
-static uint64_t reads_asked(const struct report *report)
+/* By the fast path's own count. */
+static uint64_t kernel_hits(const struct report *report)
 {
 	return report->after.kernel_hits - report->before.kernel_hits;
+}
+
+static uint64_t kernel_absent(const struct report *report)
+{
+	return report->after.kernel_absent - report->before.kernel_absent;
 }
 
 /* --- judging ------------------------------------------------------------------------- */
@@ -60,7 +66,8 @@ static bool kernel_count_differs(const struct report *report)
 	if (!report->options->kernel_ttl || !report->before.valid || !report->after.valid ||
 	    figures->retried || figures->lost)
 		return false;
-	return reads_asked(report) != figures->kernel_replies + report->udp.late_kernel;
+	return kernel_hits(report) + kernel_absent(report) !=
+	       figures->kernel_replies + report->udp.late_kernel;
 }
 
 bool report_judge(struct report *report)
@@ -78,7 +85,7 @@ bool report_judge(struct report *report)
 	       figures->verdicts[ORACLE_FALSE_MISS] && nothing_evicted && !figures->reconnects,
 	       "misses of keys that were set, though nothing was evicted");
 	refuse(report, kernel_count_differs(report),
-	       "the fast path's count of hits is not that of the replies it sent");
+	       "the fast path's count of answers is not that of the replies it sent");
 	return report->reason_cnt == 0;
 }
 
@@ -139,10 +146,11 @@ static void server_print(const struct report *report, FILE *out)
 	fprintf(out, "memory     %.1f of %.1f MiB, %s items, %s expired\n",
 		(double)after->bytes / (1 << 20), (double)after->limit_bytes / (1 << 20),
 		grouped(after->items, number), grouped(after->expired, other));
-	fprintf(out, "fast path  %s: it counts %s hits (%.2f%% of reads)", after->state,
-		grouped(reads_asked(report), number),
-		percent(reads_asked(report), figures_reads(report->figures)));
-	fprintf(out, ", %s keys resident\n", grouped(after->kernel_entries, other));
+	fprintf(out, "fast path  %s: it counts %s hits (%.2f%% of reads), ", after->state,
+		grouped(kernel_hits(report), number),
+		percent(kernel_hits(report), figures_reads(report->figures)));
+	fprintf(out, "%s of keys known absent, ", grouped(kernel_absent(report), number));
+	fprintf(out, "%s keys resident\n", grouped(after->kernel_entries, other));
 }
 
 static void wrong_print(const struct report *report, FILE *out)
@@ -222,8 +230,9 @@ static json_t *server_json(const struct report *report)
 {
 	const struct stats_figures *after = &report->after;
 
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "state", after->state,
-			 "kernel_hits", (json_int_t)reads_asked(report), "entries",
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state", after->state,
+			 "kernel_hits", (json_int_t)kernel_hits(report), "kernel_absent",
+			 (json_int_t)kernel_absent(report), "entries",
 			 (json_int_t)after->kernel_entries, "items", (json_int_t)after->items,
 			 "bytes", (json_int_t)after->bytes, "limit_bytes",
 			 (json_int_t)after->limit_bytes, "expired", (json_int_t)after->expired);

@@ -48,6 +48,7 @@ static void figures_parse(struct stats *stats)
 		stats->figures = (struct stats_figures){
 			.valid = true,
 			.kernel_hits = number_of(fast, "hits"),
+			.kernel_absent = number_of(fast, "absent"),
 			.kernel_misses = number_of(fast, "misses"),
 			.kernel_passes = sum_of(json_object_get(fast, "passes")),
 			.kernel_entries = number_of(fast, "entries"),

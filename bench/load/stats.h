@@ -23,6 +23,7 @@ struct stats_figures {
 	bool valid;
 	char state[16]; /* of the fast path */
 	uint64_t kernel_hits;
+	uint64_t kernel_absent; /* that a key has no item */
 	uint64_t kernel_misses;
 	uint64_t kernel_passes; /* sum over all reasons */
 	uint64_t kernel_entries;

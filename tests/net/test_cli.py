@@ -153,7 +153,8 @@ def hot_unpin_undoes_pin():
 
 def hot_pin_says_what_came_of_it():
     said = cli("hot", "pin", "nobody-set-me", as_json=False)
-    assert "not in the kernel: not in the store" in said, said
+    assert "Pinned" in said, said
+    assert row_of("nobody-set-me")["why"] == "pinned; it has no item", row_of("nobody-set-me")
     cli("hot", "unpin", "nobody-set-me")
     tcp(b"set big 0 0 2000\r\n" + b"x" * 2000 + b"\r\n", b"STORED\r\n")
     said = cli("hot", "pin", "big", as_json=False)

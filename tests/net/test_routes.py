@@ -127,13 +127,15 @@ def a_reload_with_a_mistake_changes_nothing():
         reload(daemon, "not reloaded, everything stays as it was")
         assert ":1: routes.promot: no such option" in daemon.output()
         shown = daemon.cli("config", "show", "--effective")["routes"]
-        assert shown == [{"prefix": "p:", "ttl_jitter": 0, "negative_ttl": 30, "promote": False, "auth": False}], shown
+        assert shown == [{"prefix": "p:", "ttl_jitter": 0, "negative_ttl": 30,
+                          "promote": False, "auth": False}], shown
         config.write('{ prefix = "q:"; }', extra="memory: { max_item_size = 5000; };")
         reload(daemon)
         assert "memory.max_item_size has changed: restart to apply it" in daemon.output()
         text = daemon.rig.on_server(f"{e2e.BUILD}/xdpcache", *daemon.control, "config", "show",
                                     "--effective")
-        assert '{ prefix = "q:"; ttl_jitter = 0; negative_ttl = 30; promote = true; auth = false; }' in text, text
+        assert ('{ prefix = "q:"; ttl_jitter = 0; negative_ttl = 30; promote = true; '
+                'auth = false; }') in text, text
         assert "max_item_size = 1048576" in text, text
 
 

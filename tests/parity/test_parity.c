@@ -56,6 +56,7 @@ static struct rand r;
 
 static struct {
 	uint64_t ops, reads, kernel, fitting, kernel_fitting, sockets, sockets_kernel, either;
+	uint64_t kernel_end; /* keys that it knew to be absent */
 	uint64_t batches, batches_kernel;
 } seen;
 
@@ -266,7 +267,7 @@ static void compare(const struct read *read, struct span daemon_reply)
 		return;
 	seen.kernel++;
 	assert_memory_equal(read->kernel_reply, frame, sizeof(frame));
-	assert_false(is_end(text)); /* the kernel says nothing about keys that are not there */
+	seen.kernel_end += is_end(text);
 	judge(read, text, "kernel");
 	/* its time may have run out between the two questions */
 	if (state != MODEL_EITHER && !span_equal(text, daemon_reply)) {
@@ -330,7 +331,7 @@ static size_t batch_wanted(struct read *reads, uint32_t cnt, uint8_t *ret)
 	return len + 5;
 }
 
-/* The kernel answers for all keys, with what the daemon says of each, or for none. */
+/* The kernel answers for all keys, with what the daemon says of them, or for none. */
 static void batch_read(void)
 {
 	static struct read reads[BATCH_MAX];
@@ -361,7 +362,6 @@ static void batch_read(void)
 			model_state(&model, reads[i].key, reads[i].t0, reads[i].t1);
 
 		in_doubt |= state == MODEL_EITHER;
-		assert_false(answered && state == MODEL_DEAD);
 	}
 	if (!answered)
 		return;
@@ -443,14 +443,15 @@ static void report(uint64_t started_ns)
 	double sec = (double)(now_ns() - started_ns) / NSEC_PER_SEC;
 
 	printf("%llu commands in %.1f s; of %llu reads the kernel answered %llu (%.1f %% of those "
-	       "that fit), %llu of %llu for several keys; over sockets %llu of %llu; %llu in their "
-	       "last moment\n",
+	       "that fit; %llu of absent keys), %llu of %llu for several keys; over sockets %llu "
+	       "of "
+	       "%llu; %llu in their last moment\n",
 	       (unsigned long long)seen.ops, sec, (unsigned long long)seen.reads,
 	       (unsigned long long)seen.kernel,
 	       100.0 * (double)seen.kernel_fitting / (double)(seen.fitting ? seen.fitting : 1),
-	       (unsigned long long)seen.batches_kernel, (unsigned long long)seen.batches,
-	       (unsigned long long)seen.sockets_kernel, (unsigned long long)seen.sockets,
-	       (unsigned long long)seen.either);
+	       (unsigned long long)seen.kernel_end, (unsigned long long)seen.batches_kernel,
+	       (unsigned long long)seen.batches, (unsigned long long)seen.sockets_kernel,
+	       (unsigned long long)seen.sockets, (unsigned long long)seen.either);
 	fflush(stdout);
 }
 
@@ -472,6 +473,7 @@ static void parity_random_commands_one_answer(void **state)
 		}
 	}
 	assert_true(seen.kernel_fitting >= KERNEL_SHARE_MIN * (double)seen.fitting);
+	assert_true(seen.kernel_end > seen.reads / 1000);
 	assert_true(seen.sockets_kernel * 4 >= seen.sockets);
 	assert_true(seen.batches_kernel * 10 >= seen.batches);
 	assert_true(seen.fitting * 4 >= seen.reads);

@@ -103,7 +103,7 @@ static const char *event_fault(struct model *m, const struct told *told,
 	    (old_item->cas != new_item->cas || old_item->value_len != new_item->value_len ||
 	     old_item->expire_ns != new_item->expire_ns || old_item->flags != new_item->flags))
 		return "a move changed the item";
-	if (event->change == STORE_CHANGE_EXPIRE &&
+	if (event->change == STORE_CHANGE_EXPIRE && !old_item->absent &&
 	    (old_item->expire_ns == 0 || old_item->expire_ns > now_ns))
 		return "an item expired before its time";
 	if (event->change != STORE_CHANGE_WRITE && event->change != STORE_CHANGE_MOVE && new_item)

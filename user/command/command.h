@@ -318,8 +318,8 @@ uint32_t command_conn_cnt(struct command *command);
 void command_limit_conns(struct command *command, uint32_t conn_max);
 
 /*
- * Counts what the kernel answered, as far as its sample tells, for the key's route and prefix: hits,
- * or that the key has no item. One thread.
+ * Counts what the kernel answered, as far as its sample tells, for the key's route and prefix:
+ * hits, or that the key has no item. One thread.
  */
 void command_kernel_hits(struct command *command, struct span key, uint64_t hits, bool absent);
 

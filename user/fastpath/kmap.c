@@ -321,7 +321,7 @@ void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item)
 	entry->key_loc = (uint64_t)(item->key.ptr - kmap->options.log_base);
 	entry->expire_ns = item->expire_ns;
 	entry->cas = item->cas;
-	entry->flush_gen = item->flush_gen;
+	__atomic_store_n(&entry->flush_gen, item->flush_gen, __ATOMIC_RELAXED);
 	entry->flags = item->flags;
 	entry->head_csum = csum_of(head, XC_HEAD_LEN + item->key.len + (size_t)suffix_len);
 	entry->value_csum = value_csum;
@@ -563,13 +563,17 @@ uint32_t kmap_entry_cnt(const struct kmap *kmap)
 enum kmap_state kmap_state(const struct kmap *kmap, uint32_t idx, struct span *ret_key,
 			   uint64_t *ret_hash)
 {
+	const struct xc_entry *entry = &kmap->options.entries[idx];
 	const struct place *place = &kmap->places[idx];
 
 	if (place->state != PLACE_LINKED)
 		return KMAP_FREE;
 	*ret_key = span_of(place->key, place->key_len);
 	*ret_hash = place->hash;
-	switch (__atomic_load_n(&kmap->options.entries[idx].kind, __ATOMIC_RELAXED)) {
+	if (__atomic_load_n(&entry->flush_gen, __ATOMIC_RELAXED) !=
+	    __atomic_load_n(&kmap->options.conf->flush_gen, __ATOMIC_RELAXED))
+		return KMAP_VACANT;
+	switch (__atomic_load_n(&entry->kind, __ATOMIC_RELAXED)) {
 	case XC_ENTRY_VACANT:
 		return KMAP_VACANT;
 	case XC_ENTRY_ABSENT:

@@ -95,7 +95,7 @@ uint32_t kmap_entry_cnt(const struct kmap *kmap);
 /* What a place holds; promoter thread. The key stays valid until the place is removed. */
 enum kmap_state {
 	KMAP_FREE,
-	KMAP_VACANT, /* has a key, serves nothing */
+	KMAP_VACANT, /* has a key, serves nothing, or what was flushed */
 	KMAP_SERVING,
 	KMAP_ABSENT, /* serves that the key has no item */
 };

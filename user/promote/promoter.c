@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One round: drain samples -> note what the kernel answered -> demote what new routes bar -> rates of
- * all keys -> mend vacant places -> ask the policy -> demote, promote, pin -> one grace period for all places given
- * up -> publish the list.
+ * One round: drain samples -> note what the kernel answered -> demote what new routes bar -> rates
+ * of all keys -> mend vacant places -> ask the policy -> demote, promote, pin -> one grace period
+ * for all places given up -> publish the list.
  */
 #include "promote/promoter.h"
 
@@ -452,18 +452,20 @@ static const char *why_not(const struct promoter *p, const struct hot_key *hot)
 {
 	const struct policy_candidate candidate = { .read_rate = hot->read_rate,
 						    .write_rate = hot->write_rate };
+	const char *why;
 
 	if (!p->options.kmap)
 		return "no fast path";
-	if (barred(p, span_of(hot->key, hot->key_len)))
-		return barred_why;
+	why = unfit(p, span_of(hot->key, hot->key_len), hot->hash);
+	if (why)
+		return why;
 	if (hot->read_rate < p->options.threshold)
 		return "below the threshold";
 	if (!policy_is_hot(&candidate, p->options.threshold))
 		return "more writes than reads";
 	if (p->resident_cnt >= p->options.entry_max)
 		return "budget used up by hotter keys";
-	return "too large for the kernel, or just became hot";
+	return "just became hot";
 }
 
 static int by_rate(const void *a, const void *b)

@@ -35,10 +35,10 @@
 struct route_rule {
 	struct span prefix; /* empty: every key */
 	uint32_t ttl_jitter_sec;
-	uint32_t
-		negative_ttl_sec; /* the kernel may say that a key has no item for so long; 0: never */
-	bool promote;		  /* false: its keys are never in the kernel */
-	bool auth; /* its keys are for clients that have proved who they are: never promoted */
+	/* The kernel may say for so long that a key has no item; 0: never. */
+	uint32_t negative_ttl_sec;
+	bool promote; /* false: its keys are never in the kernel */
+	bool auth;    /* its keys are for clients that have proved who they are: never promoted */
 };
 
 struct route {

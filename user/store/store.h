@@ -355,7 +355,7 @@ uint64_t store_promised_flush(const struct store *store);
 enum store_change {
 	STORE_CHANGE_WRITE,  /* new item, old or not */
 	STORE_CHANGE_REMOVE, /* deleted by a client */
-	STORE_CHANGE_EXPIRE, /* TTL ran out and the item was unlinked */
+	STORE_CHANGE_EXPIRE, /* TTL ran out and the item was unlinked; a note may go before */
 	STORE_CHANGE_EVICT,
 	STORE_CHANGE_MOVE, /* same version, other place in the log */
 	STORE_CHANGE_WON,  /* same version and place: old_item and new_item are one */
