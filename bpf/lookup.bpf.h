@@ -108,22 +108,24 @@ static __always_inline enum xc_outcome lookup_log(struct xc_ctx *c)
 {
 	__u64 extent = c->entry.key_loc >> XC_EXTENT_SHIFT;
 	__u32 block = (c->entry.key_loc >> XC_BLOCK_SHIFT) & (XC_EXTENT_BLOCKS - 1);
-	__u64 lead = (c->entry.key_loc & (XC_BLOCK_SIZE - 1)) - XC_KEY_LEAD;
 	__u32 extent_idx = extent;
 	const __u8 *bytes;
+	__u64 lead;
 	void *blocks;
 
 	if (extent >= XC_EXTENT_MAX || c->entry.value_len > XC_VALUE_MAX ||
 	    c->entry.suffix_len > XC_SUFFIX_MAX || c->entry.suffix_len < XC_SUFFIX_MIN)
-		return XC_pass_log;
-	opaque(lead);
-	if (lead >= XC_BLOCK_SIZE - XC_BLOCK_TAIL)
 		return XC_pass_log;
 	blocks = bpf_map_lookup_elem(&xc_seg, &extent_idx);
 	if (!blocks)
 		return XC_pass_log;
 	bytes = bpf_map_lookup_elem(blocks, &block);
 	if (!bytes)
+		return XC_pass_log;
+	/* Bounded last: kept on the stack over a call it would lose its bound (6.1). */
+	lead = (c->entry.key_loc & (XC_BLOCK_SIZE - 1)) - XC_KEY_LEAD;
+	opaque(lead);
+	if (lead >= XC_BLOCK_SIZE - XC_BLOCK_TAIL)
 		return XC_pass_log;
 	c->log_key = bytes + lead + XC_KEY_LEAD;
 	return XC_NEXT;
