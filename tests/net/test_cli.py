@@ -89,7 +89,8 @@ def row_of(key):
 
 def stats_counts_what_kernel_and_daemon_answered():
     tcp(b"set a 0 0 5\r\nhello\r\n", b"STORED\r\n")
-    assert cli("hot", "pin", "a") == {"pinned": True, "resident": True, "why": "pinned"}
+    said = cli("hot", "pin", "a")
+    assert said == {"pinned": True, "resident": True, "reason": "pinned", "why": "pinned"}, said
     wait_until(lambda: (row_of("a") or {}).get("resident"), what="a is resident")
     before = cli("stats")
     udp_get(b"a", b"hello", 300)
@@ -153,7 +154,7 @@ def hot_unpin_undoes_pin():
 
 def hot_pin_says_what_came_of_it():
     said = cli("hot", "pin", "nobody-set-me", as_json=False)
-    assert "Pinned" in said, said
+    assert "Pinned: the kernel says that it has no item" in said, said
     assert row_of("nobody-set-me")["why"] == "pinned; it has no item", row_of("nobody-set-me")
     cli("hot", "unpin", "nobody-set-me")
     tcp(b"set big 0 0 2000\r\n" + b"x" * 2000 + b"\r\n", b"STORED\r\n")
@@ -162,6 +163,18 @@ def hot_pin_says_what_came_of_it():
     assert row_of("big")["value_bytes"] == 2000, row_of("big")
     cli("hot", "unpin", "big")
     assert "not hexadecimal" in cli("hot", "pin", "--hex", "zz", status=2)
+
+
+def hot_explain_for_people_says_what_to_do():
+    said = cli("hot", "explain", "big", as_json=False)
+    for words in ("served by  the daemon: value or key does not fit", "2.0 KiB of 1.4 KiB at most",
+                  "To change it: make the value smaller"):
+        assert words in said, (words, said)
+    assert "Banned" in cli("hot", "ban", "big", as_json=False)
+    listed = cli("hot", "list", as_json=False)
+    assert "daemon x" in listed and "x banned by an operator" in listed, listed
+    assert "No longer" in cli("hot", "unban", "big", as_json=False)
+    assert "not banned" in cli("hot", "unban", "big", status=1)
 
 
 def status_unknown_option_is_named():
@@ -299,6 +312,7 @@ TESTS = [
     stats_for_people_names_what_happened,
     hot_unpin_undoes_pin,
     hot_pin_says_what_came_of_it,
+    hot_explain_for_people_says_what_to_do,
     status_unknown_option_is_named,
     hot_key_that_is_no_text_is_pinned_in_hexadecimal,
     config_effective_is_a_file_that_gives_the_same,

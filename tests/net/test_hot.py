@@ -106,7 +106,139 @@ def lower_budget_holds_for_adopted_keys():
         daemon.stop()
 
 
+def explain(daemon, *key):
+    """The reason, once more than the first glance: what is new takes a round to be seen."""
+    return daemon.cli("hot", "explain", *key)
+
+
+def explain_names_what_keeps_each_key_out():
+    """Every rule an item or an operator can break, told by the policy that applied it."""
+    with e2e.Rig("lo") as rig:
+        conf = f"{rig.folder}/d.conf"
+        with open(conf, "w", encoding="utf-8") as out:
+            out.write('routes = ( { prefix = "cart:"; promote = false; },'
+                      ' { prefix = "login:"; auth = true; } );')
+        daemon = e2e.Daemon(rig, "--hot-threshold", "5", "--config", conf)
+        fill(daemon, [b"cart:1", b"login:1", b"cold", b"bad", b"hot"])
+        daemon.set(b"big", b"x" * 3000)
+        daemon.set(b"stale", b"x")
+        daemon.ask(b"ms YmFzZQ== 1 b\r\nx\r\n", b"HD\r\n")  # "base"
+        daemon.ask(b"md stale I T30\r\n", b"HD\r\n")
+        daemon.cli("hot", "ban", "bad")
+        reads = [b"cart:1", b"login:1", b"big", b"base", b"bad", b"hot"]
+        with Reader(rig, reads):
+            e2e.wait_until(lambda: rows(daemon).get("hot", {}).get("resident"), 10, "hot")
+            want = {"cart:1": "route", "login:1": "auth", "big": "too_large", "base": "base64",
+                    "bad": "banned", "hot": "hot", "cold": "cold", "nobody": "absent",
+                    "stale": "stale"}
+            got = {key: explain(daemon, key)["reason"] for key in want}
+            assert got == want, got
+            # The list says the same of those it has.
+            listed = {key: row["reason"] for key, row in rows(daemon).items()}
+            for key in ("cart:1", "login:1", "big", "base", "bad", "hot"):
+                assert listed[key] == want[key], (key, listed[key])
+            # Whoever is told to win has won it for everybody.
+            assert b" W" in daemon.ask(b"mg stale v\r\n", b"\r\nx\r\n")
+            assert explain(daemon, "stale")["reason"] == "won"
+        big = explain(daemon, "big")
+        assert (big["value_bytes"], big["value_max_bytes"]) == (3000, 1456), big
+        assert big["why"].startswith("value or key does not fit") and big["advice"], big
+        assert explain(daemon, "--hex", "686f74")["key"] == "hot"
+        daemon.stop()
+
+
+def explain_tells_rates_from_writes_and_lifetimes():
+    """A burst of writes, a life that is about to end, and a threshold that is out of reach."""
+    with e2e.Rig("lo") as rig:
+        daemon = e2e.Daemon(rig, *EAGER)
+        fill(daemon, [b"busy"])
+        with rig.tcp() as s, s.makefile("rb") as file:
+            end = time.monotonic() + 1.5
+            while time.monotonic() < end:
+                for _ in range(5):
+                    s.sendall(b"set busy 0 0 1\r\nv\r\n")
+                    file.readline()
+                s.sendall(b"get busy\r\n")
+                while file.readline() != b"END\r\n":
+                    pass
+        # First a read made it a candidate, so it may be resident; a ban and its end start anew.
+        daemon.cli("hot", "ban", "busy")
+        daemon.cli("hot", "unban", "busy")
+        busy = explain(daemon, "busy")
+        assert busy["reason"] == "writes" and busy["writes_sec"] > busy["reads_sec"], busy
+        assert not busy["resident"]
+        daemon.stop()
+        daemon = e2e.Daemon(rig, "--hot-threshold", "1000000")
+        with Reader(rig, [b"busy"]):
+            time.sleep(1)
+            busy = explain(daemon, "busy")
+        assert busy["reason"] == "cold" and busy["reads_sec"] >= 5, busy
+        assert busy["threshold"] == 1000000
+        daemon.stop()
+
+
+def explain_without_room_says_who_has_it():
+    with e2e.Rig("lo") as rig:
+        daemon = e2e.Daemon(rig, *EAGER, "--hot-max", "2")
+        fill(daemon, [b"a", b"b", b"c"])
+        daemon.pin(b"a", b"b")
+        with Reader(rig, [b"c"]):
+            e2e.wait_until(lambda: explain(daemon, "c")["reason"] == "no_room", 10, "no room")
+            c = explain(daemon, "c")
+        assert (c["entries"], c["entries_budget"]) == (2, 2), c
+        daemon.stop()
+
+
+def ban_takes_a_key_out_and_keeps_it_out():
+    with e2e.Rig("lo") as rig:
+        daemon = e2e.Daemon(rig, *EAGER)
+        fill(daemon, [b"k"])
+        with Reader(rig, [b"k"]):
+            e2e.wait_until(lambda: resident_cnt(daemon) == 1, 10, "resident")
+            said = daemon.cli("hot", "ban", "k")
+            assert said == {"banned": True, "reason": "banned",
+                            "why": "banned by an operator"}, said
+            before = daemon.stats()["fastpath.hits"]
+            with rig.udp() as s:
+                for n in range(50):
+                    s.send(e2e.frame(n, b"get k\r\n"))
+                    assert s.recv(1000).endswith(b"VALUE k 0 1\r\nv\r\nEND\r\n")
+            assert daemon.stats()["fastpath.hits"] == before
+            time.sleep(0.5)
+            assert resident_cnt(daemon) == 0
+            assert rows(daemon)["k"]["banned"]
+            # A pin is the opposite wish: the last one counts.
+            assert daemon.cli("hot", "pin", "k")["resident"]
+            row = rows(daemon)["k"]
+            assert row["resident"] and row["pinned"] and not row["banned"], row
+            daemon.cli("hot", "ban", "k")
+            assert daemon.cli("hot", "unban", "k") == {"banned": False}
+            e2e.wait_until(lambda: resident_cnt(daemon) == 1, 10, "resident again")
+        daemon.stop()
+
+
+def oversized_hot_key_takes_nobody_s_place():
+    """It used to make the coldest resident leave, again and again, for a place it could not use."""
+    with e2e.Rig("lo") as rig:
+        daemon = e2e.Daemon(rig, *EAGER, "--hot-max", "2")
+        fill(daemon, [b"a", b"b"])
+        daemon.set(b"big", b"x" * 3000)
+        with Reader(rig, [b"a", b"b"]):
+            e2e.wait_until(lambda: resident_cnt(daemon) == 2, 10, "resident")
+            time.sleep(2.5)  # they may leave by now
+            with Reader(rig, [b"big"] * 8):
+                end = time.monotonic() + 3
+                while time.monotonic() < end:
+                    assert resident_cnt(daemon) == 2
+        daemon.stop()
+
+
 sys.exit(e2e.main([
+    explain_names_what_keeps_each_key_out,
+    explain_tells_rates_from_writes_and_lifetimes,
+    explain_without_room_says_who_has_it,
+    ban_takes_a_key_out_and_keeps_it_out,
+    oversized_hot_key_takes_nobody_s_place,
     hot_key_heads_the_list_wherever_its_place_is,
     pin_finds_a_place_where_there_is_none,
     lower_budget_holds_for_adopted_keys,

@@ -634,25 +634,57 @@ static void config_is_shown(void **state)
 /* --- hot keys: the promoter's face, answered here ----------------------------------------- */
 
 struct promoter {
-	struct span pinned; /* the last key pinned */
+	struct span wished; /* the last key pinned */
 	uint8_t bytes[XC_KEY_MAX];
 	int rc;
 };
 
-int promoter_pin(struct promoter *promoter, struct span key, const char **ret_why)
+static void note_key(struct promoter *promoter, struct span key)
 {
-	*ret_why = "not in the store";
 	memcpy(promoter->bytes, key.ptr, key.len);
-	promoter->pinned = span_of(promoter->bytes, key.len);
+	promoter->wished = span_of(promoter->bytes, key.len);
+}
+
+int promoter_pin(struct promoter *promoter, struct span key, enum policy_reason *ret_reason)
+{
+	*ret_reason = POLICY_ABSENT;
+	note_key(promoter, key);
 	return promoter->rc;
 }
 
 int promoter_unpin(struct promoter *promoter, struct span key)
 {
-	if (!span_equal(promoter->pinned, key))
+	if (!span_equal(promoter->wished, key))
 		return -ENOENT;
-	promoter->pinned.len = 0;
+	promoter->wished.len = 0;
 	return 0;
+}
+
+int promoter_ban(struct promoter *promoter, struct span key)
+{
+	note_key(promoter, key);
+	return promoter->rc;
+}
+
+int promoter_unban(struct promoter *promoter, struct span key)
+{
+	return promoter_unpin(promoter, key);
+}
+
+int promoter_explain(struct promoter *promoter, struct span key, struct promoter_row *ret)
+{
+	note_key(promoter, key);
+	*ret = (struct promoter_row){ .key_len = (uint8_t)key.len,
+				      .value_len = 2000,
+				      .reason = POLICY_TOO_LARGE };
+	memcpy(ret->key, key.ptr, key.len);
+	return promoter->rc;
+}
+
+void promoter_budget(struct promoter *promoter, struct promoter_budget *ret)
+{
+	(void)promoter;
+	*ret = (struct promoter_budget){ .threshold = 7, .entry_max = 30, .resident_cnt = 3 };
 }
 
 uint32_t promoter_list(struct promoter *promoter, struct promoter_row *rows, uint32_t max)
@@ -667,7 +699,7 @@ uint32_t promoter_list(struct promoter *promoter, struct promoter_row *rows, uin
 		rows[cnt].read_rate = 1.6;
 		rows[cnt].resident = cnt != 1;
 		rows[cnt].pinned = cnt == 2;
-		rows[cnt].why = "hot";
+		rows[cnt].reason = POLICY_HOT;
 	}
 	return cnt;
 }
@@ -726,14 +758,50 @@ static void hot_pin_passes_the_key_on(void **state)
 
 	(void)state;
 	json_decref(ask(&promoter, "{\"cmd\":\"hot_pin\",\"key\":\"user:1\"}"));
-	assert_true(span_equal(promoter.pinned, span_str("user:1")));
+	assert_true(span_equal(promoter.wished, span_str("user:1")));
 	json_decref(ask(&promoter, "{\"cmd\":\"hot_pin\",\"key_hex\":\"6Fff\"}"));
-	assert_true(span_equal(promoter.pinned, span_str("o\xff")));
+	assert_true(span_equal(promoter.wished, span_str("o\xff")));
 	expect_error(&promoter, "{\"cmd\":\"hot_unpin\",\"key\":\"other\"}", "not pinned");
 	json_decref(ask(&promoter, "{\"cmd\":\"hot_unpin\",\"key_hex\":\"6fFF\"}"));
-	assert_int_equal(promoter.pinned.len, 0);
+	assert_int_equal(promoter.wished.len, 0);
 	promoter.rc = -ENOSPC;
 	expect_error(&promoter, "{\"cmd\":\"hot_pin\",\"key\":\"a\"}", "too many keys");
+}
+
+static void hot_ban_passes_the_key_on(void **state)
+{
+	struct promoter promoter = { .rc = 0 };
+
+	(void)state;
+	json_decref(ask(&promoter, "{\"cmd\":\"hot_ban\",\"key\":\"user:1\"}"));
+	assert_true(span_equal(promoter.wished, span_str("user:1")));
+	expect_error(&promoter, "{\"cmd\":\"hot_unban\",\"key\":\"other\"}", "not banned");
+	json_decref(ask(&promoter, "{\"cmd\":\"hot_unban\",\"key\":\"user:1\"}"));
+	assert_int_equal(promoter.wished.len, 0);
+}
+
+static void hot_explain_says_why_and_what_to_do(void **state)
+{
+	struct promoter promoter = { .rc = 0 };
+	json_t *reply = ask(&promoter, "{\"cmd\":\"hot_explain\",\"key\":\"big\"}");
+	json_t *root = json_object_get(reply, "result");
+
+	(void)state;
+	assert_true(span_equal(promoter.wished, span_str("big")));
+	assert_string_equal(json_string_value(json_object_get(root, "reason")), "too_large");
+	assert_string_equal(json_string_value(json_object_get(root, "why")),
+			    policy_text(POLICY_TOO_LARGE));
+	assert_string_equal(json_string_value(json_object_get(root, "advice")),
+			    policy_advice(POLICY_TOO_LARGE));
+	assert_int_equal(json_integer_value(json_object_get(root, "value_bytes")), 2000);
+	assert_int_equal(json_integer_value(json_object_get(root, "value_max_bytes")),
+			 XC_VALUE_MAX);
+	assert_int_equal(json_integer_value(json_object_get(root, "threshold")), 7);
+	assert_int_equal(json_integer_value(json_object_get(root, "entries_budget")), 30);
+	json_decref(reply);
+	promoter.rc = -ETIMEDOUT;
+	expect_error(&promoter, "{\"cmd\":\"hot_explain\",\"key\":\"big\"}", "in time");
+	expect_error(&promoter, "{\"cmd\":\"hot_explain\"}", "is not a key");
 }
 
 static void hot_pin_wrong_key_is_refused(void **state)
@@ -759,7 +827,7 @@ static void hot_pin_wrong_key_is_refused(void **state)
 	snprintf(line, sizeof(line), "{\"cmd\":\"hot_pin\",\"key_hex\":\"%0*d\"}",
 		 2 * XC_KEY_MAX + 2, 7);
 	expect_error(&promoter, line, "is not a key");
-	assert_int_equal(promoter.pinned.len, 0);
+	assert_int_equal(promoter.wished.len, 0);
 }
 
 static void stats_counts_hot_keys(void **state)
@@ -821,6 +889,8 @@ int main(void)
 		cmocka_unit_test(config_is_shown),
 		cmocka_unit_test(hot_list_shows_every_key_exactly),
 		cmocka_unit_test(hot_pin_passes_the_key_on),
+		cmocka_unit_test(hot_ban_passes_the_key_on),
+		cmocka_unit_test(hot_explain_says_why_and_what_to_do),
 		cmocka_unit_test(hot_pin_wrong_key_is_refused),
 		cmocka_unit_test(stats_counts_hot_keys),
 	};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* xdpcache hot list [MAX] | pin KEY | unpin KEY; --hex where a key is no UTF-8 text. */
+/* xdpcache hot …; --hex where a key is no UTF-8 text. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,9 +21,12 @@ static int usage(void)
 	fprintf(stderr,
 		"xdpcache hot: write one of\n"
 		"  xdpcache hot list [MAX]       hot and resident keys, hottest first\n"
+		"  xdpcache hot explain KEY      why KEY is, or is not, in the kernel\n"
 		"  xdpcache hot pin KEY          keep KEY in the kernel\n"
-		"  xdpcache hot pin --hex HEX    a key that is no text, as hot list shows it\n"
-		"  xdpcache hot unpin KEY        leave KEY to its rate again\n");
+		"  xdpcache hot unpin KEY        leave KEY to its rate again\n"
+		"  xdpcache hot ban KEY          keep KEY out of the kernel\n"
+		"  xdpcache hot unban KEY        undo that\n"
+		"  xdpcache hot VERB --hex HEX   a key that is no text, as hot list shows it\n");
 	return CLI_USAGE;
 }
 
@@ -46,14 +49,24 @@ static int key_columns(void)
 					: left;
 }
 
+/* Who answers for it, and what operators wish. */
+static const char *where_in(const json_t *row)
+{
+	bool resident = json_is_true(json_object_get(row, "resident"));
+
+	if (json_is_true(json_object_get(row, "pinned")))
+		return resident ? "kernel +" : "daemon +";
+	if (json_is_true(json_object_get(row, "banned")))
+		return resident ? "kernel x" : "daemon x";
+	return resident ? "kernel" : "daemon";
+}
+
 /* A key too long for its column ends in an ellipsis; --json has it whole. */
 static void print_row(const json_t *row, int columns)
 {
 	const char *key = json_string_value(json_object_get(row, "key"));
 	char reads[TABLE_TEXT_MAX], kernel[TABLE_TEXT_MAX], writes[TABLE_TEXT_MAX],
 		bytes[TABLE_TEXT_MAX];
-	bool pinned = json_is_true(json_object_get(row, "pinned"));
-	bool resident = json_is_true(json_object_get(row, "resident"));
 	bool cut = strlen(key) > (size_t)columns;
 
 	columns -= cut;
@@ -61,18 +74,15 @@ static void print_row(const json_t *row, int columns)
 	       table_count(kernel, number(row, "kernel_reads_sec")),
 	       table_count(reads, number(row, "reads_sec")),
 	       table_count(writes, number(row, "writes_sec")),
-	       table_bytes(bytes, number(row, "value_bytes")),
-	       pinned && resident ? "kernel +"
-	       : pinned		  ? "daemon +"
-	       : resident	  ? "kernel"
-				  : "daemon",
+	       table_bytes(bytes, number(row, "value_bytes")), where_in(row),
 	       json_string_value(json_object_get(row, "why")));
 }
 
-static void print_list(const json_t *keys)
+static void print_list(const json_t *result)
 {
+	const json_t *keys = json_object_get(result, "keys");
 	int columns = key_columns();
-	bool pinned = false;
+	bool pinned = false, banned = false;
 
 	if (json_array_size(keys) == 0) {
 		printf("No key is hot, resident or pinned.\n");
@@ -84,9 +94,11 @@ static void print_list(const json_t *keys)
 	for (size_t i = 0; i < json_array_size(keys); i++) {
 		print_row(json_array_get(keys, i), columns);
 		pinned |= json_is_true(json_object_get(json_array_get(keys, i), "pinned"));
+		banned |= json_is_true(json_object_get(json_array_get(keys, i), "banned"));
 	}
-	if (pinned)
-		printf("\n+ pinned by an operator\n");
+	if (pinned || banned)
+		printf("\n%s%s%s by an operator\n", pinned ? "+ pinned" : "",
+		       pinned && banned ? ", " : "", banned ? "x banned" : "");
 }
 
 static int ask(const struct cli *cli, json_t *request, json_t **ret)
@@ -97,6 +109,16 @@ static int ask(const struct cli *cli, json_t *request, json_t **ret)
 	if (rc)
 		fprintf(stderr, "xdpcache hot: %s\n", error);
 	return rc;
+}
+
+static void show(const struct cli *cli, const json_t *result, void (*print)(const json_t *result))
+{
+	if (cli->json) {
+		json_dumpf(result, stdout, JSON_INDENT(2));
+		printf("\n");
+	} else {
+		print(result);
+	}
 }
 
 static int list(const struct cli *cli, int argc, char **argv)
@@ -113,12 +135,7 @@ static int list(const struct cli *cli, int argc, char **argv)
 	}
 	if (ask(cli, json_pack("{s:s, s:i}", "cmd", "hot_list", "max", (int)max), &result))
 		return CLI_FAILED;
-	if (cli->json) {
-		json_dumpf(result, stdout, JSON_INDENT(2));
-		printf("\n");
-	} else {
-		print_list(json_object_get(result, "keys"));
-	}
+	show(cli, result, print_list);
 	json_decref(result);
 	return CLI_DONE;
 }
@@ -136,7 +153,10 @@ static void print_pinned(const json_t *result)
 {
 	const char *why = json_string_value(json_object_get(result, "why"));
 
-	if (json_is_true(json_object_get(result, "resident")))
+	if (!strcmp(json_string_value(json_object_get(result, "reason")), "pinned_absent"))
+		printf("Pinned: the kernel says that it has no item, and serves it once it is "
+		       "set.\n");
+	else if (json_is_true(json_object_get(result, "resident")))
 		printf("Pinned: the kernel serves it from now on.\n");
 	else
 		printf("Pinned, but not in the kernel: %s. It goes there once it exists and fits "
@@ -144,10 +164,56 @@ static void print_pinned(const json_t *result)
 		       why ? why : "reason unknown");
 }
 
-static int pin(const struct cli *cli, const char *verb, int argc, char **argv)
+static void print_plain(const json_t *result)
+{
+	if (json_object_get(result, "pinned"))
+		printf("Unpinned.\n");
+	else if (json_is_true(json_object_get(result, "banned")))
+		printf("Banned: the kernel does not serve it any more; the daemon does.\n");
+	else
+		printf("No longer banned.\n");
+}
+
+/* What is known of the key, then the verdict, then what can be done. */
+static void print_explained(const json_t *r)
+{
+	const char *advice = json_string_value(json_object_get(r, "advice"));
+	char a[TABLE_TEXT_MAX], b[TABLE_TEXT_MAX];
+
+	printf("%s\n", json_string_value(json_object_get(r, "key")));
+	printf("  %-10s %s: %s\n", "served by",
+	       json_is_true(json_object_get(r, "resident")) ? "the kernel" : "the daemon",
+	       json_string_value(json_object_get(r, "why")));
+	printf("  %-10s %s a second (%s by the kernel); hot from %s\n", "reads",
+	       table_count(a, number(r, "reads_sec") + number(r, "kernel_reads_sec")),
+	       table_count(b, number(r, "kernel_reads_sec")),
+	       table_count((char[TABLE_TEXT_MAX]){ 0 }, number(r, "threshold")));
+	printf("  %-10s %s a second\n", "writes", table_count(a, number(r, "writes_sec")));
+	printf("  %-10s %s of %s at most\n", "value", table_bytes(a, number(r, "value_bytes")),
+	       table_bytes(b, number(r, "value_max_bytes")));
+	if (json_object_get(r, "ttl_ms"))
+		printf("  %-10s %s.%llu s left\n", "TTL",
+		       table_count(a, number(r, "ttl_ms") / 1000),
+		       (unsigned long long)(number(r, "ttl_ms") % 1000 / 100));
+	printf("  %-10s %s of %s taken\n", "places", table_count(a, number(r, "entries")),
+	       table_count(b, number(r, "entries_budget")));
+	if (advice && advice[0])
+		printf("\nTo change it: %s.\n", advice);
+}
+
+static const struct verb {
+	const char *name, *request;
+	void (*print)(const json_t *result);
+} verbs[] = {
+	{ "explain", "hot_explain", print_explained }, { "pin", "hot_pin", print_pinned },
+	{ "unpin", "hot_unpin", print_plain },	       { "ban", "hot_ban", print_plain },
+	{ "unban", "hot_unban", print_plain },
+};
+
+/* A verb and a key. */
+static int ask_of_key(const struct cli *cli, const struct verb *verb, int argc, char **argv)
 {
 	bool hex = argc > 0 && !strcmp(argv[0], "--hex");
-	const char *name = !strcmp(verb, "pin") ? "hot_pin" : "hot_unpin";
 	const char *key = argc > 0 ? argv[argc - 1] : NULL;
 	json_t *request, *result;
 
@@ -155,27 +221,20 @@ static int pin(const struct cli *cli, const char *verb, int argc, char **argv)
 		return usage();
 	if (hex && !is_hex(key)) {
 		fprintf(stderr, "xdpcache hot %s: \"%s\" is not hexadecimal: two digits a byte\n",
-			verb, key);
+			verb->name, key);
 		return CLI_USAGE;
 	}
-	request = json_pack("{s:s, s:s}", "cmd", name, hex ? "key_hex" : "key", key);
+	request = json_pack("{s:s, s:s}", "cmd", verb->request, hex ? "key_hex" : "key", key);
 	if (!request) {
 		fprintf(stderr,
 			"xdpcache hot %s: the key is not UTF-8 text: write it in hexadecimal, "
 			"with --hex\n",
-			verb);
+			verb->name);
 		return CLI_USAGE;
 	}
 	if (ask(cli, request, &result))
 		return CLI_FAILED;
-	if (cli->json) {
-		json_dumpf(result, stdout, JSON_INDENT(2));
-		printf("\n");
-	} else if (!strcmp(verb, "pin")) {
-		print_pinned(result);
-	} else {
-		printf("Unpinned.\n");
-	}
+	show(cli, result, verb->print);
 	json_decref(result);
 	return CLI_DONE;
 }
@@ -186,7 +245,9 @@ int cmd_hot(const struct cli *cli, int argc, char **argv)
 		return usage();
 	if (!strcmp(argv[1], "list"))
 		return list(cli, argc - 2, argv + 2);
-	if (!strcmp(argv[1], "pin") || !strcmp(argv[1], "unpin"))
-		return pin(cli, argv[1], argc - 2, argv + 2);
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		if (!strcmp(argv[1], verbs[i].name))
+			return ask_of_key(cli, &verbs[i], argc - 2, argv + 2);
+	}
 	return usage();
 }

@@ -37,9 +37,12 @@ static const char stats_details[] =
 	"Without a daemon: the fast path's part, from the pins.\n";
 static const char hot_details[] =
 	"  list [MAX]        hot and resident keys, hottest first, and why each is where it is\n"
+	"  explain KEY       why KEY is, or is not, in the kernel, and what can be done\n"
 	"  pin KEY           keep KEY in the kernel whenever it exists and fits\n"
-	"  pin --hex HEX     a key that is no text, as hot list shows it\n"
-	"  unpin KEY         leave KEY to its rate again\n";
+	"  unpin KEY         leave KEY to its rate again\n"
+	"  ban KEY           keep KEY out of the kernel; the daemon goes on serving it\n"
+	"  unban KEY         leave KEY to its rate again\n"
+	"  VERB --hex HEX    a key that is no text, as hot list shows it\n";
 static const char config_details[] =
 	"  check [FILE]        what is wrong in it and in conf.d beside it\n"
 	"  show --effective    what the running daemon uses\n"
@@ -60,8 +63,8 @@ static const struct cli_command commands[] = {
 	  status_details, cmd_status },
 	{ "stats", "[--watch [SECONDS]]", "counters of the daemon and of the kernel", stats_details,
 	  cmd_stats },
-	{ "hot", "list|pin KEY|unpin KEY", "keys the kernel serves, and why", hot_details,
-	  cmd_hot },
+	{ "hot", "list|explain|pin|ban...", "keys the kernel serves, why, and which it shall",
+	  hot_details, cmd_hot },
 	{ "config", "check|show", "what is configured", config_details, cmd_config },
 	{ "doctor", "[--interface IF...]", "check this host, and say what to do about it",
 	  doctor_details, cmd_doctor },

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Hot keys. JSON strings are UTF-8 and keys are any bytes above ' ': a key that is not UTF-8 is
- * shown with its odd bytes as \xNN, and exactly in "key_hex", which pin and unpin take instead of
- * "key".
+ * shown with its odd bytes as \xNN, and exactly in "key_hex", which requests take instead of "key".
  */
 #include "control/command.h"
 
@@ -70,6 +69,12 @@ static void set_key(json_t *row, const char *key, uint32_t len)
 	json_object_set_new(row, "key_hex", json_string(hex));
 }
 
+static void set_reason(json_t *object, enum policy_reason reason)
+{
+	json_object_set_new(object, "reason", json_string(policy_name(reason)));
+	json_object_set_new(object, "why", json_string(policy_text(reason)));
+}
+
 static json_t *row_json(const struct promoter_row *r)
 {
 	json_t *row = json_object();
@@ -80,9 +85,13 @@ static json_t *row_json(const struct promoter_row *r)
 	json_object_set_new(row, "kernel_reads_sec",
 			    json_integer((json_int_t)(r->kernel_rate + 0.5)));
 	json_object_set_new(row, "value_bytes", json_integer((json_int_t)r->value_len));
+	if (r->ttl_ms)
+		json_object_set_new(row, "ttl_ms", json_integer((json_int_t)r->ttl_ms));
 	json_object_set_new(row, "resident", json_boolean(r->resident));
+	json_object_set_new(row, "absent", json_boolean(r->absent));
 	json_object_set_new(row, "pinned", json_boolean(r->pinned));
-	json_object_set_new(row, "why", json_string(r->why ? r->why : ""));
+	json_object_set_new(row, "banned", json_boolean(r->banned));
+	set_reason(row, r->reason);
 	return row;
 }
 
@@ -149,41 +158,104 @@ static bool key_of(const json_t *request, char key[XC_KEY_MAX], struct span *ret
 	return true;
 }
 
-static json_t *pin(const struct control_sources *sources, const json_t *request, bool on,
-		   char error[CONTROL_ERROR_MAX])
+/* --- one key --- */
+
+json_t *answer_hot_explain(const struct control_sources *sources, const json_t *request,
+			   char error[CONTROL_ERROR_MAX])
 {
+	struct promoter_budget budget;
 	char bytes[XC_KEY_MAX];
-	const char *why = NULL;
+	struct promoter_row row;
 	struct span key;
+	json_t *result;
+
+	if (no_promoter(sources, error) || !key_of(request, bytes, &key, error))
+		return NULL;
+	if (promoter_explain(sources->promoter, key, &row)) {
+		snprintf(error, CONTROL_ERROR_MAX,
+			 "the promoter did not answer in time; try again");
+		return NULL;
+	}
+	promoter_budget(sources->promoter, &budget);
+	result = row_json(&row);
+	json_object_set_new(result, "advice", json_string(policy_advice(row.reason)));
+	json_object_set_new(result, "value_max_bytes", json_integer(XC_VALUE_MAX));
+	json_object_set_new(result, "threshold", json_integer(budget.threshold));
+	json_object_set_new(result, "entries", json_integer(budget.resident_cnt));
+	json_object_set_new(result, "entries_budget", json_integer(budget.entry_max));
+	return result;
+}
+
+enum wish_verb { PIN, UNPIN, BAN, UNBAN };
+
+static int wish(struct promoter *promoter, enum wish_verb verb, struct span key,
+		enum policy_reason *ret_reason)
+{
+	switch (verb) {
+	case PIN:
+		return promoter_pin(promoter, key, ret_reason);
+	case UNPIN:
+		return promoter_unpin(promoter, key);
+	case BAN:
+		return promoter_ban(promoter, key);
+	default:
+		return promoter_unban(promoter, key);
+	}
+}
+
+static json_t *answer_wish(const struct control_sources *sources, const json_t *request,
+			   enum wish_verb verb, char error[CONTROL_ERROR_MAX])
+{
+	enum policy_reason reason = POLICY_BANNED;
+	char bytes[XC_KEY_MAX];
+	struct span key;
+	json_t *result;
 	int rc;
 
 	if (no_promoter(sources, error) || !key_of(request, bytes, &key, error))
 		return NULL;
-	rc = on ? promoter_pin(sources->promoter, key, &why)
-		: promoter_unpin(sources->promoter, key);
+	rc = wish(sources->promoter, verb, key, &reason);
 	if (rc == -ENOSPC)
 		snprintf(error, CONTROL_ERROR_MAX,
-			 "too many keys are pinned; unpin one first (`xdpcache hot list`)");
+			 "too many keys are pinned or banned, %d; undo one first "
+			 "(`xdpcache hot list`)",
+			 PROMOTER_WISH_MAX);
 	else if (rc == -ENOENT)
-		snprintf(error, CONTROL_ERROR_MAX, "this key is not pinned");
+		snprintf(error, CONTROL_ERROR_MAX, "this key is not %s",
+			 verb == UNPIN ? "pinned" : "banned");
 	else if (rc)
 		snprintf(error, CONTROL_ERROR_MAX, "%s", strerror(-rc));
 	if (rc)
 		return NULL;
-	if (!on)
-		return json_pack("{s:b}", "pinned", 0);
-	return json_pack("{s:b, s:b, s:s}", "pinned", 1, "resident", !why, "why",
-			 why ? why : "pinned");
+	result = json_pack("{s:b}", verb == PIN || verb == UNPIN ? "pinned" : "banned",
+			   verb == PIN || verb == BAN);
+	if (verb == PIN)
+		json_object_set_new(result, "resident", json_boolean(policy_deserves(reason)));
+	if (verb == PIN || verb == BAN)
+		set_reason(result, reason);
+	return result;
 }
 
 json_t *answer_hot_pin(const struct control_sources *sources, const json_t *request,
 		       char error[CONTROL_ERROR_MAX])
 {
-	return pin(sources, request, true, error);
+	return answer_wish(sources, request, PIN, error);
 }
 
 json_t *answer_hot_unpin(const struct control_sources *sources, const json_t *request,
 			 char error[CONTROL_ERROR_MAX])
 {
-	return pin(sources, request, false, error);
+	return answer_wish(sources, request, UNPIN, error);
+}
+
+json_t *answer_hot_ban(const struct control_sources *sources, const json_t *request,
+		       char error[CONTROL_ERROR_MAX])
+{
+	return answer_wish(sources, request, BAN, error);
+}
+
+json_t *answer_hot_unban(const struct control_sources *sources, const json_t *request,
+			 char error[CONTROL_ERROR_MAX])
+{
+	return answer_wish(sources, request, UNBAN, error);
 }

@@ -36,6 +36,12 @@ json_t *answer_hot_pin(const struct control_sources *sources, const json_t *requ
 		       char error[CONTROL_ERROR_MAX]);
 json_t *answer_hot_unpin(const struct control_sources *sources, const json_t *request,
 			 char error[CONTROL_ERROR_MAX]);
+json_t *answer_hot_ban(const struct control_sources *sources, const json_t *request,
+		       char error[CONTROL_ERROR_MAX]);
+json_t *answer_hot_unban(const struct control_sources *sources, const json_t *request,
+			 char error[CONTROL_ERROR_MAX]);
+json_t *answer_hot_explain(const struct control_sources *sources, const json_t *request,
+			   char error[CONTROL_ERROR_MAX]);
 json_t *answer_config(const struct control_sources *sources, const json_t *request,
 		      char error[CONTROL_ERROR_MAX]);
 

@@ -4,11 +4,18 @@
  */
 #include "promote/coherence.h"
 
-bool coherence_item(const struct kmap *kmap, const struct item_view *view, struct kmap_item *ret)
+enum policy_reason coherence_judge(const struct kmap *kmap, const struct item_view *view,
+				   struct kmap_item *ret)
 {
 	/* What a client must be told of, the kernel cannot tell: mg would answer k in base64. */
-	if (!view->value || view->stale || view->won || view->binary)
-		return false;
+	if (view->won)
+		return POLICY_WON;
+	if (view->stale)
+		return POLICY_STALE;
+	if (view->binary)
+		return POLICY_BASE64;
+	if (!view->value || view->value_len > XC_VALUE_MAX)
+		return POLICY_TOO_LARGE;
 	*ret = (struct kmap_item){
 		.key = view->key,
 		.value = span_of(view->value, view->value_len), /* of a note: empty */
@@ -18,7 +25,7 @@ bool coherence_item(const struct kmap *kmap, const struct item_view *view, struc
 		.flush_gen = view->flush_gen,
 		.absent = view->absent,
 	};
-	return kmap_fits(kmap, ret);
+	return kmap_fits(kmap, ret) ? POLICY_HOT : POLICY_KEY_BYTES;
 }
 
 /* The store has switched its index already; nobody has been told of the write yet. */
@@ -35,7 +42,7 @@ static void on_change(void *ctx, struct store_event *event)
 		return;
 	if (!kmap_find(kmap, any->key, event->hash, &idx))
 		return;
-	if (event->new_item && coherence_item(kmap, event->new_item, &item)) {
+	if (event->new_item && coherence_judge(kmap, event->new_item, &item) == POLICY_HOT) {
 		kmap_switch(kmap, idx, &item);
 		event->keep_resident = true;
 	} else if (was_resident) {

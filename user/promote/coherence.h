@@ -12,11 +12,13 @@
 #define XC_PROMOTE_COHERENCE_H
 
 #include "fastpath/kmap.h"
+#include "promote/policy.h"
 #include "store/store.h"
 
 struct store_watcher coherence_watcher(struct kmap *kmap);
 
-/* The entry's content for an item; false if the kernel cannot serve it. */
-bool coherence_item(const struct kmap *kmap, const struct item_view *view, struct kmap_item *ret);
+/* POLICY_HOT: the entry's content for an item is in *ret; else why the kernel cannot serve it. */
+enum policy_reason coherence_judge(const struct kmap *kmap, const struct item_view *view,
+				   struct kmap_item *ret);
 
 #endif

@@ -1,88 +1,94 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One round: drain samples -> note what the kernel answered -> demote what new routes bar -> rates
- * of all keys -> mend vacant places -> ask the policy -> demote, promote, pin -> one grace period
- * for all places given up -> publish the list.
+ * One round: drain samples -> note what the kernel answered -> demote what new routes and bans bar
+ * -> rates of all keys -> mend vacant places -> ask the policy -> demote, promote, pin -> publish
+ * (rows.c) -> one grace period for all places given up.
  */
 #include "promote/promoter.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/alloc.h"
-#include "base/log.h"
 #include "fastpath/kmap.h"
-#include "hotkey/tracker.h"
 #include "promote/coherence.h"
-#include "promote/policy.h"
+#include "promote/impl.h"
 #include "route/routes.h"
-#include "store/store.h"
 
 #define ROUND_MS 100
 #define CANDIDATES 4096
-#define ROWS_MAX 1024 /* listed, of residents and of candidates each */
-#define PINS_MAX 256
 /* A vacant place waits this long for its key to come back (delete, then set from the database). */
 #define VACANT_STAY_MS 1000
 /* Kernel rates are smoothed over about ten rounds. */
 #define RATE_KEEP 0.9
 
-static const char barred_why[] = "its route keeps it out of the kernel";
-static const char no_place_why[] = "waits for a place";
+/* --- what is known of a key --- */
 
-struct pin {
-	char key[XC_KEY_MAX];
-	uint8_t key_len;
-	const char *why; /* why it is not resident; NULL: it is */
-};
+static enum policy_reason rule_of(const struct promoter *p, struct span key)
+{
+	const struct route *route = p->routes ? routes_find(routes_of(p->routes), key) : NULL;
 
-/* A place in use. */
-struct resident {
-	uint32_t idx;
-	uint32_t hits_seen;
-	double kernel_rate;
-	double read_rate; /* what the daemon still sees of it */
-	double write_rate;
-	uint64_t since_ns;
-	uint64_t vacant_ns; /* 0: serving */
-	bool pinned;
-};
+	if (!p->options.kmap)
+		return POLICY_NO_FASTPATH;
+	if (route_promotes(route))
+		return POLICY_HOT;
+	return route->rule.auth ? POLICY_AUTH : POLICY_ROUTE;
+}
 
-struct promoter {
-	struct promoter_options options;
-	struct store_thread *thread;
-	pthread_t pthread;
-	_Atomic bool stop;
+static uint32_t negative_ttl_sec(const struct promoter *p, struct span key)
+{
+	const struct route *route = p->routes ? routes_find(routes_of(p->routes), key) : NULL;
 
-	/* the round's own */
-	struct resident *residents;
-	uint32_t resident_cnt;
-	uint32_t *resident_at; /* place -> index in residents */
-	struct policy_resident *policy_residents;
-	struct hot_key *hot;
-	struct policy_candidate *candidates;
-	uint32_t *candidate_hot; /* candidate -> index in hot */
-	uint32_t hot_cnt, candidate_cnt;
-	uint32_t listed[ROWS_MAX]; /* indices in residents */
-	uint32_t place_wanted_cnt; /* by pins, in vain */
-	uint64_t last_ns;
-	struct swap_item *routes; /* the round's */
-	uint32_t released;	  /* places of the kmap known to be free again */
+	return route ? route->rule.negative_ttl_sec : p->options.negative_ttl_sec;
+}
 
-	/* shared, under lock */
-	pthread_mutex_t lock;
-	pthread_cond_t wake, done;
-	uint64_t round;
-	bool asked;
-	struct pin pins[PINS_MAX];
-	uint32_t pin_cnt;
-	struct promoter_row *rows;
-	uint32_t row_cnt;
-};
+void know_key(const struct promoter *p, struct span key, uint64_t hash, struct policy_key *ret,
+	      uint64_t *ret_value_len)
+{
+	uint64_t now_ns = clock_now_ns(p->options.clock);
+	struct item_view view;
+	struct kmap_item item;
+
+	*ret_value_len = 0;
+	ret->rule = rule_of(p, key);
+	ret->item = POLICY_HOT;
+	ret->ttl_ms = 0;
+	ret->absent = false;
+	if (!store_peek(p->thread, key, hash, &view)) {
+		ret->absent = negative_ttl_sec(p, key) > 0;
+		ret->item = ret->absent ? POLICY_HOT : POLICY_ABSENT;
+		return;
+	}
+	*ret_value_len = view.value_len;
+	if (view.expire_ns)
+		ret->ttl_ms =
+			view.expire_ns > now_ns ? (view.expire_ns - now_ns) / NSEC_PER_MSEC + 1 : 1;
+	if (p->options.kmap)
+		ret->item = coherence_judge(p->options.kmap, &view, &item);
+}
+
+double rate_of(const struct resident *resident)
+{
+	return resident->kernel_rate + resident->read_rate;
+}
+
+static void note_move(struct promoter *p, struct span key, bool in, enum policy_reason reason,
+		      double rate)
+{
+	struct promoter_move *move;
+
+	pthread_mutex_lock(&p->moves_lock);
+	move = &p->moves[p->move_cnt++ % PROMOTER_MOVE_MAX];
+	*move = (struct promoter_move){ .key_len = (uint8_t)key.len,
+					.in = in,
+					.reason = reason,
+					.rate = rate,
+					.at_ns = clock_now_ns(p->options.clock) };
+	memcpy(move->key, key.ptr, key.len);
+	pthread_mutex_unlock(&p->moves_lock);
+}
 
 /* --- places --- */
 
@@ -97,7 +103,7 @@ static bool serve(void *ctx, const struct item_view *view)
 	struct kmap *kmap = target->promoter->options.kmap;
 	struct kmap_item item;
 
-	if (!coherence_item(kmap, view, &item))
+	if (coherence_judge(kmap, view, &item) != POLICY_HOT)
 		return false;
 	kmap_switch(kmap, target->idx, &item);
 	return true;
@@ -120,30 +126,19 @@ static void resident_add(struct promoter *p, uint32_t idx, uint64_t now_ns)
 	};
 }
 
-static bool barred(const struct promoter *p, struct span key)
-{
-	return p->routes && !route_promotes(routes_find(routes_of(p->routes), key));
-}
-
 /* Gives the place up. Under the key's lock, so that no write switches an entry that is leaving. */
-static void demote(struct promoter *p, uint32_t r)
+static void demote(struct promoter *p, uint32_t r, enum policy_reason reason)
 {
 	struct target target = { .promoter = p, .idx = p->residents[r].idx };
 	struct span key;
 	uint64_t hash;
 
 	kmap_state(p->options.kmap, target.idx, &key, &hash);
+	note_move(p, key, false, reason, rate_of(&p->residents[r]));
 	store_drop_resident(p->thread, key, hash, stop_serving, &target);
 	kmap_remove(p->options.kmap, target.idx);
 	p->residents[r] = p->residents[--p->resident_cnt];
 	p->resident_at[p->residents[r].idx] = r;
-}
-
-static uint32_t negative_ttl_sec(const struct promoter *p, struct span key)
-{
-	const struct route *route = p->routes ? routes_find(routes_of(p->routes), key) : NULL;
-
-	return route ? route->rule.negative_ttl_sec : p->options.negative_ttl_sec;
 }
 
 /* Has the key's place serve what the store has, were it only that it has nothing. 0: it serves. */
@@ -159,47 +154,21 @@ static int make_resident(struct promoter *p, struct span key, uint64_t hash, str
 	return store_make_resident(p->thread, key, hash, serve, target);
 }
 
-/* Why the kernel cannot answer for the key; NULL: it can. */
-static const char *unfit(const struct promoter *p, struct span key, uint64_t hash)
-{
-	struct kmap_item item;
-	struct item_view view;
-
-	if (barred(p, key))
-		return barred_why;
-	if (!store_peek(p->thread, key, hash, &view))
-		return negative_ttl_sec(p, key) ? NULL : "not in the store";
-	if (view.stale || view.won)
-		return "waits for a client to bring its new value";
-	if (view.binary)
-		return "its key was given in base64";
-	if (!coherence_item(p->options.kmap, &view, &item))
-		return "value or key does not fit a datagram the kernel answers";
-	return NULL;
-}
-
-/* NULL: the key is resident now; else why not. */
-static const char *promote(struct promoter *p, struct span key, uint64_t hash, uint64_t now_ns)
+/* `reason`, which it deserves a place for, when it has one now; else why not. */
+static enum policy_reason promote(struct promoter *p, struct span key, uint64_t hash,
+				  enum policy_reason reason, double rate)
 {
 	struct target target = { .promoter = p };
-	const char *why = unfit(p, key, hash);
-	int err;
+	int err = kmap_insert(p->options.kmap, key, hash, &target.idx);
 
-	if (why)
-		return why;
-	err = kmap_insert(p->options.kmap, key, hash, &target.idx);
 	if (err)
-		return err == -ENOSPC ? no_place_why : "kernel map refused it";
-	resident_add(p, target.idx, now_ns);
+		return err == -ENOSPC ? POLICY_NO_ROOM : POLICY_REFUSED;
+	resident_add(p, target.idx, clock_now_ns(p->options.clock));
+	p->residents[p->resident_cnt - 1].read_rate = rate; /* as it is listed in this round */
+	note_move(p, key, true, reason, rate);
 	/* Deleted or grown meanwhile: the place is mended or given up in a later round. */
 	err = make_resident(p, key, hash, &target);
-	return err ? "changed while it was being promoted" : NULL;
-}
-
-/* Reads a second, whoever answers them. */
-static double rate_of(const struct resident *resident)
-{
-	return resident->kernel_rate + resident->read_rate;
+	return err ? POLICY_CHANGED : reason;
 }
 
 /* --- steps of a round --- */
@@ -239,21 +208,55 @@ static void pick_routes(struct promoter *p)
 	if (!p->options.routes || !swap_pick(p->options.routes, &p->routes))
 		return;
 	for (uint32_t r = p->resident_cnt; r > 0; r--) {
+		enum policy_reason rule;
 		struct span key;
 		uint64_t hash;
 
-		if (kmap_state(p->options.kmap, p->residents[r - 1].idx, &key, &hash) !=
-			    KMAP_FREE &&
-		    barred(p, key))
-			demote(p, r - 1);
+		if (kmap_state(p->options.kmap, p->residents[r - 1].idx, &key, &hash) == KMAP_FREE)
+			continue;
+		rule = rule_of(p, key);
+		if (rule != POLICY_HOT)
+			demote(p, r - 1, rule);
 	}
+}
+
+/* What operators have changed since the last round. */
+static void pick_wishes(struct promoter *p)
+{
+	uint32_t banned[PROMOTER_WISH_MAX], banned_cnt = 0;
+
+	pthread_mutex_lock(&p->lock);
+	limits_in_force(p, &p->threshold, &p->entry_max);
+	for (uint32_t i = 0; i < p->wish_cnt; i++) {
+		struct wish *wish = &p->wishes[i];
+		struct span key = span_of(wish->what.key, wish->what.key_len);
+		uint32_t idx;
+
+		wish->read_rate = wish->write_rate = 0;
+		if (p->options.kmap && wish->what.ban &&
+		    kmap_find(p->options.kmap, key, wish->hash, &idx))
+			banned[banned_cnt++] = idx;
+	}
+	pthread_mutex_unlock(&p->lock);
+	for (uint32_t i = 0; i < banned_cnt; i++)
+		demote(p, p->resident_at[banned[i]], POLICY_BANNED);
+}
+
+/* Why nothing is served from the place. */
+static enum policy_reason why_vacant(const struct promoter *p, struct span key, uint64_t hash)
+{
+	struct policy_key known = { 0 };
+	uint64_t value_len;
+
+	know_key(p, key, hash, &known, &value_len);
+	return known.absent ? POLICY_ABSENT : known.item;
 }
 
 /* That the key has no item is worth a place only while it is asked for. */
 static int make_resident_again(struct promoter *p, const struct resident *resident, struct span key,
 			       uint64_t hash, struct target *target)
 {
-	if (resident->pinned || rate_of(resident) >= p->options.threshold)
+	if (resident->pinned || rate_of(resident) >= p->threshold)
 		return make_resident(p, key, hash, target);
 	return store_make_resident(p->thread, key, hash, serve, target);
 }
@@ -278,32 +281,50 @@ static void mend_vacant(struct promoter *p, uint64_t now_ns)
 		if (resident->vacant_ns == 0)
 			resident->vacant_ns = now_ns;
 		if (now_ns - resident->vacant_ns >= VACANT_STAY_MS * NSEC_PER_MSEC)
-			demote(p, r - 1);
+			demote(p, r - 1, why_vacant(p, key, hash));
 	}
+}
+
+/* A hot key without a place; lock held. */
+static void gather_one(struct promoter *p, uint32_t h, struct span key)
+{
+	const struct hot_key *hot = &p->hot[h];
+	struct policy_key *known = &p->policy_keys[p->candidate_cnt];
+	struct candidate *candidate = &p->candidates[p->candidate_cnt];
+	struct wish *wish = wish_find(p, key, hot->hash);
+
+	if (wish) {
+		wish->read_rate = hot->read_rate;
+		wish->write_rate = hot->write_rate;
+		return;
+	}
+	*candidate = (struct candidate){ .hot = h };
+	*known = (struct policy_key){ .read_rate = hot->read_rate, .write_rate = hot->write_rate };
+	/* The cold are not worth a look at their items, unless they are listed. */
+	if (hot->read_rate >= p->threshold || p->candidate_cnt < ROWS_MAX)
+		know_key(p, key, hot->hash, known, &candidate->value_len);
+	p->candidate_cnt++;
 }
 
 static void gather(struct promoter *p)
 {
 	p->hot_cnt = tracker_top(p->options.tracker, p->hot, CANDIDATES);
 	p->candidate_cnt = 0;
+	pthread_mutex_lock(&p->lock);
 	for (uint32_t h = 0; h < p->hot_cnt; h++) {
 		struct span key = span_of(p->hot[h].key, p->hot[h].key_len);
 		uint32_t idx;
 
-		if (kmap_find(p->options.kmap, key, p->hot[h].hash, &idx)) {
+		if (p->options.kmap && kmap_find(p->options.kmap, key, p->hot[h].hash, &idx)) {
 			struct resident *resident = &p->residents[p->resident_at[idx]];
 
 			resident->read_rate = p->hot[h].read_rate;
 			resident->write_rate = p->hot[h].write_rate;
-			continue;
+		} else {
+			gather_one(p, h, key);
 		}
-		p->candidates[p->candidate_cnt] = (struct policy_candidate){
-			.read_rate = p->hot[h].read_rate,
-			.write_rate = p->hot[h].write_rate,
-			.barred = barred(p, key),
-		};
-		p->candidate_hot[p->candidate_cnt++] = h;
 	}
+	pthread_mutex_unlock(&p->lock);
 }
 
 static int descending(const void *a, const void *b)
@@ -313,18 +334,37 @@ static int descending(const void *a, const void *b)
 	return left < right ? 1 : left > right ? -1 : 0;
 }
 
+static void apply_actions(struct promoter *p, struct policy_actions *actions)
+{
+	bool over = p->resident_cnt > p->entry_max;
+
+	for (uint32_t i = 0; i < actions->demote_cnt; i++)
+		p->residents[actions->demote[i]].leaves =
+			over && i < actions->excess_cnt ? POLICY_OVER_BUDGET : POLICY_DISPLACED;
+	/* From the highest index down: demote() fills a hole with the last one. */
+	qsort(actions->demote, actions->demote_cnt, sizeof(actions->demote[0]), descending);
+	for (uint32_t i = 0; i < actions->demote_cnt; i++)
+		demote(p, actions->demote[i], p->residents[actions->demote[i]].leaves);
+	for (uint32_t i = 0; i < actions->promote_cnt; i++) {
+		uint32_t c = actions->promote[i];
+		const struct hot_key *hot = &p->hot[p->candidates[c].hot];
+
+		actions->reasons[c] = promote(p, span_of(hot->key, hot->key_len), hot->hash,
+					      actions->reasons[c], hot->read_rate);
+	}
+}
+
 static void apply_policy(struct promoter *p, uint64_t now_ns)
 {
-	struct policy_actions actions;
+	struct policy_actions actions = { .reasons = p->candidate_reasons };
 	struct policy_input input = {
-		.candidates = p->candidates,
+		.candidates = p->policy_keys,
 		.candidate_cnt = p->candidate_cnt,
 		.residents = p->policy_residents,
 		.resident_cnt = p->resident_cnt,
-		.entry_max = p->options.entry_max > p->place_wanted_cnt
-				     ? p->options.entry_max - p->place_wanted_cnt
-				     : 0,
-		.threshold = p->options.threshold,
+		.entry_max =
+			p->entry_max > p->place_wanted_cnt ? p->entry_max - p->place_wanted_cnt : 0,
+		.threshold = p->threshold,
 	};
 
 	for (uint32_t r = 0; r < p->resident_cnt; r++) {
@@ -337,207 +377,70 @@ static void apply_policy(struct promoter *p, uint64_t now_ns)
 		};
 	}
 	policy_pick(&input, &actions);
-	/* From the highest index down: demote() fills a hole with the last one. */
-	qsort(actions.demote, actions.demote_cnt, sizeof(actions.demote[0]), descending);
-	for (uint32_t i = 0; i < actions.demote_cnt; i++)
-		demote(p, actions.demote[i]);
-	for (uint32_t i = 0; i < actions.promote_cnt; i++) {
-		const struct hot_key *hot = &p->hot[p->candidate_hot[actions.promote[i]]];
-
-		promote(p, span_of(hot->key, hot->key_len), hot->hash, now_ns);
-	}
+	apply_actions(p, &actions);
 }
 
-static void apply_pins(struct promoter *p, uint64_t now_ns)
+/* Of a pin that has no place. */
+static enum policy_reason apply_pin(struct promoter *p, const struct wish *wish)
+{
+	struct policy_key known = { .read_rate = wish->read_rate,
+				    .write_rate = wish->write_rate,
+				    .pinned = true };
+	struct span key = span_of(wish->what.key, wish->what.key_len);
+	enum policy_reason reason;
+	uint64_t value_len;
+
+	know_key(p, key, wish->hash, &known, &value_len);
+	reason = policy_judge(&known, p->threshold);
+	return policy_deserves(reason) ? promote(p, key, wish->hash, reason, wish->read_rate)
+				       : reason;
+}
+
+/* A pin's place, if it has one. */
+static void note_pinned(struct promoter *p, struct wish *wish)
+{
+	struct span key = span_of(wish->what.key, wish->what.key_len);
+	uint64_t hash;
+	uint32_t idx;
+
+	if (!kmap_find(p->options.kmap, key, wish->hash, &idx))
+		return;
+	p->residents[p->resident_at[idx]].pinned = true;
+	wish->reason = kmap_state(p->options.kmap, idx, &key, &hash) == KMAP_ABSENT
+			       ? POLICY_PINNED_ABSENT
+			       : POLICY_PINNED;
+}
+
+static void apply_pins(struct promoter *p)
 {
 	for (uint32_t r = 0; r < p->resident_cnt; r++)
 		p->residents[r].pinned = false;
 	p->place_wanted_cnt = 0;
 	pthread_mutex_lock(&p->lock);
-	for (uint32_t i = 0; i < p->pin_cnt; i++) {
-		struct pin *pin = &p->pins[i];
-		struct span key = span_of(pin->key, pin->key_len);
-		uint64_t hash = store_hash(p->options.store, key);
+	for (uint32_t i = 0; i < p->wish_cnt; i++) {
+		struct wish *wish = &p->wishes[i];
+		struct span key = span_of(wish->what.key, wish->what.key_len);
 		uint32_t idx;
 
-		pin->why = NULL;
-		if (!kmap_find(p->options.kmap, key, hash, &idx))
-			pin->why = promote(p, key, hash, now_ns);
-		p->place_wanted_cnt += pin->why == no_place_why;
-		if (kmap_find(p->options.kmap, key, hash, &idx))
-			p->residents[p->resident_at[idx]].pinned = true;
-	}
-	pthread_mutex_unlock(&p->lock);
-}
-
-/* --- the list --- */
-
-static const char *why_resident(const struct promoter *p, const struct resident *resident,
-				enum kmap_state state)
-{
-	if (state == KMAP_VACANT)
-		return "waiting for the key to come back";
-	if (resident->pinned)
-		return state == KMAP_ABSENT ? "pinned; it has no item" : "pinned";
-	if (state == KMAP_ABSENT)
-		return "hot, and it has no item";
-	return rate_of(resident) >= p->options.threshold
-		       ? "hot"
-		       : "was hot; stays until its place is needed";
-}
-
-static void row_of_resident(struct promoter *p, const struct resident *resident,
-			    struct promoter_row *row)
-{
-	struct item_view view;
-	struct span key = { 0 };
-	uint64_t hash = 0;
-	enum kmap_state state = kmap_state(p->options.kmap, resident->idx, &key, &hash);
-
-	*row = (struct promoter_row){
-		.key_len = (uint8_t)key.len,
-		.read_rate = resident->read_rate,
-		.write_rate = resident->write_rate,
-		.kernel_rate = resident->kernel_rate,
-		.resident = state == KMAP_SERVING || state == KMAP_ABSENT,
-		.absent = state == KMAP_ABSENT,
-		.pinned = resident->pinned,
-		.why = why_resident(p, resident, state),
-	};
-	memcpy(row->key, key.ptr, key.len);
-	if (store_peek(p->thread, key, hash, &view))
-		row->value_len = view.value_len;
-}
-
-static double listed_rate(const struct promoter *p, uint32_t at)
-{
-	return rate_of(&p->residents[p->listed[at]]);
-}
-
-/* listed[at] to its place in a heap of `cnt` whose root is the coldest. */
-static void sift_down(struct promoter *p, uint32_t at, uint32_t cnt)
-{
-	for (uint32_t child; (child = 2 * at + 1) < cnt; at = child) {
-		uint32_t own = p->listed[at];
-
-		child += child + 1 < cnt && listed_rate(p, child + 1) < listed_rate(p, child);
-		if (listed_rate(p, at) <= listed_rate(p, child))
-			return;
-		p->listed[at] = p->listed[child];
-		p->listed[child] = own;
-	}
-}
-
-/* The hottest residents, as many as are listed, in any order. Returns how many. */
-static uint32_t pick_listed(struct promoter *p)
-{
-	uint32_t cnt = p->resident_cnt < ROWS_MAX ? p->resident_cnt : ROWS_MAX;
-
-	for (uint32_t r = 0; r < cnt; r++)
-		p->listed[r] = r;
-	if (p->resident_cnt == cnt)
-		return cnt;
-	for (uint32_t at = cnt / 2; at > 0; at--)
-		sift_down(p, at - 1, cnt);
-	for (uint32_t r = cnt; r < p->resident_cnt; r++) {
-		if (rate_of(&p->residents[r]) <= listed_rate(p, 0))
+		if (wish->what.ban)
 			continue;
-		p->listed[0] = r;
-		sift_down(p, 0, cnt);
+		if (!kmap_find(p->options.kmap, key, wish->hash, &idx))
+			wish->reason = apply_pin(p, wish);
+		p->place_wanted_cnt += wish->reason == POLICY_NO_ROOM;
+		note_pinned(p, wish);
 	}
-	return cnt;
-}
-
-static const char *why_not(const struct promoter *p, const struct hot_key *hot)
-{
-	const struct policy_candidate candidate = { .read_rate = hot->read_rate,
-						    .write_rate = hot->write_rate };
-	const char *why;
-
-	if (!p->options.kmap)
-		return "no fast path";
-	why = unfit(p, span_of(hot->key, hot->key_len), hot->hash);
-	if (why)
-		return why;
-	if (hot->read_rate < p->options.threshold)
-		return "below the threshold";
-	if (!policy_is_hot(&candidate, p->options.threshold))
-		return "more writes than reads";
-	if (p->resident_cnt >= p->options.entry_max)
-		return "budget used up by hotter keys";
-	return "just became hot";
-}
-
-static int by_rate(const void *a, const void *b)
-{
-	const struct promoter_row *left = a, *right = b;
-	double l = left->read_rate + left->kernel_rate, r = right->read_rate + right->kernel_rate;
-
-	return l < r ? 1 : l > r ? -1 : 0;
-}
-
-/* Of a pin that is not in the kernel. */
-static void row_of_pin(struct promoter *p, const struct pin *pin, struct promoter_row *row)
-{
-	struct span key = span_of(pin->key, pin->key_len);
-	struct item_view view;
-
-	*row = (struct promoter_row){ .key_len = pin->key_len, .pinned = true, .why = pin->why };
-	memcpy(row->key, pin->key, pin->key_len);
-	if (store_peek(p->thread, key, store_hash(p->options.store, key), &view))
-		row->value_len = view.value_len;
-}
-
-static void row_of_candidate(struct promoter *p, const struct hot_key *hot,
-			     struct promoter_row *row)
-{
-	struct item_view view;
-
-	*row = (struct promoter_row){
-		.key_len = hot->key_len,
-		.read_rate = hot->read_rate,
-		.write_rate = hot->write_rate,
-		.why = why_not(p, hot),
-	};
-	memcpy(row->key, hot->key, hot->key_len);
-	if (store_peek(p->thread, span_of(hot->key, hot->key_len), hot->hash, &view))
-		row->value_len = view.value_len;
-}
-
-static void publish(struct promoter *p)
-{
-	uint32_t listed_cnt = pick_listed(p), cnt = 0;
-
-	pthread_mutex_lock(&p->lock);
-	for (uint32_t at = 0; at < listed_cnt; at++)
-		row_of_resident(p, &p->residents[p->listed[at]], &p->rows[cnt++]);
-	for (uint32_t i = 0; i < p->pin_cnt; i++) {
-		if (p->pins[i].why)
-			row_of_pin(p, &p->pins[i], &p->rows[cnt++]);
-	}
-	for (uint32_t c = 0; c < p->candidate_cnt && c < ROWS_MAX; c++) {
-		const struct hot_key *hot = &p->hot[p->candidate_hot[c]];
-		uint32_t idx;
-
-		/* It may have been promoted in this round. */
-		if (!p->options.kmap ||
-		    !kmap_find(p->options.kmap, span_of(hot->key, hot->key_len), hot->hash, &idx))
-			row_of_candidate(p, hot, &p->rows[cnt++]);
-	}
-	qsort(p->rows, cnt, sizeof(*p->rows), by_rate);
-	p->row_cnt = cnt < ROWS_MAX ? cnt : ROWS_MAX;
-	p->round++;
-	pthread_cond_broadcast(&p->done);
 	pthread_mutex_unlock(&p->lock);
 }
 
 /* Without a fast path there is nothing to promote into; what is hot is still worth knowing. */
-static void gather_all(struct promoter *p)
+static void judge_all(struct promoter *p)
 {
-	p->hot_cnt = tracker_top(p->options.tracker, p->hot, CANDIDATES);
-	p->candidate_cnt = p->hot_cnt;
-	for (uint32_t h = 0; h < p->hot_cnt; h++)
-		p->candidate_hot[h] = h;
+	for (uint32_t c = 0; c < p->candidate_cnt; c++)
+		p->candidate_reasons[c] = policy_judge(&p->policy_keys[c], p->threshold);
+	pthread_mutex_lock(&p->lock);
+	for (uint32_t i = 0; i < p->wish_cnt; i++)
+		p->wishes[i].reason = POLICY_NO_FASTPATH;
+	pthread_mutex_unlock(&p->lock);
 }
 
 static void run_round(struct promoter *p)
@@ -547,17 +450,20 @@ static void run_round(struct promoter *p)
 
 	tracker_drain(p->options.tracker);
 	if (!p->options.kmap) {
-		gather_all(p);
-		publish(p);
+		pick_wishes(p);
+		gather(p);
+		judge_all(p);
+		rows_publish(p);
 		return;
 	}
 	note_kernel_hits(p, now_ns);
 	pick_routes(p);
+	pick_wishes(p);
 	gather(p);
 	mend_vacant(p, now_ns);
 	apply_policy(p, now_ns);
-	apply_pins(p, now_ns);
-	publish(p);
+	apply_pins(p);
+	rows_publish(p);
 	removed = kmap_removed_cnt(p->options.kmap);
 	if (removed != p->released) {
 		store_offline(p->thread);
@@ -603,9 +509,11 @@ static void promoter_free(struct promoter *p)
 	alloc_free(p->policy_residents);
 	alloc_free(p->hot);
 	alloc_free(p->candidates);
-	alloc_free(p->candidate_hot);
+	alloc_free(p->policy_keys);
+	alloc_free(p->candidate_reasons);
 	alloc_free(p->rows);
 	pthread_mutex_destroy(&p->lock);
+	pthread_mutex_destroy(&p->moves_lock);
 	pthread_cond_destroy(&p->wake);
 	pthread_cond_destroy(&p->done);
 	alloc_free(p);
@@ -624,6 +532,17 @@ static void adopt_residents(struct promoter *p)
 	}
 }
 
+static void take_wishes(struct promoter *p)
+{
+	p->limits = p->options.limits;
+	for (uint32_t i = 0; i < p->options.wish_cnt; i++) {
+		const struct promoter_wish *wish = &p->options.wishes[i];
+
+		wish_add(p, span_of(wish->key, wish->key_len), wish->ban);
+	}
+	p->options.wishes = NULL;
+}
+
 int promoter_start(const struct promoter_options *options, struct promoter **ret)
 {
 	uint32_t places = options->kmap ? kmap_entry_cnt(options->kmap) : 1;
@@ -635,6 +554,7 @@ int promoter_start(const struct promoter_options *options, struct promoter **ret
 		return -ENOMEM;
 	p->options = *options;
 	pthread_mutex_init(&p->lock, NULL);
+	pthread_mutex_init(&p->moves_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&p->wake, &attr);
@@ -646,14 +566,16 @@ int promoter_start(const struct promoter_options *options, struct promoter **ret
 	p->policy_residents = alloc_zero(places, sizeof(*p->policy_residents));
 	p->hot = alloc_zero(CANDIDATES, sizeof(*p->hot));
 	p->candidates = alloc_zero(CANDIDATES, sizeof(*p->candidates));
-	p->candidate_hot = alloc_zero(CANDIDATES, sizeof(*p->candidate_hot));
-	p->rows = alloc_zero(ROWS_MAX + PINS_MAX + ROWS_MAX, sizeof(*p->rows));
+	p->policy_keys = alloc_zero(CANDIDATES, sizeof(*p->policy_keys));
+	p->candidate_reasons = alloc_zero(CANDIDATES, sizeof(*p->candidate_reasons));
+	p->rows = alloc_zero(ROWS_MAX + PROMOTER_WISH_MAX + ROWS_MAX, sizeof(*p->rows));
 	if (!p->thread || !p->residents || !p->resident_at || !p->policy_residents || !p->hot ||
-	    !p->candidates || !p->candidate_hot || !p->rows) {
+	    !p->candidates || !p->policy_keys || !p->candidate_reasons || !p->rows) {
 		promoter_free(p);
 		return -ENOMEM;
 	}
 	store_offline(p->thread);
+	take_wishes(p);
 	if (options->kmap)
 		adopt_residents(p);
 	p->last_ns = clock_now_ns(options->clock);
@@ -677,88 +599,4 @@ void promoter_stop(struct promoter *p)
 	pthread_mutex_unlock(&p->lock);
 	pthread_join(p->pthread, NULL);
 	promoter_free(p);
-}
-
-/* --- pins --- */
-
-static uint32_t pin_find(const struct promoter *p, struct span key)
-{
-	uint32_t i = 0;
-
-	while (i < p->pin_cnt && !span_equal(key, span_of(p->pins[i].key, p->pins[i].key_len)))
-		i++;
-	return i;
-}
-
-/* Two rounds on: the first may have been half way when the change was made. */
-static void wait_round(struct promoter *p)
-{
-	uint64_t until = p->round + 2;
-	struct timespec limit;
-
-	clock_gettime(CLOCK_MONOTONIC, &limit);
-	limit.tv_sec += 2;
-	while (p->round < until) {
-		p->asked = true;
-		pthread_cond_signal(&p->wake);
-		if (pthread_cond_timedwait(&p->done, &p->lock, &limit))
-			return;
-	}
-}
-
-int promoter_pin(struct promoter *p, struct span key, const char **ret_why)
-{
-	int err = 0;
-
-	if (key.len == 0 || key.len > XC_KEY_MAX)
-		return -EMSGSIZE;
-	pthread_mutex_lock(&p->lock);
-	if (pin_find(p, key) == p->pin_cnt) {
-		if (p->pin_cnt == PINS_MAX) {
-			err = -ENOSPC;
-		} else {
-			struct pin *pin = &p->pins[p->pin_cnt++];
-
-			*pin = (struct pin){ .key_len = (uint8_t)key.len,
-					     .why = "not looked at yet" };
-			memcpy(pin->key, key.ptr, key.len);
-		}
-	}
-	if (!err) {
-		uint32_t i;
-
-		wait_round(p);
-		i = pin_find(p, key); /* others may have unpinned meanwhile */
-		*ret_why = i < p->pin_cnt ? p->pins[i].why : NULL;
-	}
-	pthread_mutex_unlock(&p->lock);
-	return err;
-}
-
-int promoter_unpin(struct promoter *p, struct span key)
-{
-	uint32_t i;
-	int err = 0;
-
-	pthread_mutex_lock(&p->lock);
-	i = pin_find(p, key);
-	if (i < p->pin_cnt) {
-		p->pins[i] = p->pins[--p->pin_cnt];
-		wait_round(p);
-	} else {
-		err = -ENOENT;
-	}
-	pthread_mutex_unlock(&p->lock);
-	return err;
-}
-
-uint32_t promoter_list(struct promoter *p, struct promoter_row *rows, uint32_t max)
-{
-	uint32_t cnt;
-
-	pthread_mutex_lock(&p->lock);
-	cnt = p->row_cnt < max ? p->row_cnt : max;
-	memcpy(rows, p->rows, cnt * sizeof(*rows));
-	pthread_mutex_unlock(&p->lock);
-	return cnt;
 }
