@@ -181,6 +181,7 @@ static void finish_ports(struct config_build *b)
 	struct config *c = b->config;
 	const char *interface =
 		c->interfaces.cnt > 0 && c->fastpath ? c->interfaces.items[0] : NULL;
+	bool udp_given = given(b, "udp-port");
 
 	if (c->unix_path) {
 		if (interface)
@@ -192,20 +193,20 @@ static void finish_ports(struct config_build *b)
 		c->udp_port = 0;
 		return;
 	}
-	if (c->udp_port > 0 && !given(b, "port"))
+	if (c->udp_port != 0 && !given(b, "port"))
 		c->tcp_port = c->udp_port;
-	if (interface && c->udp_port == 0)
+	if (interface && udp_given && c->udp_port == 0)
 		build_error(b,
 			    "-U 0 turns UDP off, so the fast path on %s would never answer: leave "
 			    "out -U 0, or add "
 			    "--no-fastpath",
 			    interface);
-	if (interface && c->udp_port < 0 && c->tcp_port == 0)
+	if (interface && !udp_given && c->tcp_port == 0)
 		build_error(b,
 			    "--interface %s needs a UDP port and -p 0 names none: write -U 11211",
 			    interface);
-	if (c->udp_port < 0)
-		c->udp_port = interface ? c->tcp_port : 0;
+	if (interface && !udp_given)
+		c->udp_port = c->tcp_port;
 	if (c->tcp_port == 0 && c->udp_port == 0 && b->error_cnt == 0)
 		build_error(b, "nothing to listen on: give -p, -U or -s");
 }
@@ -227,7 +228,7 @@ static void finish_auth(struct config_build *b)
 			    "%s cannot be had with -B %s, where nobody could prove anything: "
 			    "write -B %s, or leave out -B",
 			    flag, c->protocol, protocol);
-	if (c->udp_port > 0 && b->error_cnt == 0)
+	if (c->udp_port != 0 && b->error_cnt == 0)
 		build_error(b,
 			    "%s and UDP port %d: datagrams prove nothing, so neither UDP nor the "
 			    "fast path could be had; leave out -U and --interface, or %s",
@@ -262,7 +263,7 @@ static void finish_tls(struct config_build *b)
 	if (b->config->tcp_port == 0)
 		build_error(b, "-Z encrypts TCP, which is off: give -p, leave out -s, or leave "
 			       "out -Z");
-	if (b->config->udp_port > 0)
+	if (b->config->udp_port != 0)
 		build_warn(b,
 			   "UDP port %d is not encrypted, with -Z either; leave UDP out, or let "
 			   "--allow name networks that may see the items",
@@ -313,11 +314,11 @@ static void finish_udp(struct config_build *b, bool checking)
 		build_warn(b, "--xdp-mode has no effect without --interface");
 	if (c->interfaces.cnt == 0)
 		c->fastpath = false;
-	if (c->udp_port > 0 && open_to_all(&c->allow))
+	if (c->udp_port != 0 && open_to_all(&c->allow))
 		build_warn(b, "--allow opens UDP to every source: forged requests can turn it "
 			      "against others; "
 			      "name the networks of your clients instead");
-	if (c->udp_port > 0 && c->allow.cnt == 0 && !checking && b->error_cnt == 0) {
+	if (c->udp_port != 0 && c->allow.cnt == 0 && !checking && b->error_cnt == 0) {
 		snprintf(line, sizeof(line),
 			 "UDP port %d answers loopback only: to serve other hosts, add "
 			 "--allow with their network, for example --allow 10.0.0.0/8",

@@ -41,9 +41,8 @@ struct config_routes {
 
 struct config {
 	/* memcached's */
-	int32_t tcp_port; /* -p, 0: off */
-	/* -U, 0: off. When not given: tcp_port with an interface, else off. Never -1 once loaded */
-	int32_t udp_port;
+	int32_t tcp_port; /* -p, 0: off, -1: any free one */
+	int32_t udp_port; /* -U, the same. When not given: tcp_port with an interface, else off */
 	uint64_t udp_reply_max; /* --udp-reply-max, with k and m suffixes */
 	const char *unix_path;	/* -s */
 	uint32_t unix_mode;	/* -a, octal */

@@ -131,8 +131,8 @@ static void set_number(struct config_build *b, const struct config_option *optio
 	char buf[512];
 	int64_t n = 0;
 
-	/* -1, "not given", is a default that no one may write. */
-	if (b->layer == 0 && !strcmp(text, "-1")) {
+	/* parse_number knows no sign; of all options the ports alone have a meaning for one. */
+	if (option->min == -1 && !strcmp(text, "-1")) {
 		*(int32_t *)field(b, option) = -1;
 		return;
 	}
@@ -141,9 +141,7 @@ static void set_number(struct config_build *b, const struct config_option *optio
 		build_error(b,
 			    "%s: \"%s\" is not a number from %lld to %lld%s; write for example %s",
 			    place(where, buf), text, (long long)option->min, (long long)option->max,
-			    unit,
-			    option->fallback && option->fallback[0] != '-' ? option->fallback
-									   : "11211");
+			    unit, option->fallback);
 		return;
 	}
 	if (option->type == OPT_INT32)

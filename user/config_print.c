@@ -26,7 +26,7 @@ static void help_row(const struct config_option *option)
 	const char *sep = option->arg && option->type != OPT_COUNT ? "=" : "";
 	char flag[8] = "    ", name[64] = "";
 	bool judged = option->type == OPT_IGNORED;
-	bool shown = fallback && option->type != OPT_BOOL_OFF && strcmp(fallback, "-1") &&
+	bool shown = fallback && option->type != OPT_BOOL_OFF &&
 		     (strcmp(fallback, "0") || option->type == OPT_COUNT);
 
 	if (option->flag)

@@ -128,10 +128,12 @@ static bool check_key_format(const char *text, char why[CONFIG_WHY_MAX])
 
 const struct config_option config_options[] = {
 	/* --- network --- */
-	{ "network", "port", "port", 'p', OPT_INT32, FIELD(tcp_port), "11211", "<num>", 0, 65535,
-	  NULL, "TCP port; 0: none" },
-	{ "network", "udp_port", "udp-port", 'U', OPT_INT32, FIELD(udp_port), "-1", "<num>", 0,
-	  65535, NULL, "UDP port; 0: none. When not given: off, or -p's with --interface" },
+	{ "network", "port", "port", 'p', OPT_INT32, FIELD(tcp_port), "11211", "<num>", -1, 65535,
+	  NULL, "TCP port; 0: none, -1: any that is free" },
+	{ "network", "udp_port", "udp-port", 'U', OPT_INT32, FIELD(udp_port), "0", "<num>", -1,
+	  65535, NULL,
+	  "UDP port; 0: none, -1: any that is free. When not given: off, or -p's with "
+	  "--interface" },
 	{ "network", "udp_reply_max", "udp-reply-max", 0, OPT_SIZE, FIELD(udp_reply_max), "64k",
 	  "<bytes>", UDP_REPLY_MIN, UDP_REPLY_MAX, NULL,
 	  "largest reply over UDP to another host; k and m are understood" },

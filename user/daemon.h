@@ -59,6 +59,8 @@ int daemon_open_events(struct daemon *d);
 int daemon_start_promoter(struct daemon *d);
 /* Binds; nothing is answered yet. */
 int daemon_open_net(struct daemon *d);
+/* Into the file that MEMCACHED_PORT_FILENAME names, if it does: what is listened on. */
+void daemon_write_ports(const struct daemon *d);
 /* The program on its interfaces, guards and addresses in its maps; no lease yet. */
 int daemon_attach(struct daemon *d);
 int daemon_open_control(struct daemon *d);

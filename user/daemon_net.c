@@ -7,8 +7,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -143,6 +145,27 @@ int daemon_open_net(struct daemon *d)
 	err = net_open(&options, &d->net);
 	warm_drop_unused(&d->warm);
 	return err;
+}
+
+void daemon_write_ports(const struct daemon *d)
+{
+	const char *path = getenv("MEMCACHED_PORT_FILENAME");
+	char unfinished[PATH_MAX];
+	bool written = false;
+	FILE *file;
+
+	if (!path || !*path || d->config.unix_path)
+		return;
+	/* Whoever waits for the file reads it as soon as it is there. */
+	snprintf(unfinished, sizeof(unfinished), "%s.lck", path);
+	file = fopen(unfinished, "we");
+	if (file) {
+		net_print_ports(d->net, file);
+		written = fclose(file) == 0;
+	}
+	if (!written || rename(unfinished, path))
+		log_line(LOG_WARN, "main", "the ports are not written to %s: %s", path,
+			 strerror(errno));
 }
 
 /* The -l addresses, for xc_local; a wildcard among them means all, as none at all does. */

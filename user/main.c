@@ -149,6 +149,8 @@ static int setup(struct daemon *d)
 		err = daemon_open_control(d);
 	if (!err)
 		err = process_write_pid(d->config.pid_file);
+	if (!err)
+		daemon_write_ports(d);
 	/* Capabilities are a thread's own: no other thread may exist before they are gone. */
 	if (!err)
 		err = process_drop_privileges(d->config.user);

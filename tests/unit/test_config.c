@@ -417,6 +417,25 @@ static void config_load_udp_port_alone_moves_tcp_too(void **state)
 	config_fini(&o.config);
 }
 
+static void config_load_port_minus_one_is_any(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	expect_fine(&o, "-p -1");
+	assert_int_equal(o.config.tcp_port, -1);
+	assert_int_equal(o.config.udp_port, 0);
+	config_fini(&o.config);
+	expect_fine(&o, "-U -1");
+	assert_int_equal(o.config.tcp_port, -1);
+	assert_int_equal(o.config.udp_port, -1);
+	config_fini(&o.config);
+	expect_fine(&o, "--interface xca0 -p 12000 -U -1");
+	assert_int_equal(o.config.udp_port, -1);
+	config_fini(&o.config);
+	expect_refused("-Y /u -U -1", "datagrams prove nothing");
+}
+
 static void config_load_unix_socket_turns_network_off(void **state)
 {
 	struct outcome o;
@@ -488,12 +507,12 @@ static void config_load_udp_open_to_all_warns(void **state)
  */
 
 static const char *const wrong[][2] = {
-	{ "-p 70000", "from 0 to 65535" },
-	{ "-p -1", "from 0 to 65535" },
+	{ "-p 70000", "from -1 to 65535" },
+	{ "-p -2", "from -1 to 65535" },
 	{ "-p", "its value is missing" },
 	{ "--port", "its value is missing" },
 	{ "-p 11211x", "not a number" },
-	{ "-U -1", "not a number" },
+	{ "-U -10", "not a number" },
 	{ "-p 0", "nothing to listen on" },
 	{ "-m 0", "from 1 to 262144 MiB; write for example 64" },
 	{ "-m x", "not a number" },
@@ -1109,6 +1128,7 @@ int main(void)
 		cmocka_unit_test(config_load_tls_options_set_their_fields),
 		cmocka_unit_test(config_load_tls_that_protects_nothing_warns),
 		cmocka_unit_test(config_load_udp_port_alone_moves_tcp_too),
+		cmocka_unit_test(config_load_port_minus_one_is_any),
 		cmocka_unit_test(config_load_unix_socket_turns_network_off),
 		cmocka_unit_test(config_load_interface_turns_udp_on),
 		cmocka_unit_test(config_load_our_flags_set_their_fields),

@@ -346,7 +346,7 @@ static void print_settings(const struct printer *p, struct command *command)
 	stat(p, "umask", "%o", s->unix_mode);
 	stat(p, "shutdown_command", "%s", yes_no(s->allow_shutdown));
 	stat_u64(p, "num_threads", s->thread_cnt);
-	stat_u64(p, "num_threads_per_udp", s->udp_port > 0 ? s->thread_cnt : 0);
+	stat_u64(p, "num_threads_per_udp", s->udp_port != 0 ? s->thread_cnt : 0);
 	stat(p, "detail_enabled", "%s", yes_no(atomic_load(&command->detail)));
 	stat_u64(p, "reqs_per_event", s->requests_per_event);
 	stat(p, "cas_enabled", "yes");

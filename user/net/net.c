@@ -486,6 +486,20 @@ uint16_t net_udp_port(const struct net *net)
 	return net->udp_port;
 }
 
+void net_print_ports(const struct net *net, FILE *out)
+{
+	const struct worker *w = &net->workers[0]; /* every worker has a socket on each address */
+
+	for (uint32_t i = 0; i < w->socket_cnt; i++) {
+		const struct worker_socket *socket = &w->sockets[i];
+
+		if (socket->kind != WORKER_UNIX)
+			fprintf(out, "%s INET%s: %u\n", socket->kind == WORKER_UDP ? "UDP" : "TCP",
+				socket->addr.storage.ss_family == AF_INET6 ? "6" : "",
+				sock_port(&socket->addr));
+	}
+}
+
 struct command *net_command(struct net *net)
 {
 	return net->command;

@@ -17,6 +17,8 @@
 #ifndef XC_NET_NET_H
 #define XC_NET_NET_H
 
+#include <stdio.h>
+
 #include "command/command.h"
 
 struct net;
@@ -66,6 +68,8 @@ int net_reload_tls(struct net *net);
 
 uint16_t net_tcp_port(const struct net *net); /* 0: none */
 uint16_t net_udp_port(const struct net *net);
+/* A line "TCP INET: 11211" for each address that is listened on: what memcached writes. */
+void net_print_ports(const struct net *net, FILE *out);
 struct command *net_command(struct net *net);
 
 #endif
