@@ -81,6 +81,7 @@ struct config {
 	uint32_t hot_max;	       /* --hot-max; 0: from the hot budget */
 	/* --hot-threshold: estimated reads a second that make a key hot */
 	uint32_t hot_threshold;
+	const char *hot_file;	   /* --hot-file; NULL: beside the instance's lock */
 	uint32_t negative_ttl_sec; /* --negative-ttl; of routes that say nothing, too */
 	uint32_t lease_ms;	   /* --lease-ms */
 	const char *eviction;	   /* --eviction; NULL: the store's default */

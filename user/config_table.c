@@ -13,6 +13,7 @@
 #include "abi/limits.h"
 #include "base/cidr.h"
 #include "fastpath/loader.h"
+#include "promote/promoter.h"
 #include "protocol/udp_frame.h"
 #include "store/store.h"
 
@@ -53,6 +54,11 @@ static bool check_absolute(const char *text, char why[CONFIG_WHY_MAX])
 		return true;
 	snprintf(why, CONFIG_WHY_MAX, "not an absolute path; begin it with /");
 	return false;
+}
+
+static bool check_absolute_or_none(const char *text, char why[CONFIG_WHY_MAX])
+{
+	return text[0] == '\0' || check_absolute(text, why);
 }
 
 /* sun_path holds 108 bytes with its terminator. */
@@ -262,7 +268,9 @@ const struct config_option config_options[] = {
 	  FASTPATH_ENTRIES_MAX, NULL,
 	  "most keys resident in the kernel; 0: from the memory limit" },
 	{ "fastpath", "hot_threshold", "hot-threshold", 0, OPT_UINT32, FIELD(hot_threshold), "5",
-	  "<num>", 1, 100000000, NULL, "reads a second that make a key hot" },
+	  "<num>", 1, PROMOTER_THRESHOLD_MAX, NULL, "reads a second that make a key hot" },
+	{ "fastpath", "hot_file", "hot-file", 0, OPT_STRING, FIELD(hot_file), NULL, "<file>", 0, 0,
+	  check_absolute_or_none, "where `xdpcache hot` keeps what it is told to --save" },
 	{ "fastpath", "negative_ttl", "negative-ttl", 0, OPT_UINT32, FIELD(negative_ttl_sec), "30",
 	  "<sec>", 0, ROUTE_NEGATIVE_MAX_SEC, NULL,
 	  "how long the kernel may answer at a time that a hot key has no item; 0: never" },

@@ -3,7 +3,8 @@
  * daemon - the rooms of one running xdpcached, and how each is set up.
  *
  * Does      holds every room; main.c says in which order they come and go, daemon_store.c what
- *           holds items, daemon_net.c what speaks to the outside.
+ *           holds items, daemon_hot.c who is in the kernel, daemon_net.c what speaks to the
+ *           outside.
  * Errors    negative errno; what went wrong and what to do about it is in the log.
  * Owner     main.
  * Threads   main, but for the functions that rooms call back, which say so where they are given.
@@ -17,6 +18,7 @@
 #include "budget.h"
 #include "config.h"
 #include "fastpath/lease.h"
+#include "hot_file.h"
 #include "warm.h"
 
 struct daemon {
@@ -36,6 +38,7 @@ struct daemon {
 	struct store *store;
 	struct kmap *kmap;
 	struct tracker *tracker;
+	struct hot_choices hot; /* until the promoter has them */
 	struct eventlog *events;
 	struct promoter *promoter;
 	struct net *net;
@@ -52,11 +55,17 @@ struct daemon {
 
 /* Log, with or without a fast path, and the store in it, with what an earlier process left. */
 int daemon_open_store(struct daemon *d);
+/* An RCU grace period. Any thread. */
+void daemon_grace(void *ctx);
 /* Kernel entries that the store vouches for; from here on it keeps them right. */
 int daemon_adopt_entries(struct daemon *d);
 int daemon_open_tracker(struct daemon *d);
 int daemon_open_events(struct daemon *d);
+/* What operators saved; where there is nothing, or nothing sound, the configuration counts. */
+int daemon_load_hot(struct daemon *d);
 int daemon_start_promoter(struct daemon *d);
+/* For the control server: its thread. */
+int daemon_save_hot(void *ctx, char *why);
 /* Binds; nothing is answered yet. */
 int daemon_open_net(struct daemon *d);
 /* Into the file that MEMCACHED_PORT_FILENAME names, if it does: what is listened on. */

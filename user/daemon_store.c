@@ -12,23 +12,20 @@
 
 #include "base/log.h"
 #include "command/command.h"
-#include "control/server.h"
 #include "fastpath/grace.h"
 #include "fastpath/kmap.h"
 #include "fastpath/loader.h"
 #include "fastpath/warden.h"
 #include "hotkey/tracker.h"
 #include "observe/eventlog.h"
-#include "net/net.h"
 #include "promote/coherence.h"
-#include "promote/promoter.h"
 #include "store/store.h"
 
 #define HOT_KEYS 8192 /* ranked at once */
 #define HOT_HALF_LIFE_MS 2000
 #define OTHER_THREADS 3 /* of the store: promoter, adoption, one to spare */
 
-static void grace(void *ctx)
+void daemon_grace(void *ctx)
 {
 	(void)ctx;
 	grace_wait();
@@ -153,7 +150,7 @@ static int setup_log(struct daemon *d, struct store_log *ret)
 					   .bytes = maps->log_bytes,
 					   .ready_bytes = maps->ready_bytes,
 					   .adopted = maps->adopted,
-					   .grace = grace,
+					   .grace = daemon_grace,
 					   .trim = trim_extents,
 					   .grow = grow_extents,
 					   .ctx = d };
@@ -307,32 +304,4 @@ int daemon_open_events(struct daemon *d)
 		return -ENOMEM;
 	watcher = command_eviction_watcher(d->events);
 	return store_watch(d->store, &watcher);
-}
-
-static void kernel_hits(void *ctx, struct span key, uint64_t hits, bool absent)
-{
-	command_kernel_hits(net_command(((struct daemon *)ctx)->net), key, hits, absent);
-}
-
-int daemon_start_promoter(struct daemon *d)
-{
-	struct promoter_options options = { .store = d->store,
-					    .kmap = d->kmap,
-					    .tracker = d->tracker,
-					    .routes = &d->routes,
-					    .on_hits = kernel_hits,
-					    .on_hits_ctx = d,
-					    .clock = d->clock,
-					    .threshold = d->config.hot_threshold,
-					    .negative_ttl_sec = d->config.negative_ttl_sec,
-					    .grace = grace };
-	int err;
-
-	options.entry_max = d->kmap ? kmap_entry_cnt(d->kmap) : 0;
-	if (d->config.hot_max && options.entry_max > d->config.hot_max)
-		options.entry_max = d->config.hot_max;
-	err = promoter_start(&options, &d->promoter);
-	if (!err)
-		control_set_promoter(d->control, d->promoter);
-	return err;
 }

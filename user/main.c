@@ -148,6 +148,8 @@ static int setup(struct daemon *d)
 	if (!err)
 		err = daemon_open_control(d);
 	if (!err)
+		err = daemon_load_hot(d);
+	if (!err)
 		err = process_write_pid(d->config.pid_file);
 	if (!err)
 		daemon_write_ports(d);
@@ -212,6 +214,7 @@ static void teardown(struct daemon *d)
 	promoter_stop(d->promoter); /* it counts in net's */
 	close_net(d);
 	close_store(d);
+	hot_choices_fini(&d->hot);
 	tracker_free(d->tracker);
 	eventlog_free(d->events);
 	kmap_free(d->kmap);

@@ -6,6 +6,10 @@ Method: a daemon with the fast path on lo (generic XDP) and a low threshold; key
 reading them over TCP, and by reading them in the kernel over UDP.
 """
 
+import json
+import os
+import stat
+import subprocess
 import sys
 import threading
 import time
@@ -233,7 +237,170 @@ def oversized_hot_key_takes_nobody_s_place():
         daemon.stop()
 
 
+def limits(daemon, verb, *words):
+    return daemon.cli("hot", verb, *words)
+
+
+def threshold_changes_while_it_runs():
+    with e2e.Rig("lo") as rig:
+        daemon = e2e.Daemon(rig, "--hot-threshold", "1000000")
+        fill(daemon, [b"k"])
+        with Reader(rig, [b"k"]):
+            time.sleep(1)
+            assert resident_cnt(daemon) == 0
+            said = limits(daemon, "threshold", "5")
+            assert (said["threshold"], said["threshold_start"]) == (5, 1000000), said
+            e2e.wait_until(lambda: resident_cnt(daemon) == 1, 5, "resident")
+            assert limits(daemon, "threshold", "default")["threshold"] == 1000000
+        daemon.stop()
+
+
+def budget_in_keys_or_bytes_takes_effect_at_once():
+    with e2e.Rig("lo") as rig:
+        daemon = e2e.Daemon(rig, *EAGER, "--hot-max", "20")
+        keys = [b"k%d" % n for n in range(15)]
+        fill(daemon, keys)
+        with Reader(rig, keys):
+            e2e.wait_until(lambda: resident_cnt(daemon) == 15, 20, "resident keys")
+            time.sleep(2.5)  # nobody leaves sooner
+            limits(daemon, "budget", "--entries", "4")
+            e2e.wait_until(lambda: resident_cnt(daemon) == 4, 5, "4 of them")
+            each = limits(daemon, "budget")["entry_bytes"]
+            said = limits(daemon, "budget", "--entries", "default", "--bytes", str(9 * each + 1))
+            assert said["entries_budget"] == 9, said
+            e2e.wait_until(lambda: resident_cnt(daemon) == 9, 5, "9 of them")
+            assert limits(daemon, "budget", "--bytes", "1m")["entries_budget"] == 20
+            e2e.wait_until(lambda: resident_cnt(daemon) == 15, 5, "all of them")
+        said = daemon.rig.on_server(f"{e2e.BUILD}/xdpcache", "hot", "budget", "--entries", "21",
+                                    *daemon.control, check=False)
+        assert "have 20 places" in said, said
+        daemon.stop()
+
+
+def watch_tells_who_comes_and_goes_and_why():
+    with e2e.Rig("lo") as rig:
+        daemon = e2e.Daemon(rig, *EAGER)
+        fill(daemon, [b"k"])
+        words = ["nsenter", f"--net=/run/netns/{rig.server_ns}", f"{e2e.BUILD}/xdpcache", "hot",
+                 "watch", "--json", *daemon.control]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True) as watch:
+            try:
+                time.sleep(0.6)
+                with Reader(rig, [b"k"]):
+                    came = json.loads(watch.stdout.readline())
+                    assert (came["key"], came["in"], came["reason"]) == ("k", True, "hot"), came
+                    daemon.cli("hot", "ban", "k")
+                    went = json.loads(watch.stdout.readline())
+                    assert (went["in"], went["reason"]) == (False, "banned"), went
+                daemon.stop()
+                assert "no daemon answers" in watch.stderr.readline()
+                daemon = e2e.Daemon(rig, *EAGER)
+                assert "is back" in watch.stderr.readline()
+                daemon.cli("hot", "pin", "k")
+                came = json.loads(watch.stdout.readline())
+                assert (came["key"], came["reason"]) == ("k", "pinned"), came
+            finally:
+                watch.kill()
+        daemon.stop()
+
+
+def saved(rig):
+    return f"{rig.folder}/hot.json"
+
+
+def saved_choices_survive_a_restart_and_others_do_not():
+    with e2e.Rig("lo") as rig:
+        flags = [*EAGER, "--hot-max", "20", "--hot-file", saved(rig)]
+        daemon = e2e.Daemon(rig, *flags)
+        fill(daemon, [b"k", b"bad", b"\xff\xfe"])
+        assert daemon.cli("hot", "pin", "k")["resident"]
+        daemon.cli("hot", "ban", "bad")
+        daemon.cli("hot", "pin", "--hex", "fffe")
+        limits(daemon, "threshold", "7")
+        assert not os.path.exists(saved(rig))
+        assert limits(daemon, "budget", "--entries", "9", "--save")["saved"]
+        assert stat.S_IMODE(os.stat(saved(rig)).st_mode) == 0o600
+        daemon.cli("hot", "pin", "later")
+        daemon.stop()
+        daemon = e2e.Daemon(rig, *flags)
+        e2e.wait_until(lambda: rows(daemon).get("k", {}).get("resident"), 5, "pinned again")
+        found = rows(daemon)
+        assert found["k"]["pinned"] and found["\\xff\\xfe"]["pinned"], found
+        assert found["bad"]["banned"] and "later" not in found, found
+        now = limits(daemon, "budget")
+        assert (now["threshold"], now["entries_budget"]) == (7, 9), now
+        assert "hot keys: pinned=2 banned=1 threshold=7 entries=9" in daemon.output()
+        # What is undone and saved is gone for good; a kill changes nothing in that.
+        daemon.cli("hot", "unpin", "k", "--save")
+        daemon.kill()
+        daemon = e2e.Daemon(rig, *flags)
+        assert not rows(daemon).get("k", {}).get("pinned")
+        assert rows(daemon)["bad"]["banned"]
+        daemon.stop()
+        assert os.listdir(rig.folder).count("hot.json.new") == 0
+
+
+def damaged_file_of_choices_is_ignored_with_a_warning():
+    with e2e.Rig("lo") as rig:
+        flags = [*EAGER, "--hot-file", saved(rig)]
+        daemon = e2e.Daemon(rig, *flags)
+        daemon.cli("hot", "ban", "bad", "--save")
+        daemon.stop()
+        with open(saved(rig), "rb") as file:
+            whole = file.read()
+        for wrong in (whole[:-9], whole.replace(b'"version": 1', b'"version": 2'), b"",
+                      whole.replace(b'"threshold": 0', b'"threshold": -1'),
+                      whole.replace(b'"bad"', b'"b d"'), whole.replace(b"pins", b"pens")):
+            assert wrong != whole
+            with open(saved(rig), "wb") as file:
+                file.write(wrong)
+            daemon = e2e.Daemon(rig, *flags)
+            assert "is not what was saved" in daemon.output(), daemon.output()
+            assert "bad" not in rows(daemon)
+            daemon.stop()
+        daemon = e2e.Daemon(rig, *flags)
+        daemon.cli("hot", "ban", "bad", "--save")  # replaces what was damaged
+        daemon.stop()
+        with open(saved(rig), "rb") as file:
+            assert file.read() == whole
+
+
+def choices_that_cannot_be_saved_count_and_are_told():
+    with e2e.Rig("lo") as rig:
+        daemon = e2e.Daemon(rig, *EAGER, "--hot-file", f"{rig.folder}/absent/hot.json")
+        said = daemon.rig.on_server(f"{e2e.BUILD}/xdpcache", "hot", "ban", "bad", "--save",
+                                    *daemon.control, check=False)
+        assert "done, but not saved" in said and "--hot-file" in said, said
+        assert rows(daemon)["bad"]["banned"]
+        daemon.stop()
+
+
+def choices_lie_beside_the_lock_where_no_file_is_named():
+    with e2e.Rig("lo") as rig:
+        daemon = e2e.Daemon(rig, *EAGER)
+        path = "/run/xdpcache/" + rig.pin_root.replace("/", "_") + ".e2e.hot"
+        try:
+            daemon.cli("hot", "ban", "bad", "--save")
+            daemon.stop()
+            with open(path, encoding="ascii") as file:
+                assert json.load(file)["bans"] == [{"key": "bad"}]
+            daemon = e2e.Daemon(rig, *EAGER)
+            assert rows(daemon)["bad"]["banned"]
+            daemon.stop()
+        finally:
+            if os.path.exists(path):
+                os.unlink(path)
+
+
 sys.exit(e2e.main([
+    threshold_changes_while_it_runs,
+    budget_in_keys_or_bytes_takes_effect_at_once,
+    watch_tells_who_comes_and_goes_and_why,
+    saved_choices_survive_a_restart_and_others_do_not,
+    damaged_file_of_choices_is_ignored_with_a_warning,
+    choices_that_cannot_be_saved_count_and_are_told,
+    choices_lie_beside_the_lock_where_no_file_is_named,
     explain_names_what_keeps_each_key_out,
     explain_tells_rates_from_writes_and_lifetimes,
     explain_without_room_says_who_has_it,

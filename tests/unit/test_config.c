@@ -32,7 +32,7 @@ struct outcome {
 	int rc;
 	bool leave;
 	struct config config;
-	char said[8192];
+	char said[16384];
 };
 
 static const char *path_of(const char *name)

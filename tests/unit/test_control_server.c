@@ -634,6 +634,7 @@ static void config_is_shown(void **state)
 /* --- hot keys: the promoter's face, answered here ----------------------------------------- */
 
 struct promoter {
+	struct promoter_limits limits;
 	struct span wished; /* the last key pinned */
 	uint8_t bytes[XC_KEY_MAX];
 	int rc;
@@ -681,10 +682,30 @@ int promoter_explain(struct promoter *promoter, struct span key, struct promoter
 	return promoter->rc;
 }
 
-void promoter_budget(struct promoter *promoter, struct promoter_budget *ret)
+int promoter_set_limits(struct promoter *promoter, const struct promoter_limits *limits)
+{
+	if (limits->entry_max > 1000)
+		return -ERANGE;
+	promoter->limits = *limits;
+	return promoter->rc;
+}
+
+uint32_t promoter_moves(struct promoter *promoter, uint64_t *since, struct promoter_move *ret,
+			uint32_t max, uint64_t *ret_missed)
 {
 	(void)promoter;
-	*ret = (struct promoter_budget){ .threshold = 7, .entry_max = 30, .resident_cnt = 3 };
+	assert_true(max >= 1);
+	*ret = (struct promoter_move){ .key = "gone", .key_len = 4, .reason = POLICY_DISPLACED };
+	*ret_missed = *since == UINT64_MAX ? 0 : *since;
+	*since = 17;
+	return 1;
+}
+
+void promoter_budget(struct promoter *promoter, struct promoter_budget *ret)
+{
+	*ret = (struct promoter_budget){
+		.set = promoter->limits, .threshold = 7, .entry_max = 30, .resident_cnt = 3
+	};
 }
 
 uint32_t promoter_list(struct promoter *promoter, struct promoter_row *rows, uint32_t max)
@@ -804,6 +825,47 @@ static void hot_explain_says_why_and_what_to_do(void **state)
 	expect_error(&promoter, "{\"cmd\":\"hot_explain\"}", "is not a key");
 }
 
+static void hot_limits_change_what_is_named(void **state)
+{
+	struct promoter promoter = { .limits = { .threshold = 3, .entry_max = 5 } };
+	json_t *reply = ask(&promoter, "{\"cmd\":\"hot_limits\",\"bytes\":4096}");
+
+	(void)state;
+	assert_int_equal(promoter.limits.threshold, 3);
+	assert_int_equal(promoter.limits.entry_max, 5);
+	assert_int_equal(promoter.limits.byte_max, 4096);
+	assert_int_equal(number_at(reply, "result", "bytes_set"), 4096);
+	json_decref(reply);
+	json_decref(ask(&promoter, "{\"cmd\":\"hot_limits\",\"threshold\":0,\"entries\":9}"));
+	assert_int_equal(promoter.limits.threshold, 0);
+	assert_int_equal(promoter.limits.entry_max, 9);
+	expect_error(&promoter, "{\"cmd\":\"hot_limits\",\"entries\":1001}", "--hot-max");
+	expect_error(&promoter, "{\"cmd\":\"hot_limits\",\"entries\":-1}", "is not a number");
+	expect_error(&promoter, "{\"cmd\":\"hot_limits\",\"threshold\":\"5\"}", "is not a number");
+	expect_error(&promoter, "{\"cmd\":\"hot_limits\",\"threshold\":999999999}", "is not a num");
+	assert_int_equal(promoter.limits.entry_max, 9);
+	expect_error(&promoter, "{\"cmd\":\"hot_limits\",\"save\":true}", "saves nothing");
+}
+
+static void hot_moves_go_on_where_they_ended(void **state)
+{
+	struct promoter promoter = { .rc = 0 };
+	json_t *reply = ask(&promoter, "{\"cmd\":\"hot_moves\"}");
+	json_t *root = json_object_get(reply, "result");
+	json_t *move = json_array_get(json_object_get(root, "moves"), 0);
+
+	(void)state;
+	assert_string_equal(json_string_value(json_object_get(move, "key")), "gone");
+	assert_string_equal(json_string_value(json_object_get(move, "reason")), "displaced");
+	assert_true(json_is_false(json_object_get(move, "in")));
+	assert_int_equal(number_at(reply, "result", "next"), 17);
+	assert_int_equal(number_at(reply, "result", "missed"), 0);
+	json_decref(reply);
+	reply = ask(&promoter, "{\"cmd\":\"hot_moves\",\"since\":4}");
+	assert_int_equal(number_at(reply, "result", "missed"), 4);
+	json_decref(reply);
+}
+
 static void hot_pin_wrong_key_is_refused(void **state)
 {
 	static const char *const wrong[][2] = {
@@ -891,6 +953,8 @@ int main(void)
 		cmocka_unit_test(hot_pin_passes_the_key_on),
 		cmocka_unit_test(hot_ban_passes_the_key_on),
 		cmocka_unit_test(hot_explain_says_why_and_what_to_do),
+		cmocka_unit_test(hot_limits_change_what_is_named),
+		cmocka_unit_test(hot_moves_go_on_where_they_ended),
 		cmocka_unit_test(hot_pin_wrong_key_is_refused),
 		cmocka_unit_test(stats_counts_hot_keys),
 	};

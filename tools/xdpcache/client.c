@@ -159,6 +159,12 @@ int client_ask(const char *path, json_t *request, json_t **ret_result,
 	return rc;
 }
 
+bool client_is_away(int error)
+{
+	return client_no_daemon(error) || error == -ETIMEDOUT || error == -ECONNRESET ||
+	       error == -EPIPE;
+}
+
 bool client_no_daemon(int error)
 {
 	return error == -ENOENT || error == -ECONNREFUSED;

@@ -23,5 +23,7 @@ int client_ask(const char *path, json_t *request, json_t **ret_result,
 	       char ret_error[CLIENT_ERROR_MAX]);
 /* True if the failure means that no daemon runs. */
 bool client_no_daemon(int error);
+/* True if a daemon may answer later: none runs, it is stopped, or it ended half way. */
+bool client_is_away(int error);
 
 #endif

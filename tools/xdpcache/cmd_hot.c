@@ -9,6 +9,7 @@
 
 #include "cli.h"
 #include "client.h"
+#include "cmd_hot.h"
 #include "table.h"
 
 #define KEY_COLUMNS_MAX 40
@@ -16,7 +17,7 @@
 #define OTHER_COLUMNS 62 /* of a row without its key, with most reasons */
 #define LIST_MAX_ROWS 1024
 
-static int usage(void)
+int hot_usage(void)
 {
 	fprintf(stderr,
 		"xdpcache hot: write one of\n"
@@ -26,11 +27,16 @@ static int usage(void)
 		"  xdpcache hot unpin KEY        leave KEY to its rate again\n"
 		"  xdpcache hot ban KEY          keep KEY out of the kernel\n"
 		"  xdpcache hot unban KEY        undo that\n"
-		"  xdpcache hot VERB --hex HEX   a key that is no text, as hot list shows it\n");
+		"  xdpcache hot VERB --hex HEX   a key that is no text, as hot list shows it\n"
+		"  xdpcache hot threshold [N]    reads a second that make a key hot\n"
+		"  xdpcache hot budget [--entries N] [--bytes N]\n"
+		"                                most keys in the kernel, most memory for them\n"
+		"  xdpcache hot watch            who comes into the kernel, who leaves, and why\n"
+		"pin, ban, their opposites and the limits take --save: also after a restart.\n");
 	return CLI_USAGE;
 }
 
-static uint64_t number(const json_t *row, const char *name)
+uint64_t hot_number(const json_t *row, const char *name)
 {
 	return (uint64_t)json_integer_value(json_object_get(row, name));
 }
@@ -71,10 +77,10 @@ static void print_row(const json_t *row, int columns)
 
 	columns -= cut;
 	printf("%-*.*s%s %9s %9s %9s %10s  %-9s %s\n", columns, columns, key, cut ? "…" : "",
-	       table_count(kernel, number(row, "kernel_reads_sec")),
-	       table_count(reads, number(row, "reads_sec")),
-	       table_count(writes, number(row, "writes_sec")),
-	       table_bytes(bytes, number(row, "value_bytes")), where_in(row),
+	       table_count(kernel, hot_number(row, "kernel_reads_sec")),
+	       table_count(reads, hot_number(row, "reads_sec")),
+	       table_count(writes, hot_number(row, "writes_sec")),
+	       table_bytes(bytes, hot_number(row, "value_bytes")), where_in(row),
 	       json_string_value(json_object_get(row, "why")));
 }
 
@@ -101,7 +107,7 @@ static void print_list(const json_t *result)
 		       pinned && banned ? ", " : "", banned ? "x banned" : "");
 }
 
-static int ask(const struct cli *cli, json_t *request, json_t **ret)
+int hot_ask(const struct cli *cli, json_t *request, json_t **ret)
 {
 	char error[CLIENT_ERROR_MAX];
 	int rc = client_ask(cli->control, request, ret, error);
@@ -111,7 +117,7 @@ static int ask(const struct cli *cli, json_t *request, json_t **ret)
 	return rc;
 }
 
-static void show(const struct cli *cli, const json_t *result, void (*print)(const json_t *result))
+void hot_show(const struct cli *cli, const json_t *result, void (*print)(const json_t *result))
 {
 	if (cli->json) {
 		json_dumpf(result, stdout, JSON_INDENT(2));
@@ -128,14 +134,14 @@ static int list(const struct cli *cli, int argc, char **argv)
 	json_t *result;
 
 	if (argc > 1 || (end && *end))
-		return usage();
+		return hot_usage();
 	if (max < 1 || max > LIST_MAX_ROWS) {
 		fprintf(stderr, "xdpcache hot list: write a number from 1 to %d\n", LIST_MAX_ROWS);
 		return CLI_USAGE;
 	}
-	if (ask(cli, json_pack("{s:s, s:i}", "cmd", "hot_list", "max", (int)max), &result))
+	if (hot_ask(cli, json_pack("{s:s, s:i}", "cmd", "hot_list", "max", (int)max), &result))
 		return CLI_FAILED;
-	show(cli, result, print_list);
+	hot_show(cli, result, print_list);
 	json_decref(result);
 	return CLI_DONE;
 }
@@ -185,40 +191,56 @@ static void print_explained(const json_t *r)
 	       json_is_true(json_object_get(r, "resident")) ? "the kernel" : "the daemon",
 	       json_string_value(json_object_get(r, "why")));
 	printf("  %-10s %s a second (%s by the kernel); hot from %s\n", "reads",
-	       table_count(a, number(r, "reads_sec") + number(r, "kernel_reads_sec")),
-	       table_count(b, number(r, "kernel_reads_sec")),
-	       table_count((char[TABLE_TEXT_MAX]){ 0 }, number(r, "threshold")));
-	printf("  %-10s %s a second\n", "writes", table_count(a, number(r, "writes_sec")));
-	printf("  %-10s %s of %s at most\n", "value", table_bytes(a, number(r, "value_bytes")),
-	       table_bytes(b, number(r, "value_max_bytes")));
+	       table_count(a, hot_number(r, "reads_sec") + hot_number(r, "kernel_reads_sec")),
+	       table_count(b, hot_number(r, "kernel_reads_sec")),
+	       table_count((char[TABLE_TEXT_MAX]){ 0 }, hot_number(r, "threshold")));
+	printf("  %-10s %s a second\n", "writes", table_count(a, hot_number(r, "writes_sec")));
+	printf("  %-10s %s of %s at most\n", "value", table_bytes(a, hot_number(r, "value_bytes")),
+	       table_bytes(b, hot_number(r, "value_max_bytes")));
 	if (json_object_get(r, "ttl_ms"))
 		printf("  %-10s %s.%llu s left\n", "TTL",
-		       table_count(a, number(r, "ttl_ms") / 1000),
-		       (unsigned long long)(number(r, "ttl_ms") % 1000 / 100));
-	printf("  %-10s %s of %s taken\n", "places", table_count(a, number(r, "entries")),
-	       table_count(b, number(r, "entries_budget")));
+		       table_count(a, hot_number(r, "ttl_ms") / 1000),
+		       (unsigned long long)(hot_number(r, "ttl_ms") % 1000 / 100));
+	printf("  %-10s %s of %s taken\n", "places", table_count(a, hot_number(r, "entries")),
+	       table_count(b, hot_number(r, "entries_budget")));
 	if (advice && advice[0])
 		printf("\nTo change it: %s.\n", advice);
 }
 
 static const struct verb {
 	const char *name, *request;
+	bool saves;
 	void (*print)(const json_t *result);
 } verbs[] = {
-	{ "explain", "hot_explain", print_explained }, { "pin", "hot_pin", print_pinned },
-	{ "unpin", "hot_unpin", print_plain },	       { "ban", "hot_ban", print_plain },
-	{ "unban", "hot_unban", print_plain },
+	{ "explain", "hot_explain", false, print_explained },
+	{ "pin", "hot_pin", true, print_pinned },
+	{ "unpin", "hot_unpin", true, print_plain },
+	{ "ban", "hot_ban", true, print_plain },
+	{ "unban", "hot_unban", true, print_plain },
 };
+
+bool hot_take_flag(int *argc, char **argv, const char *flag)
+{
+	for (int at = 0; at < *argc; at++) {
+		if (strcmp(argv[at], flag))
+			continue;
+		for (--*argc; at < *argc; at++)
+			argv[at] = argv[at + 1];
+		return true;
+	}
+	return false;
+}
 
 /* A verb and a key. */
 static int ask_of_key(const struct cli *cli, const struct verb *verb, int argc, char **argv)
 {
+	bool save = verb->saves && hot_take_flag(&argc, argv, "--save");
 	bool hex = argc > 0 && !strcmp(argv[0], "--hex");
 	const char *key = argc > 0 ? argv[argc - 1] : NULL;
 	json_t *request, *result;
 
 	if (argc != 1 + hex)
-		return usage();
+		return hot_usage();
 	if (hex && !is_hex(key)) {
 		fprintf(stderr, "xdpcache hot %s: \"%s\" is not hexadecimal: two digits a byte\n",
 			verb->name, key);
@@ -232,22 +254,36 @@ static int ask_of_key(const struct cli *cli, const struct verb *verb, int argc, 
 			verb->name);
 		return CLI_USAGE;
 	}
-	if (ask(cli, request, &result))
+	if (save)
+		json_object_set_new(request, "save", json_true());
+	if (hot_ask(cli, request, &result))
 		return CLI_FAILED;
-	show(cli, result, verb->print);
+	hot_show(cli, result, verb->print);
 	json_decref(result);
 	return CLI_DONE;
 }
 
 int cmd_hot(const struct cli *cli, int argc, char **argv)
 {
+	static const struct {
+		const char *name;
+		int (*run)(const struct cli *cli, int argc, char **argv);
+	} others[] = {
+		{ "list", list },
+		{ "threshold", hot_threshold },
+		{ "budget", hot_budget },
+		{ "watch", hot_watch },
+	};
+
 	if (argc < 2)
-		return usage();
-	if (!strcmp(argv[1], "list"))
-		return list(cli, argc - 2, argv + 2);
+		return hot_usage();
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		if (!strcmp(argv[1], others[i].name))
+			return others[i].run(cli, argc - 2, argv + 2);
+	}
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		if (!strcmp(argv[1], verbs[i].name))
 			return ask_of_key(cli, &verbs[i], argc - 2, argv + 2);
 	}
-	return usage();
+	return hot_usage();
 }

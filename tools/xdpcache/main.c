@@ -42,7 +42,14 @@ static const char hot_details[] =
 	"  unpin KEY         leave KEY to its rate again\n"
 	"  ban KEY           keep KEY out of the kernel; the daemon goes on serving it\n"
 	"  unban KEY         leave KEY to its rate again\n"
-	"  VERB --hex HEX    a key that is no text, as hot list shows it\n";
+	"  VERB --hex HEX    a key that is no text, as hot list shows it\n"
+	"  threshold [N]     reads a second that make a key hot; default: as at the start\n"
+	"  budget [--entries N] [--bytes N]\n"
+	"                    most keys in the kernel, most kernel memory for them\n"
+	"  watch             a line for each key that comes into the kernel or leaves it\n\n"
+	"All of it at once, while requests are served. With --save behind pin, ban, their "
+	"opposites,\n"
+	"threshold and budget all that is in force then is kept for the next start, too.\n";
 static const char config_details[] =
 	"  check [FILE]        what is wrong in it and in conf.d beside it\n"
 	"  show --effective    what the running daemon uses\n"
@@ -63,7 +70,7 @@ static const struct cli_command commands[] = {
 	  status_details, cmd_status },
 	{ "stats", "[--watch [SECONDS]]", "counters of the daemon and of the kernel", stats_details,
 	  cmd_stats },
-	{ "hot", "list|explain|pin|ban...", "keys the kernel serves, why, and which it shall",
+	{ "hot", "list|explain|pin|watch...", "keys the kernel serves, why, and which it shall",
 	  hot_details, cmd_hot },
 	{ "config", "check|show", "what is configured", config_details, cmd_config },
 	{ "doctor", "[--interface IF...]", "check this host, and say what to do about it",

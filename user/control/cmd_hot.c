@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Hot keys. JSON strings are UTF-8 and keys are any bytes above ' ': a key that is not UTF-8 is
- * shown with its odd bytes as \xNN, and exactly in "key_hex", which requests take instead of "key".
+ * Hot keys: who they are, what operators wish of them, and the limits. "save":true in a request has
+ * what is in force then outlive the daemon.
  */
 #include "control/command.h"
 
@@ -11,63 +11,8 @@
 
 #include "abi/limits.h"
 #include "base/alloc.h"
+#include "control/key.h"
 #include "promote/promoter.h"
-
-static void hex_of(const char *key, uint32_t len, char ret[2 * XC_KEY_MAX + 1])
-{
-	for (uint32_t i = 0; i < len; i++)
-		snprintf(ret + 2 * i, 3, "%02x", (unsigned char)key[i]);
-	ret[2 * len] = '\0';
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-/* Bytes of a hexadecimal text; 0: it is none, or too long. */
-static uint32_t bytes_of(const char *hex, char ret[XC_KEY_MAX])
-{
-	size_t len = strlen(hex);
-
-	if (len % 2 || len > 2 * XC_KEY_MAX)
-		return 0;
-	for (size_t i = 0; i < len; i += 2) {
-		int high = hex_digit(hex[i]), low = hex_digit(hex[i + 1]);
-
-		if (high < 0 || low < 0)
-			return 0;
-		ret[i / 2] = (char)(high << 4 | low);
-	}
-	return (uint32_t)(len / 2);
-}
-
-static void set_key(json_t *row, const char *key, uint32_t len)
-{
-	json_t *text = json_stringn(key, len);
-	char shown[4 * XC_KEY_MAX + 1], hex[2 * XC_KEY_MAX + 1];
-	size_t at = 0;
-
-	if (text) {
-		json_object_set_new(row, "key", text);
-		return;
-	}
-	for (uint32_t i = 0; i < len; i++) {
-		unsigned char c = (unsigned char)key[i];
-
-		at += (size_t)snprintf(shown + at, sizeof(shown) - at,
-				       c > ' ' && c < 0x7f ? "%c" : "\\x%02x", c);
-	}
-	hex_of(key, len, hex);
-	json_object_set_new(row, "key", json_string(shown));
-	json_object_set_new(row, "key_hex", json_string(hex));
-}
 
 static void set_reason(json_t *object, enum policy_reason reason)
 {
@@ -79,7 +24,7 @@ static json_t *row_json(const struct promoter_row *r)
 {
 	json_t *row = json_object();
 
-	set_key(row, r->key, r->key_len);
+	control_set_key(row, r->key, r->key_len);
 	json_object_set_new(row, "reads_sec", json_integer((json_int_t)(r->read_rate + 0.5)));
 	json_object_set_new(row, "writes_sec", json_integer((json_int_t)(r->write_rate + 0.5)));
 	json_object_set_new(row, "kernel_reads_sec",
@@ -129,35 +74,6 @@ json_t *answer_hot_list(const struct control_sources *sources, const json_t *req
 	return json_pack("{s:o}", "keys", list);
 }
 
-/* The key a request names. */
-static bool key_of(const json_t *request, char key[XC_KEY_MAX], struct span *ret,
-		   char error[CONTROL_ERROR_MAX])
-{
-	const json_t *text = json_object_get(request, "key");
-	const char *hex = json_string_value(json_object_get(request, "key_hex"));
-	size_t len = json_string_length(text);
-
-	if (hex) {
-		len = bytes_of(hex, key);
-	} else if (len <= XC_KEY_MAX) {
-		memcpy(key, len ? json_string_value(text) : "", len);
-	}
-	if (len == 0 || len > XC_KEY_MAX) {
-		snprintf(error, CONTROL_ERROR_MAX,
-			 "\"key\" is not a key: 1 to %d bytes are expected", XC_KEY_MAX);
-		return false;
-	}
-	for (size_t i = 0; i < len; i++) {
-		if ((unsigned char)key[i] <= ' ' || key[i] == 0x7f) {
-			snprintf(error, CONTROL_ERROR_MAX,
-				 "a key holds no blanks and no control characters");
-			return false;
-		}
-	}
-	*ret = span_of(key, len);
-	return true;
-}
-
 /* --- one key --- */
 
 json_t *answer_hot_explain(const struct control_sources *sources, const json_t *request,
@@ -169,7 +85,7 @@ json_t *answer_hot_explain(const struct control_sources *sources, const json_t *
 	struct span key;
 	json_t *result;
 
-	if (no_promoter(sources, error) || !key_of(request, bytes, &key, error))
+	if (no_promoter(sources, error) || !control_key(request, bytes, &key, error))
 		return NULL;
 	if (promoter_explain(sources->promoter, key, &row)) {
 		snprintf(error, CONTROL_ERROR_MAX,
@@ -184,6 +100,38 @@ json_t *answer_hot_explain(const struct control_sources *sources, const json_t *
 	json_object_set_new(result, "entries", json_integer(budget.resident_cnt));
 	json_object_set_new(result, "entries_budget", json_integer(budget.entry_max));
 	return result;
+}
+
+/* --- wishes --- */
+
+/* False: it was asked for in vain, and error says why. */
+static bool save_if_asked(const struct control_sources *sources, const json_t *request,
+			  json_t *result, char error[CONTROL_ERROR_MAX])
+{
+	char why[CONTROL_WHY_MAX];
+
+	if (!json_is_true(json_object_get(request, "save")))
+		return true;
+	if (!sources->hot_save) {
+		snprintf(error, CONTROL_ERROR_MAX, "done, but this daemon saves nothing");
+		return false;
+	}
+	if (sources->hot_save(sources->ctx, why)) {
+		snprintf(error, CONTROL_ERROR_MAX, "done, but not saved: %s", why);
+		return false;
+	}
+	json_object_set_new(result, "saved", json_true());
+	return true;
+}
+
+/* The answer, unless what it was to be saved as is not. */
+static json_t *saved_or_not(const struct control_sources *sources, const json_t *request,
+			    json_t *result, char error[CONTROL_ERROR_MAX])
+{
+	if (save_if_asked(sources, request, result, error))
+		return result;
+	json_decref(result);
+	return NULL;
 }
 
 enum wish_verb { PIN, UNPIN, BAN, UNBAN };
@@ -212,7 +160,7 @@ static json_t *answer_wish(const struct control_sources *sources, const json_t *
 	json_t *result;
 	int rc;
 
-	if (no_promoter(sources, error) || !key_of(request, bytes, &key, error))
+	if (no_promoter(sources, error) || !control_key(request, bytes, &key, error))
 		return NULL;
 	rc = wish(sources->promoter, verb, key, &reason);
 	if (rc == -ENOSPC)
@@ -233,7 +181,7 @@ static json_t *answer_wish(const struct control_sources *sources, const json_t *
 		json_object_set_new(result, "resident", json_boolean(policy_deserves(reason)));
 	if (verb == PIN || verb == BAN)
 		set_reason(result, reason);
-	return result;
+	return saved_or_not(sources, request, result, error);
 }
 
 json_t *answer_hot_pin(const struct control_sources *sources, const json_t *request,
@@ -258,4 +206,110 @@ json_t *answer_hot_unban(const struct control_sources *sources, const json_t *re
 			 char error[CONTROL_ERROR_MAX])
 {
 	return answer_wish(sources, request, UNBAN, error);
+}
+
+/* --- limits --- */
+
+static json_t *limits_json(const struct promoter_budget *b)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "threshold",
+			 (json_int_t)b->threshold, "threshold_start",
+			 (json_int_t)b->threshold_start, "entries_budget", (json_int_t)b->entry_max,
+			 "entries_set", (json_int_t)b->set.entry_max, "entries_start",
+			 (json_int_t)b->entry_start, "bytes_set", (json_int_t)b->set.byte_max,
+			 "entries", (json_int_t)b->resident_cnt, "entries_max",
+			 (json_int_t)b->place_cnt, "entry_bytes", (json_int_t)b->place_bytes,
+			 "pinned", (json_int_t)b->pin_cnt, "banned", (json_int_t)b->ban_cnt);
+}
+
+/* A number of the request, if it is there; false: it is no such number. */
+static bool take_limit(const json_t *request, const char *name, json_int_t max, uint64_t *ret,
+		       char error[CONTROL_ERROR_MAX])
+{
+	const json_t *number = json_object_get(request, name);
+
+	if (!number)
+		return true;
+	if (!json_is_integer(number) || json_integer_value(number) < 0 ||
+	    json_integer_value(number) > max) {
+		snprintf(error, CONTROL_ERROR_MAX,
+			 "\"%s\" is not a number from 0 (as at the start) to %lld", name,
+			 (long long)max);
+		return false;
+	}
+	*ret = (uint64_t)json_integer_value(number);
+	return true;
+}
+
+json_t *answer_hot_limits(const struct control_sources *sources, const json_t *request,
+			  char error[CONTROL_ERROR_MAX])
+{
+	struct promoter_budget budget;
+	uint64_t threshold, entries, bytes;
+	struct promoter_limits wanted;
+
+	if (no_promoter(sources, error))
+		return NULL;
+	promoter_budget(sources->promoter, &budget);
+	threshold = budget.set.threshold;
+	entries = budget.set.entry_max;
+	bytes = budget.set.byte_max;
+	if (!take_limit(request, "threshold", PROMOTER_THRESHOLD_MAX, &threshold, error) ||
+	    !take_limit(request, "entries", UINT32_MAX, &entries, error) ||
+	    !take_limit(request, "bytes", INT64_MAX, &bytes, error))
+		return NULL;
+	wanted = (struct promoter_limits){ .threshold = (uint32_t)threshold,
+					   .entry_max = (uint32_t)entries,
+					   .byte_max = bytes };
+	if (memcmp(&wanted, &budget.set, sizeof(wanted)) &&
+	    promoter_set_limits(sources->promoter, &wanted)) {
+		snprintf(error, CONTROL_ERROR_MAX,
+			 "the kernel's maps have %u places, made at the start (--hot-max), and one "
+			 "takes %u bytes: ask for no more places, and no fewer bytes",
+			 budget.place_cnt, budget.place_bytes);
+		return NULL;
+	}
+	promoter_budget(sources->promoter, &budget);
+	return saved_or_not(sources, request, limits_json(&budget), error);
+}
+
+/* --- comings and goings --- */
+
+static json_t *move_json(const struct promoter_move *move, uint64_t now_ns)
+{
+	json_t *row = json_object();
+
+	control_set_key(row, move->key, move->key_len);
+	json_object_set_new(row, "in", json_boolean(move->in));
+	set_reason(row, move->reason);
+	json_object_set_new(row, "reads_sec", json_integer((json_int_t)(move->rate + 0.5)));
+	json_object_set_new(row, "age_ms",
+			    json_integer((json_int_t)((now_ns - move->at_ns) / NSEC_PER_MSEC)));
+	return row;
+}
+
+/* "since": the "next" of the answer before; without: from now on. */
+json_t *answer_hot_moves(const struct control_sources *sources, const json_t *request,
+			 char error[CONTROL_ERROR_MAX])
+{
+	const json_t *since_json = json_object_get(request, "since");
+	uint64_t since = since_json ? (uint64_t)json_integer_value(since_json) : UINT64_MAX;
+	uint64_t missed, now_ns;
+	struct promoter_move *moves;
+	json_t *list;
+	uint32_t cnt;
+
+	if (no_promoter(sources, error))
+		return NULL;
+	moves = alloc_zero(PROMOTER_MOVE_MAX, sizeof(*moves));
+	if (!moves)
+		return NULL;
+	cnt = promoter_moves(sources->promoter, &since, moves, PROMOTER_MOVE_MAX, &missed);
+	now_ns = clock_now_ns(sources->clock);
+	list = json_array();
+	for (uint32_t i = 0; i < cnt; i++)
+		json_array_append_new(list, move_json(&moves[i], now_ns));
+	alloc_free(moves);
+	return json_pack("{s:o, s:I, s:I}", "moves", list, "next", (json_int_t)since, "missed",
+			 (json_int_t)missed);
 }

@@ -42,6 +42,10 @@ json_t *answer_hot_unban(const struct control_sources *sources, const json_t *re
 			 char error[CONTROL_ERROR_MAX]);
 json_t *answer_hot_explain(const struct control_sources *sources, const json_t *request,
 			   char error[CONTROL_ERROR_MAX]);
+json_t *answer_hot_limits(const struct control_sources *sources, const json_t *request,
+			  char error[CONTROL_ERROR_MAX]);
+json_t *answer_hot_moves(const struct control_sources *sources, const json_t *request,
+			 char error[CONTROL_ERROR_MAX]);
 json_t *answer_config(const struct control_sources *sources, const json_t *request,
 		      char error[CONTROL_ERROR_MAX]);
 

@@ -32,6 +32,7 @@
 #define CONTROL_LINE_MAX 4096
 #define CONTROL_REPLY_MAX (4U << 20)
 #define CONTROL_CLIENT_MAX 64
+#define CONTROL_WHY_MAX 192
 
 struct command_counts;
 struct command_memory;
@@ -65,6 +66,11 @@ struct control_sources {
 	 * the client is refused.
 	 */
 	bool (*handover)(void *ctx, int fd);
+	/*
+	 * Has wishes and limits outlive the daemon; on failure why[CONTROL_WHY_MAX] says what is
+	 * wrong.
+	 */
+	int (*hot_save)(void *ctx, char *why);
 	struct promoter *promoter; /* NULL: no hot keys */
 	struct swap *routes;	   /* NULL: no routes */
 	const struct clock *clock;

@@ -26,7 +26,6 @@
 #define FILTER_BYTES (XC_FILTER_WORDS * sizeof(uint64_t))
 #define PAGE 4096UL
 #define ENTRIES_SHARE 20 /* of -m, for places */
-#define ENTRY_BYTES 136	 /* an entry, its element in xc_hot and its place in kmap */
 #define ENTRIES_MIN 1024U
 
 int loader_log_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
@@ -398,7 +397,7 @@ uint64_t fastpath_log_bytes(uint64_t memory_bytes)
 
 uint32_t fastpath_entry_cnt(uint64_t memory_bytes)
 {
-	uint64_t cnt = memory_bytes / ENTRIES_SHARE / ENTRY_BYTES;
+	uint64_t cnt = memory_bytes / ENTRIES_SHARE / FASTPATH_ENTRY_BYTES;
 
 	return cnt < ENTRIES_MIN	    ? ENTRIES_MIN
 	       : cnt > FASTPATH_ENTRIES_MAX ? FASTPATH_ENTRIES_MAX

@@ -24,6 +24,7 @@
 
 #define FASTPATH_INTERFACE_MAX 16
 #define FASTPATH_ENTRIES_MAX (64U << 20)
+#define FASTPATH_ENTRY_BYTES 136 /* an entry, its element in xc_hot and its place in kmap */
 
 enum xdp_mode {
 	XDP_MODE_AUTO, /* native, else generic, else off; each step logged with its reason */

@@ -58,6 +58,8 @@ int pins_init(struct pins *pins, const char *pin_root, const char *instance)
 	lock_len = snprintf(pins->lock, sizeof(pins->lock), PINS_RUN_DIR "/%s.%s.lock", flat, name);
 	snprintf(pins->state, sizeof(pins->state), "%.*s.state", lock_len - (int)strlen(".lock"),
 		 pins->lock);
+	snprintf(pins->hot, sizeof(pins->hot), "%.*s.hot", lock_len - (int)strlen(".lock"),
+		 pins->lock);
 	if (dir_len >= (int)sizeof(pins->dir) || lock_len >= (int)sizeof(pins->lock))
 		return -ENAMETOOLONG;
 	return 0;

@@ -25,6 +25,7 @@ struct pins {
 	char dir[PATH_MAX / 2];	  /* …/v1 */
 	char lock[PATH_MAX / 2];  /* lock file */
 	char state[PATH_MAX / 2]; /* beside it: what a stop leaves for the next start */
+	char hot[PATH_MAX / 2];	  /* beside it, too: what operators had saved; unload leaves it */
 };
 
 /* Only builds the paths. NULL: the default. */

@@ -26,7 +26,8 @@
 #include "promote/policy.h"
 
 #define PROMOTER_WISH_MAX 512
-#define PROMOTER_MOVE_MAX 512 /* remembered */
+#define PROMOTER_THRESHOLD_MAX 100000000 /* reads a second */
+#define PROMOTER_MOVE_MAX 512		 /* remembered */
 
 struct kmap;
 struct promoter;
