@@ -117,6 +117,7 @@ int daemon_open_net(struct daemon *d)
 			.udp_reply_max = c->udp_reply_max,
 			.listen = c->listen.cnt ? c->listen.items[0] : NULL,
 			.unix_path = c->unix_path, .unix_mode = c->unix_mode,
+			.memory_file = c->memory_file,
 			.backlog = c->backlog, .requests_per_event = c->requests_per_event,
 			.idle_timeout_sec = c->idle_timeout_sec, .verbosity = c->verbosity,
 			.no_evict = c->no_evict, .no_flush = c->no_flush,

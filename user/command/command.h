@@ -167,6 +167,7 @@ struct command_settings {
 	uint64_t udp_reply_max; /* bytes of text, to other hosts */
 	const char *listen;	/* NULL: all addresses */
 	const char *unix_path;
+	const char *memory_file;
 	uint32_t unix_mode;
 	uint32_t backlog;
 	uint32_t requests_per_event;

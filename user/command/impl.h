@@ -68,6 +68,8 @@ uint64_t command_expire_ns(struct command_worker *w, const struct route *route, 
 void command_flush_due(struct command_worker *w);
 /* Adds a worker's counters up; its thread may be writing them. */
 void command_add_counts(struct command_counts *sum, const struct command_counts *part);
+/* What was counted so far is left out from now on; not from command_own_counts. */
+void command_reset_counts(struct command *command);
 
 enum command_next command_read(struct command_worker *w, struct request *req,
 			       struct response *resp);

@@ -37,80 +37,9 @@ static void stat_u64(const struct printer *p, const char *name, uint64_t value)
 	stat(p, name, "%" PRIu64, value);
 }
 
-void command_add_counts(struct command_counts *sum, const struct command_counts *part)
-{
-#define X(field) sum->field += __atomic_load_n(&part->field, __ATOMIC_RELAXED);
-	COMMAND_COUNTS(X)
-#undef X
-}
-
-static void take_base(struct command_counts *sum, const struct command_counts *base)
-{
-#define X(field) sum->field -= base->field;
-	COMMAND_COUNTS(X)
-#undef X
-}
-
-/* Caller holds the lock. */
-static void sum_own_locked(struct command *command, struct command_counts *ret)
-{
-	*ret = command->gone;
-	for (uint32_t i = 0; i < command->options.worker_cnt; i++) {
-		if (command->workers[i])
-			command_add_counts(ret, &command->workers[i]->counts);
-	}
-}
-
-/* Caller holds the lock. */
-static void sum_locked(struct command *command, struct command_counts *ret)
-{
-	const struct command_hooks *hooks = &command->options.hooks;
-	struct command_kernel_counts kernel = { 0 };
-
-	sum_own_locked(command, ret);
-	if (hooks->kernel_counts)
-		hooks->kernel_counts(hooks->ctx, &kernel);
-	ret->cmd_get += kernel.hits + kernel.absent;
-	ret->get_hits += kernel.hits;
-	ret->get_misses += kernel.absent;
-	ret->bytes_written += kernel.reply_bytes;
-}
-
-void command_totals(struct command *command, struct command_counts *ret)
-{
-	pthread_mutex_lock(&command->lock);
-	sum_locked(command, ret);
-	take_base(ret, &command->base);
-	pthread_mutex_unlock(&command->lock);
-}
-
-void command_own_counts(struct command *command, struct command_counts *ret)
-{
-	pthread_mutex_lock(&command->lock);
-	sum_own_locked(command, ret);
-	pthread_mutex_unlock(&command->lock);
-}
-
-uint32_t command_conn_cnt(struct command *command)
-{
-	struct command_counts sum;
-
-	pthread_mutex_lock(&command->lock);
-	sum_locked(command, &sum);
-	pthread_mutex_unlock(&command->lock);
-	return (uint32_t)(sum.conn_opened - sum.conn_closed);
-}
-
-void command_limit_conns(struct command *command, uint32_t conn_max)
-{
-	command->options.settings.conn_max = conn_max;
-}
-
 static void stats_reset(struct command *command, struct command_view *view)
 {
-	pthread_mutex_lock(&command->lock);
-	sum_locked(command, &command->base);
-	pthread_mutex_unlock(&command->lock);
+	command_reset_counts(command);
 	command_detail_clear(command);
 	command_view_pick(command, view);
 	if (view->routes)
@@ -271,6 +200,8 @@ static void print_store(const struct printer *p, struct command *command)
 	stat_u64(p, "curr_items", s.item_cnt);
 	stat_u64(p, "total_items", s.total_items);
 	stat_u64(p, "total_malloced", s.log_bytes);
+	stat_u64(p, "expired_unfetched", s.expired_unfetched_cnt);
+	stat_u64(p, "evicted_unfetched", s.evicted_unfetched_cnt);
 	stat_u64(p, "evictions", s.evicted_cnt);
 	/* Memory of items whose TTL ran out, given back for new ones. */
 	stat_u64(p, "reclaimed", s.expired_cnt);
@@ -330,6 +261,8 @@ static void print_tls_settings(const struct printer *p, const struct command_tls
 static void print_settings(const struct printer *p, struct command *command)
 {
 	static const char *const protocols[] = { "auto-negotiate", "ascii", "binary" };
+	static const char *const off[] = { "slab_reassign", "lru_crawler", "lru_maintainer_thread",
+					   "lru_segmented", "temp_lru" };
 	const struct command_settings *s = &command->options.settings;
 	struct store_counts counts;
 
@@ -358,6 +291,10 @@ static void print_settings(const struct printer *p, struct command *command)
 	stat(p, "maxconns_fast", "yes");
 	stat(p, "flush_enabled", "%s", yes_no(!s->no_flush));
 	stat(p, "dump_enabled", "%s", yes_no(!s->no_dump));
+	/* As memcached says it of an LRU of one piece that only writes look after. */
+	for (size_t i = 0; i < sizeof(off) / sizeof(off[0]); i++)
+		stat(p, off[i], "no");
+	stat(p, "memory_file", "%s", s->memory_file ? s->memory_file : "(null)");
 	stat(p, "eviction_policy", "%s", counts.eviction);
 	stat_u64(p, "segment_size", counts.segment_bytes);
 	stat_u64(p, "idle_timeout", s->idle_timeout_sec);
@@ -366,7 +303,19 @@ static void print_settings(const struct printer *p, struct command *command)
 	print_tls_settings(p, &s->tls);
 }
 
-/* The log is one class to memcached's eyes: number 1. */
+/* Of the class that all items are of. */
+static void stat_item(const struct printer *p, const char *field, uint64_t value)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "items:%d:%s", COMMAND_CLASS, field);
+	stat_u64(p, name, value);
+}
+
+/*
+ * The log is one class to memcached's eyes, number 1; and its one LRU is the cold one, as there when
+ * it is not segmented.
+ */
 static void print_items(const struct printer *p, struct command *command)
 {
 	struct command_counts c;
@@ -376,16 +325,34 @@ static void print_items(const struct printer *p, struct command *command)
 	if (s.item_cnt == 0)
 		return;
 	command_totals(command, &c);
-	stat_u64(p, "items:1:number", s.item_cnt);
-	stat_u64(p, "items:1:mem_requested", s.item_bytes);
-	stat_u64(p, "items:1:evicted", s.evicted_cnt);
-	stat_u64(p, "items:1:outofmemory", c.store_no_memory);
-	stat_u64(p, "items:1:reclaimed", s.expired_cnt);
-	stat_u64(p, "items:1:crawler_reclaimed", 0);
-	stat_u64(p, "items:1:moves_to_cold", 0);
-	stat_u64(p, "items:1:moves_to_warm", 0);
-	stat_u64(p, "items:1:moves_within_lru", s.moved_cnt);
-	stat_u64(p, "items:1:direct_reclaims", 0);
+	stat_item(p, "number", s.item_cnt);
+	stat_item(p, "number_hot", 0);
+	stat_item(p, "number_warm", 0);
+	stat_item(p, "number_cold", s.item_cnt);
+	stat_item(p, "number_temp", 0);
+	stat_item(p, "age_hot", 0);
+	stat_item(p, "age_warm", 0);
+	stat_item(p, "age", store_age_sec(command->options.store));
+	stat_item(p, "mem_requested", s.item_bytes);
+	stat_item(p, "evicted", s.evicted_cnt);
+	stat_item(p, "evicted_nonzero", s.evicted_expiring_cnt);
+	stat_item(p, "evicted_time", s.evicted_idle_sec);
+	stat_item(p, "outofmemory", c.store_no_memory);
+	stat_item(p, "tailrepairs", 0);
+	stat_item(p, "reclaimed", s.expired_cnt);
+	stat_item(p, "expired_unfetched", s.expired_unfetched_cnt);
+	stat_item(p, "evicted_unfetched", s.evicted_unfetched_cnt);
+	stat_item(p, "crawler_reclaimed", 0);
+	stat_item(p, "crawler_items_checked", 0);
+	stat_item(p, "lrutail_reflocked", 0);
+	stat_item(p, "moves_to_cold", 0);
+	stat_item(p, "moves_to_warm", 0);
+	stat_item(p, "moves_within_lru", s.moved_cnt);
+	stat_item(p, "direct_reclaims", 0);
+	stat_item(p, "hits_to_hot", 0);
+	stat_item(p, "hits_to_warm", 0);
+	stat_item(p, "hits_to_cold", c.get_hits);
+	stat_item(p, "hits_to_temp", 0);
 }
 
 /* A chunk is an item of average size. */

@@ -34,7 +34,10 @@ struct store_tally {
 	_Atomic int64_t key_value_bytes;
 	_Atomic int64_t total_items;
 	_Atomic int64_t evicted_cnt;
+	_Atomic int64_t evicted_unfetched_cnt;
+	_Atomic int64_t evicted_expiring_cnt;
 	_Atomic int64_t expired_cnt;
+	_Atomic int64_t expired_unfetched_cnt;
 	_Atomic int64_t moved_cnt;
 	_Atomic int64_t moved_bytes;
 };
@@ -98,6 +101,8 @@ struct store {
 	uint64_t judged_bytes;
 	uint64_t kept_bytes;
 	_Atomic uint64_t reclaimed_segment_cnt;
+	_Atomic uint32_t evicted_idle_sec;
+	uint32_t opened_sec; /* seconds of the clock, as a segment's */
 	/* Nothing lies from this segment on; its memory is the log owner's. The reclaimer's. */
 	uint32_t trimmed;
 	uint64_t recovered_cnt;

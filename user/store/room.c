@@ -143,6 +143,8 @@ static uint64_t append_fresh(struct store_thread *t, uint32_t *open, uint8_t que
 		return 0;
 	t->open_cnt++;
 	pool->segments[*open].queue = queue;
+	atomic_store(&pool->segments[*open].opened_sec,
+		     (uint32_t)(clock_now_ns(t->store->options.clock) / NSEC_PER_SEC));
 	pool->segments[*open].era = evict_era(&t->store->evict);
 	limit = atomic_load(&pool->limit);
 	free_target = store_free_target(t->store);

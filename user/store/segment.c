@@ -102,6 +102,7 @@ uint32_t segment_take(struct segment_pool *pool, enum segment_state state, bool 
 		atomic_store_explicit(&seg->live_bytes, 0, memory_order_relaxed);
 		atomic_store_explicit(&seg->pending_cnt, 0, memory_order_relaxed);
 		atomic_store_explicit(&seg->expire_max_ds, 0, memory_order_relaxed);
+		atomic_store_explicit(&seg->opened_sec, 0, memory_order_relaxed);
 		/* Number and state together: a flush that covers the number finds it in use. */
 		atomic_store_explicit(&seg->seq, ++pool->seq, memory_order_relaxed);
 		atomic_store_explicit(&seg->state, (uint8_t)state, memory_order_release);

@@ -98,6 +98,7 @@ struct segment {
 	_Atomic uint32_t pending_cnt; /* reserved, not yet committed */
 	/* Latest expiry of its items; UINT32_MAX: some never expire. */
 	_Atomic uint32_t expire_max_ds;
+	_Atomic uint32_t opened_sec; /* of the clock; 0: an earlier process opened it */
 	_Atomic uint64_t seq;
 };
 

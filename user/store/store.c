@@ -62,6 +62,7 @@ static int store_init(struct store *store, const struct store_options *options)
 	int err;
 
 	store->options = *options;
+	store->opened_sec = (uint32_t)(clock_now_ns(options->clock) / NSEC_PER_SEC);
 	err = segment_pool_init(&store->pool, options->log.base, bytes, options->log.bytes, shift);
 	if (!err)
 		err = index_init(&store->index, options->index_bytes_max);
@@ -448,7 +449,8 @@ bool store_walk(struct store_thread *t, uint64_t *cursor,
 void store_counts(struct store *store, struct store_counts *ret)
 {
 	int64_t items = 0, bytes = 0, key_value = 0, total = 0, evicted = 0, expired = 0;
-	int64_t moved = 0, moved_bytes = 0;
+	int64_t moved = 0, moved_bytes = 0, evicted_unfetched = 0, evicted_expiring = 0;
+	int64_t expired_unfetched = 0;
 
 	for (uint32_t i = 0; i <= store->options.thread_max; i++) {
 		const struct store_tally *tally = &store->threads[i].tally;
@@ -458,7 +460,10 @@ void store_counts(struct store *store, struct store_counts *ret)
 		key_value += atomic_load(&tally->key_value_bytes);
 		total += atomic_load(&tally->total_items);
 		evicted += atomic_load(&tally->evicted_cnt);
+		evicted_unfetched += atomic_load(&tally->evicted_unfetched_cnt);
+		evicted_expiring += atomic_load(&tally->evicted_expiring_cnt);
 		expired += atomic_load(&tally->expired_cnt);
+		expired_unfetched += atomic_load(&tally->expired_unfetched_cnt);
 		moved += atomic_load(&tally->moved_cnt);
 		moved_bytes += atomic_load(&tally->moved_bytes);
 	}
@@ -471,7 +476,11 @@ void store_counts(struct store *store, struct store_counts *ret)
 		.index_bytes = index_bytes(&store->index),
 		.total_items = (uint64_t)total,
 		.evicted_cnt = (uint64_t)evicted,
+		.evicted_unfetched_cnt = (uint64_t)evicted_unfetched,
+		.evicted_expiring_cnt = (uint64_t)evicted_expiring,
 		.expired_cnt = (uint64_t)expired,
+		.expired_unfetched_cnt = (uint64_t)expired_unfetched,
+		.evicted_idle_sec = atomic_load(&store->evicted_idle_sec),
 		.moved_cnt = (uint64_t)moved,
 		.moved_bytes = (uint64_t)moved_bytes,
 		.reclaimed_segment_cnt = atomic_load(&store->reclaimed_segment_cnt),
@@ -481,4 +490,25 @@ void store_counts(struct store *store, struct store_counts *ret)
 		.segment_cnt = atomic_load(&store->pool.limit),
 		.eviction = store->evict.policy->name,
 	};
+}
+
+uint32_t store_age_sec(struct store *store)
+{
+	uint32_t now_sec = (uint32_t)(clock_now_ns(store->options.clock) / NSEC_PER_SEC);
+	uint32_t oldest_sec = now_sec;
+
+	for (uint32_t i = 1; i < store->pool.cnt_max; i++) {
+		struct segment *seg = &store->pool.segments[i];
+		enum segment_state state = segment_state(seg);
+		uint32_t opened_sec = atomic_load(&seg->opened_sec);
+
+		if ((state != SEGMENT_OPEN && state != SEGMENT_SEALED) ||
+		    atomic_load(&seg->live_bytes) == 0)
+			continue;
+		if (opened_sec < store->opened_sec)
+			opened_sec = store->opened_sec;
+		if (opened_sec < oldest_sec)
+			oldest_sec = opened_sec;
+	}
+	return now_sec - oldest_sec;
 }

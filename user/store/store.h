@@ -414,7 +414,11 @@ struct store_counts {
 	uint64_t index_bytes;
 	uint64_t total_items; /* ever stored */
 	uint64_t evicted_cnt;
-	uint64_t expired_cnt; /* unlinked because their TTL ran out */
+	uint64_t evicted_unfetched_cnt; /* of those, nobody had read */
+	uint64_t evicted_expiring_cnt;	/* … with a TTL */
+	uint64_t expired_cnt;		/* unlinked because their TTL ran out */
+	uint64_t expired_unfetched_cnt;
+	uint32_t evicted_idle_sec; /* what the last one had not been accessed for */
 	uint64_t reclaimed_segment_cnt;
 	uint64_t moved_cnt;	/* items copied to survive reclaim */
 	uint64_t moved_bytes;	/* of the log, in those copies */
@@ -426,5 +430,10 @@ struct store_counts {
 };
 
 void store_counts(struct store *store, struct store_counts *ret);
+/*
+ * Since the oldest segment with live items was opened, or this process began: how long the log
+ * takes to turn round. Items that outlived a reclaim are as old as their new segment. 0: none.
+ */
+uint32_t store_age_sec(struct store *store);
 
 #endif

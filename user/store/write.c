@@ -80,6 +80,26 @@ void store_bury(struct store_thread *t, uint64_t loc, bool keep_chain)
 	}
 }
 
+/* One item less that nobody asked to remove; access as store_access tells. */
+static void tally_lost(struct store_thread *t, const struct item_view *item, uint32_t access,
+		       enum store_change change)
+{
+	const struct clock *clock = t->store->options.clock;
+	bool unfetched = !(access & ITEM_FETCHED);
+
+	if (change == STORE_CHANGE_EXPIRE) {
+		tally_add(&t->tally.expired_cnt, 1);
+		tally_add(&t->tally.expired_unfetched_cnt, unfetched);
+	} else if (change == STORE_CHANGE_EVICT) {
+		tally_add(&t->tally.evicted_cnt, 1);
+		tally_add(&t->tally.evicted_unfetched_cnt, unfetched);
+		tally_add(&t->tally.evicted_expiring_cnt, item->expire_ns != 0);
+		atomic_store(
+			&t->store->evicted_idle_sec,
+			(uint32_t)((clock_now_ns(clock) - item_access_ns(access)) / NSEC_PER_SEC));
+	}
+}
+
 void store_unlink(struct store_thread *t, const struct index_lock *lock, struct index_slot *slot,
 		  enum store_change change)
 {
@@ -87,18 +107,15 @@ void store_unlink(struct store_thread *t, const struct index_lock *lock, struct 
 	uint64_t loc = index_slot_loc(slot);
 	struct item_view old_item;
 	struct store_event event = { .change = change, .hash = lock->hash, .old_item = &old_item };
+	uint32_t access = change == STORE_CHANGE_REMOVE ? 0 : store_access(store, loc);
 
 	item_view_fill(store, loc, 0, &old_item);
 	atomic_fetch_or(&item_at(store->pool.base, loc)->word0, ITEM_DEAD);
 	index_remove(&store->index, lock, slot);
 	watch_change(store, &event);
 	store_bury(t, loc, false);
-	if (old_item.absent)
-		return;
-	if (change == STORE_CHANGE_EXPIRE)
-		tally_add(&t->tally.expired_cnt, 1);
-	if (change == STORE_CHANGE_EVICT)
-		tally_add(&t->tally.evicted_cnt, 1);
+	if (!old_item.absent)
+		tally_lost(t, &old_item, access, change);
 }
 
 void store_switch(struct store_thread *t, struct index_slot *slot, uint64_t hash, uint64_t new_loc,
