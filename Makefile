@@ -107,7 +107,7 @@ $(B)/xdpcached: $(B)/obj/user/main.o $(B)/libxdpcache.a
 
 $(B)/xdpcache: $(CLI_OBJ) $(B)/libxdpcache.a
 	$(call msg,LINK,$@)
-	$(Q)$(CC) $(CFLAGS) $^ $(LIBS) -o $@
+	$(Q)$(CC) $(CFLAGS) $^ $(LIBS) -lncursesw -ltinfo -o $@
 
 # --- benchmarks: bench/<name>.c -> build/bench/<name>, bench/<name>/*.c -> build/bench/<name> -----
 BENCH_ONE := $(patsubst bench/%.c,$(B)/bench/%,$(filter-out %.bpf.c,$(wildcard bench/*.c)))

@@ -13,7 +13,7 @@ export LC_ALL=C
 
 BUILD=(gcc libc6-dev make clang llvm bpftool pkg-config linux-libc-dev libbpf-dev
 	libelf-dev zlib1g-dev libconfig-dev libjansson-dev libcap-ng-dev libmnl-dev
-	libseccomp-dev libssl-dev libsystemd-dev libxxhash-dev)
+	libncurses-dev libseccomp-dev libssl-dev libsystemd-dev libxxhash-dev)
 RUN=(iproute2 util-linux mount procps xz-utils bpftool)
 # Other people's clients and proxies.
 CLIENTS=(python3-pylibmc python3-binary-memcached libcache-memcached-perl
@@ -22,7 +22,7 @@ CLIENTS=(python3-pylibmc python3-binary-memcached libcache-memcached-perl
 # Debian's npm and other builds of Node.js exclude each other: what is there will do.
 command -v npm >/dev/null || CLIENTS+=(nodejs npm)
 TEST=("${RUN[@]}" libcmocka-dev memcached libmemcached-tools python3 python3-pymemcache
-	openssl python3-scapy strace tcpdump ethtool nftables "${CLIENTS[@]}")
+	openssl python3-scapy strace tcpdump tmux ethtool nftables "${CLIENTS[@]}")
 VM=(qemu-system-x86 cpio busybox-static kmod xz-utils zstd)
 LINT=(clang-format cppcheck shellcheck)
 FUZZ=(libclang-rt-14-dev)

@@ -710,11 +710,14 @@ void promoter_budget(struct promoter *promoter, struct promoter_budget *ret)
 
 uint32_t promoter_list(struct promoter *promoter, struct promoter_row *rows, uint32_t max)
 {
-	static const char *const keys[] = { "plain", "odd\xff\x01", "\xc3\xa9t\xc3\xa9" };
+	static const char *const keys[] = { "plain", "odd\xff\x01", "\xc3\xa9t\xc3\xa9",
+					    "a\xc2\x9b"
+					    "2J",
+					    "b\x1b[2J" };
 	uint32_t cnt = 0;
 
 	(void)promoter;
-	for (; cnt < 3 && cnt < max; cnt++) {
+	for (; cnt < 5 && cnt < max; cnt++) {
 		rows[cnt].key_len = (uint8_t)strlen(keys[cnt]);
 		memcpy(rows[cnt].key, keys[cnt], rows[cnt].key_len);
 		rows[cnt].read_rate = 1.6;
@@ -755,13 +758,17 @@ static void hot_list_shows_every_key_exactly(void **state)
 	json_t *odd = json_array_get(keys, 1);
 
 	(void)state;
-	assert_int_equal(json_array_size(keys), 3);
+	assert_int_equal(json_array_size(keys), 5);
 	assert_string_equal(json_string_value(json_object_get(json_array_get(keys, 0), "key")),
 			    "plain");
 	assert_string_equal(json_string_value(json_object_get(odd, "key")), "odd\\xff\\x01");
 	assert_string_equal(json_string_value(json_object_get(odd, "key_hex")), "6f6464ff01");
 	assert_string_equal(json_string_value(json_object_get(json_array_get(keys, 2), "key")),
 			    "\xc3\xa9t\xc3\xa9");
+	odd = json_array_get(keys, 3); /* would clear a terminal that believes in 8-bit controls */
+	assert_string_equal(json_string_value(json_object_get(odd, "key")), "a\\xc2\\x9b2J");
+	odd = json_array_get(keys, 4);
+	assert_string_equal(json_string_value(json_object_get(odd, "key")), "b\\x1b[2J");
 	assert_int_equal(json_integer_value(json_object_get(odd, "reads_sec")), 2);
 	json_decref(reply);
 	reply = ask(&promoter, "{\"cmd\":\"hot_list\",\"max\":2}");
@@ -899,8 +906,8 @@ static void stats_counts_hot_keys(void **state)
 	json_t *root = json_object_get(reply, "result");
 
 	(void)state;
-	assert_int_equal(number_at(root, "hot", "listed"), 3);
-	assert_int_equal(number_at(root, "hot", "resident"), 2);
+	assert_int_equal(number_at(root, "hot", "listed"), 5);
+	assert_int_equal(number_at(root, "hot", "resident"), 4);
 	assert_int_equal(number_at(root, "hot", "pinned"), 1);
 	assert_string_equal(
 		json_string_value(json_object_get(json_object_get(root, "fastpath"), "state")),

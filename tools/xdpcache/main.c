@@ -50,6 +50,18 @@ static const char hot_details[] =
 	"All of it at once, while requests are served. With --save behind pin, ban, their "
 	"opposites,\n"
 	"threshold and budget all that is in force then is kept for the next start, too.\n";
+static const char top_details[] =
+	"A screen of who answers (kernel, daemon, nobody), how long the daemon takes, memory, and\n"
+	"the hot keys as they move. Needs no colours; 80x24 is enough. A daemon that restarts is\n"
+	"waited for.\n\n"
+	"  --interval SECONDS  how often it asks (1)\n"
+	"  --once              the same as text, once; needs no terminal\n\n"
+	"  up, down, k, j      select a key\n"
+	"  p, b                pin it, ban it; again: undo that\n"
+	"  e, Enter            explain it\n"
+	"  s                   sort by reads, kernel, daemon, writes, size, key\n"
+	"  space               pause\n"
+	"  q                   quit\n";
 static const char config_details[] =
 	"  check [FILE]        what is wrong in it and in conf.d beside it\n"
 	"  show --effective    what the running daemon uses\n"
@@ -72,6 +84,8 @@ static const struct cli_command commands[] = {
 	  cmd_stats },
 	{ "hot", "list|explain|pin|watch...", "keys the kernel serves, why, and which it shall",
 	  hot_details, cmd_hot },
+	{ "top", "[--once]", "who answers, how fast, and the hot keys, as a screen", top_details,
+	  cmd_top },
 	{ "config", "check|show", "what is configured", config_details, cmd_config },
 	{ "doctor", "[--interface IF...]", "check this host, and say what to do about it",
 	  doctor_details, cmd_doctor },

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * JSON strings are UTF-8 and keys are any bytes above ' ': a key that is not UTF-8 is shown with
- * its odd bytes as \xNN, and exactly in "key_hex", which is taken instead of "key".
+ * JSON strings are UTF-8 and keys are any bytes, some of which would steer a terminal: a key that
+ * is no plain UTF-8 text is shown with its odd bytes as \xNN, and exactly in "key_hex", which is
+ * taken instead of "key".
  */
 #include "control/key.h"
 
@@ -43,9 +44,24 @@ static uint32_t bytes_of(const char *hex, char ret[XC_KEY_MAX])
 	return (uint32_t)(len / 2);
 }
 
+/* Nothing in it that a terminal obeys: keys of the binary protocol may hold that, UTF-8 more. */
+static bool is_plain(const char *key, uint32_t len)
+{
+	for (uint32_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)key[i];
+
+		if (c <= ' ' || c == 0x7f)
+			return false;
+		/* U+0080 to U+009F */
+		if (c == 0xc2 && i + 1 < len && (unsigned char)key[i + 1] < 0xa0)
+			return false;
+	}
+	return true;
+}
+
 void control_set_key(json_t *row, const char *key, uint32_t len)
 {
-	json_t *text = json_stringn(key, len);
+	json_t *text = is_plain(key, len) ? json_stringn(key, len) : NULL;
 	char shown[4 * XC_KEY_MAX + 1], hex[2 * XC_KEY_MAX + 1];
 	size_t at = 0;
 
