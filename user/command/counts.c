@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The counters of all workers, and of those that are gone, as one: what the kernel answered is added,
+ * The counters of all workers, those that are gone too, as one: what the kernel answered is added,
  * what came before the last `stats reset` is taken off.
  */
 #include "command/impl.h"

@@ -313,8 +313,8 @@ static void stat_item(const struct printer *p, const char *field, uint64_t value
 }
 
 /*
- * The log is one class to memcached's eyes, number 1; and its one LRU is the cold one, as there when
- * it is not segmented.
+ * The log is one class to memcached's eyes, number 1; and its one LRU is the cold one, as there
+ * when it is not segmented.
  */
 static void print_items(const struct printer *p, struct command *command)
 {
