@@ -6,11 +6,13 @@ holding anybody up.
 Method: one connection watches while others work; stock memcached says the same of the same
 requests."""
 
+import os
 import re
 import resource
 import select
 import socket
 import sys
+import tempfile
 import time
 
 import servers
@@ -95,6 +97,25 @@ def mutations_are_told_as_memcached_tells_them():
         assert [re.sub("size=.*", "", line) for line in ours] == [
             re.sub("size=.*", "", line)
             for line in events_of(stock, b"mutations", "item_store")]
+
+
+def mutations_tell_the_time_the_item_has():
+    """With a route's jitter in it; an append's is that of the item it is appended to."""
+    with tempfile.TemporaryDirectory(prefix="xcp") as folder:
+        path = os.path.join(folder, "routes.conf")
+        with open(path, "w", encoding="ascii") as file:
+            file.write('routes = ( { prefix = "j:"; ttl_jitter = 5000; } );\n')
+        with servers.start_ours("--config", path) as server:
+            watch, client = watcher(b"mutations", server), Client(server)
+            told = []
+            for i in range(8):
+                for verb, size in ((b"set", 1), (b"append", 2), (b"set", 100000)):
+                    request = b"%s j:%d 0 10000 %d\r\n" % (verb, i, size)
+                    assert client.ask(request + bytes(size) + b"\r\n") == ["STORED"]
+                    told.append(int(re.search(r" ttl=(\d+) ", watch.line())[1]))
+                    left = int(client.ask(b"mg j:%d t\r\n" % i)[0][4:])
+                    assert abs(told[-1] - left) <= 1, (verb, size, told[-1], left)
+            assert len(set(told)) > 4, told
 
 
 def fetches_are_told_hit_or_miss():
@@ -248,6 +269,7 @@ def watch_can_be_refused():
 
 TESTS = [
     mutations_are_told_as_memcached_tells_them,
+    mutations_tell_the_time_the_item_has,
     fetches_are_told_hit_or_miss,
     watch_alone_means_fetchers,
     deletions_are_told,

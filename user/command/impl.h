@@ -77,8 +77,8 @@ void command_write(struct command_worker *w, const struct request *req, struct r
 bool command_is_append(const struct request *req);
 struct store_put command_put_of(struct command_worker *w, const struct request *req);
 /*
- * Counts and answers; stored is looked at on STORE_OK alone. A set that could not be kept takes the
- * value it was to replace along.
+ * Counts and answers; stored is what is there on STORE_OK, else what would have been. A set that
+ * could not be kept takes the value it was to replace along.
  */
 void command_write_answer(struct command_worker *w, const struct request *req,
 			  struct response *resp, enum store_status status,
@@ -133,8 +133,9 @@ enum command_next command_watch(struct command_worker *w, struct request *req,
 void command_log_fetch(struct command_worker *w, struct span key, const struct item_view *item);
 /* Looks the key up for them, as memcached does before it changes an item. */
 void command_log_lookup(struct command_worker *w, struct span key);
+/* expire_ns: the item's, with its jitter. */
 void command_log_store(struct command_worker *w, const struct request *req,
-		       enum store_status status);
+		       enum store_status status, uint64_t expire_ns);
 void command_log_delete(struct command_worker *w, struct span key);
 
 enum command_next command_stats(struct command_worker *w, struct request *req,

@@ -73,6 +73,7 @@ enum command_upload_state command_upload_start(struct command_worker *w, const s
 					       struct command_upload *upload, bool last_try,
 					       struct response *resp)
 {
+	struct store_stored refused = { .value_len = req->value_len };
 	enum store_status status;
 
 	*upload = (struct command_upload){ .req = *req, .start_ns = w->now_ns };
@@ -88,7 +89,8 @@ enum command_upload_state command_upload_start(struct command_worker *w, const s
 		return COMMAND_UPLOAD_GOES;
 	if (status == STORE_AGAIN && !last_try)
 		return COMMAND_UPLOAD_BUSY;
-	command_write_answer(w, &upload->req, resp, status, NULL);
+	refused.expire_ns = command_expire_ns(w, NULL, req->exptime);
+	command_write_answer(w, &upload->req, resp, status, &refused);
 	return COMMAND_UPLOAD_ANSWERED;
 }
 
@@ -106,7 +108,8 @@ void command_upload_fill(struct command_worker *w, struct command_upload *upload
 void command_upload_finish(struct command_worker *w, struct command_upload *upload, bool bad_end,
 			   struct response *resp)
 {
-	struct store_stored stored = { .value_len = upload->req.value_len };
+	struct store_stored stored = { .value_len = upload->req.value_len,
+				       .expire_ns = upload->pending.put.expire_ns };
 	struct request *req = &upload->req;
 	enum store_status status;
 

@@ -107,13 +107,12 @@ static const char *command_text(enum request_verb verb)
 }
 
 void command_log_store(struct command_worker *w, const struct request *req,
-		       enum store_status status)
+		       enum store_status status, uint64_t expire_ns)
 {
-	uint64_t expire_ns, ttl_sec = 0;
+	uint64_t ttl_sec = 0;
 
 	if (!eventlog_wants(w->command->options.events, EVENTLOG_MUTATIONS))
 		return;
-	expire_ns = command_expire_ns(w, NULL, req->exptime); /* as asked for: no jitter */
 	if (expire_ns > w->now_ns)
 		ttl_sec = (expire_ns - w->now_ns) / NSEC_PER_SEC;
 	eventlog_write(w->command->options.events, EVENTLOG_MUTATIONS, "item_store", req->key,

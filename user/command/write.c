@@ -52,6 +52,7 @@ static enum store_status append(struct command_worker *w, const struct request *
 		    !request_asks(req, 'N'))
 			return status;
 		ret->value_len = req->value.len;
+		ret->expire_ns = first.expire_ns;
 		status = store_put(w->thread, &first, req->value, &ret->cas);
 	} while (status == STORE_NOT_STORED); /* someone else made it just now */
 	return status;
@@ -81,7 +82,7 @@ void command_write_answer(struct command_worker *w, const struct request *req,
 	enum request_status text = STATUS_STORED;
 	struct compose_stored told;
 
-	command_log_store(w, req, status);
+	command_log_store(w, req, status, stored->expire_ns);
 	if (req->verb == REQUEST_CAS)
 		count_cas(w, status);
 	switch (status) {
@@ -138,7 +139,7 @@ bool command_admit(struct command_worker *w, const struct request *req, struct r
 	own.key = command_key(req, raw);
 	if (memcached_bytes(&own) <= w->command->options.settings.item_max)
 		return true;
-	command_log_store(w, &own, STORE_TOO_LARGE);
+	command_log_store(w, &own, STORE_TOO_LARGE, command_expire_ns(w, NULL, own.exptime));
 	command_tally(w, command_route(w, own.key), own.key, TALLY_SET);
 	command_count(&w->counts.store_too_large, 1);
 	forget(w, &own);
@@ -161,6 +162,7 @@ void command_write(struct command_worker *w, const struct request *req, struct r
 	}
 	assert(req->value.len == req->value_len);
 	put = command_put_of(w, req);
+	stored.expire_ns = put.expire_ns;
 	for (uint32_t tries = 0;; tries++) {
 		if (command_is_append(req))
 			status = append(w, req, &put, &stored);

@@ -155,6 +155,7 @@ struct store_put {
 struct store_stored {
 	uint64_t cas;
 	uint64_t value_len;
+	uint64_t expire_ns;
 };
 
 /* Room taken for a value that is being written. Belongs to the thread that reserved it. */

@@ -590,7 +590,9 @@ enum store_status store_join(struct store_thread *t, const struct store_put *how
 			store_fill(t, &pending, data);
 		status = store_commit_over(t, &pending, old_item.loc, &cas, &raced);
 		if (status == STORE_OK && ret)
-			*ret = (struct store_stored){ .cas = cas, .value_len = put.value_len };
+			*ret = (struct store_stored){ .cas = cas,
+						      .value_len = put.value_len,
+						      .expire_ns = put.expire_ns };
 		if (!raced || status == STORE_AGAIN)
 			return status;
 	}
