@@ -26,7 +26,8 @@
 #include "lib/store_rig.h"
 #include "store/item.h"
 
-#define KEYS 150U
+#define KEYS 240U
+#define BLOCK 2024U /* of a segment of 16 KiB: what a block holds of a value */
 #define KEY_MAX 250U
 #define SEGMENT 16384U
 #define VALUE_MAX (5 * SEGMENT)
@@ -196,7 +197,7 @@ static uint32_t random_len(struct model *m)
 	case 1:
 		return (uint32_t)rand_below(&m->rand, VALUE_MAX + 1);
 	case 2: /* round about the length from which values are chained */
-		return SEGMENT / 2 - 64 + (uint32_t)rand_below(&m->rand, 96);
+		return BLOCK - 64 + (uint32_t)rand_below(&m->rand, 96);
 	case 3: /* exactly whole segments, or a byte off */
 		return (SEGMENT - 64) * (uint32_t)(1 + rand_below(&m->rand, 4)) - 1 +
 		       (uint32_t)rand_below(&m->rand, 3);

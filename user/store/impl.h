@@ -85,10 +85,10 @@ struct store {
 	_Atomic uint32_t demand;   /* segments a large value waits for */
 	_Atomic bool index_full;   /* an insert found no slot: evict though segments are free */
 	_Atomic bool exhausted;	   /* -M: the reclaimer has nothing to give */
-	uint32_t dead_chains;	   /* first segments of buried chains, linked by segment.next;
+	uint32_t dead_chains;	   /* first pieces of buried chains, linked by segment_link.buried;
 				      pool.lock */
-	uint32_t dead_chain_segments; /* in all of them; pool.lock */
-	pthread_mutex_t thread_lock;  /* threads[].in_use */
+	uint32_t dead_blocks;	   /* in all of them; pool.lock */
+	pthread_mutex_t thread_lock; /* threads[].in_use */
 	struct store_thread *threads;
 
 	pthread_t reclaimer;
@@ -212,14 +212,28 @@ void store_wake_reclaimer(struct store *store);
 
 /* --- chains (large.c) --- */
 
-uint64_t chain_rest_len(const struct store *store, uint64_t value_len, uint32_t *ret_segment_cnt);
-bool chain_take(struct store_thread *t, uint32_t segment_cnt, uint64_t hash, uint32_t *ret_first);
-/* Replaces a segment of some item's chain by a copy of it; false: no item's, or no room. The old
- * one is free when no reader is left. Reclaimer. */
-bool chain_move_segment(struct store_thread *t, uint32_t idx);
+/* How a value of some length is kept. */
+struct chain_shape {
+	uint32_t segment_cnt; /* pieces that are whole segments, */
+	uint32_t block_cnt;   /* and blocks, behind them */
+	uint32_t rest_len;    /* in the item itself */
+};
+
+struct chain_shape chain_shape(const struct store *store, uint64_t value_len);
+/* All that a chain's pieces take. */
+uint32_t chain_blocks(const struct store *store, const struct chain_shape *shape);
+/* Segments that a chain needs, if all its blocks are in segments of their own. */
+uint32_t chain_segments(const struct store *store, const struct chain_shape *shape);
+bool chain_take(struct store_thread *t, const struct chain_shape *shape, uint64_t hash,
+		uint32_t *ret_first);
+/* Replaces a piece of some item's chain by a copy of it; false: no item's, or no room. The old one
+ * is free when no reader is left. Reclaimer. */
+bool chain_move_piece(struct store_thread *t, uint32_t piece);
 void chain_release(struct store *store, uint32_t first);
+/* Of a list of buried ones. */
+void chain_release_all(struct store *store, uint32_t first);
 struct item_chain item_chain_of(struct item_header *item);
-/* Of the value's bytes in the chain's segments. */
+/* Of the value's bytes in the chain's pieces. */
 uint64_t chain_check(const struct store *store, const struct item_chain *chain);
 /* Notes the check in an item that is not committed yet. */
 void chain_seal(const struct store *store, struct item_header *item);

@@ -68,12 +68,12 @@ struct item_header {
 	_Atomic uint32_t access;
 };
 
-/* A value larger than a segment: whole segments, then the rest behind this in the item itself. */
+/* A large value: whole segments, then blocks, then the rest behind this in the item itself. */
 struct item_chain {
 	uint64_t value_len;
-	uint64_t check; /* XXH3 of the bytes in the segments */
-	uint32_t first_segment;
-	uint32_t segment_cnt;
+	uint64_t check; /* XXH3 of the bytes in the pieces */
+	uint32_t first_piece;
+	uint32_t piece_cnt;
 };
 
 /* What an item is made from. */

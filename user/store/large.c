@@ -1,39 +1,57 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Values larger than half a segment. Their bytes fill whole segments of the same pool, linked by
- * their headers; what is left over (unless it would fill more than half a segment) lies in the item
- * itself, behind its struct item_chain:
+ * Large values. Their bytes fill whole segments of the same pool, then blocks of segments that
+ * several values share, linked; what is left over, less than a block, lies in the item itself,
+ * behind its struct item_chain:
  *
  *   item in the log:  header | options | key | item_chain | last bytes of the value
  *                                               |
- *                                               v first_segment
- *   segment:          header (chain_next) | payload  ->  header (chain_next) | payload
+ *                                               v first_piece
+ *   segment:          header with link | payload  ->  header with link | payload
+ *                                               |
+ *                                               v
+ *   block:            link | payload  ->  link | payload
+ *
+ * So no length wastes more than a block's end: an item is at most a block longer than its key, and
+ * 1/32 of a segment is too short for the next item at worst. Blocks that values left behind are
+ * taken first, and where they are many the reclaimer moves what is left of the emptiest segments
+ * into the others (reclaim.c).
  */
 #include <xxhash.h>
 
 #include "store/impl.h"
 
-uint64_t chain_rest_len(const struct store *store, uint64_t value_len, uint32_t *ret_segment_cnt)
+struct chain_shape chain_shape(const struct store *store, uint64_t value_len)
 {
-	uint64_t payload = segment_payload(&store->pool);
-	uint64_t rest = value_len % payload;
+	uint64_t whole = piece_payload(&store->pool, false);
+	uint64_t block = piece_payload(&store->pool, true);
+	uint64_t left = value_len % whole;
 
-	*ret_segment_cnt = (uint32_t)(value_len / payload);
-	if (rest > store->value_inline_max) {
-		*ret_segment_cnt += 1;
-		rest = 0;
-	}
-	return rest;
+	return (struct chain_shape){ .segment_cnt = (uint32_t)(value_len / whole),
+				     .block_cnt = (uint32_t)(left / block),
+				     .rest_len = (uint32_t)(left % block) };
+}
+
+uint32_t chain_blocks(const struct store *store, const struct chain_shape *shape)
+{
+	return shape->segment_cnt * segment_block_cnt(&store->pool) + shape->block_cnt;
+}
+
+uint32_t chain_segments(const struct store *store, const struct chain_shape *shape)
+{
+	uint32_t block_cnt = segment_block_cnt(&store->pool);
+
+	return shape->segment_cnt + (shape->block_cnt + block_cnt - 1) / block_cnt;
 }
 
 uint64_t store_pending_bytes(const struct store *store, uint64_t value_len)
 {
-	uint32_t segment_cnt = 0;
+	struct chain_shape shape = { 0 };
 
 	if (value_len > store->value_inline_max)
-		chain_rest_len(store, value_len, &segment_cnt);
+		shape = chain_shape(store, value_len);
 	/* The item's own segment cannot be reclaimed before it is committed. */
-	return (uint64_t)(segment_cnt + 1) << store->pool.shift;
+	return (uint64_t)(chain_segments(store, &shape) + 1) << store->pool.shift;
 }
 
 /* Several values may be waiting: the reclaimer works for the largest. */
@@ -46,28 +64,39 @@ static void demand_raise(struct store *store, uint32_t segment_cnt)
 		;
 }
 
-bool chain_take(struct store_thread *t, uint32_t segment_cnt, uint64_t hash, uint32_t *ret_first)
+static bool chain_push(struct store_thread *t, bool is_block, uint64_t hash, uint32_t *first)
+{
+	struct segment_pool *pool = &t->store->pool;
+	uint32_t piece = segment_take_piece(pool, is_block, t->privileged);
+
+	if (piece == PIECE_NONE)
+		return false;
+	piece_link(pool, piece)->hash = hash;
+	piece_set_next(pool, piece, *first);
+	*first = piece;
+	return true;
+}
+
+bool chain_take(struct store_thread *t, const struct chain_shape *shape, uint64_t hash,
+		uint32_t *ret_first)
 {
 	struct store *store = t->store;
-	uint32_t first = SEGMENT_NONE;
+	uint32_t first = PIECE_NONE, segment_cnt = shape->segment_cnt;
+	bool ok;
 
+	if (shape->block_cnt > segment_block_free_cnt(&store->pool))
+		segment_cnt = chain_segments(store, shape);
 	/* With the item's own segment; two that each hold half of what they need would wait for
 	 * each other. */
-	if (segment_free_cnt(&store->pool) < store->pool.reserve + segment_cnt + 1) {
-		demand_raise(store, segment_cnt);
+	ok = segment_free_cnt(&store->pool) >= store->pool.reserve + segment_cnt + 1;
+	for (uint32_t i = 0; i < shape->block_cnt && ok; i++)
+		ok = chain_push(t, true, hash, &first);
+	for (uint32_t i = 0; i < shape->segment_cnt && ok; i++)
+		ok = chain_push(t, false, hash, &first);
+	if (!ok) {
+		chain_release(store, first);
+		demand_raise(store, chain_segments(store, shape));
 		return false;
-	}
-	for (uint32_t i = 0; i < segment_cnt; i++) {
-		uint32_t idx = segment_take(&store->pool, SEGMENT_CHAIN, t->privileged);
-
-		if (idx == SEGMENT_NONE) {
-			chain_release(store, first);
-			demand_raise(store, segment_cnt);
-			return false;
-		}
-		segment_header(&store->pool, idx)->chain_hash = hash;
-		segment_chain_link(&store->pool, idx, first);
-		first = idx;
 	}
 	*ret_first = first;
 	return true;
@@ -75,10 +104,20 @@ bool chain_take(struct store_thread *t, uint32_t segment_cnt, uint64_t hash, uin
 
 void chain_release(struct store *store, uint32_t first)
 {
-	while (first != SEGMENT_NONE) {
-		uint32_t next = segment_chain_next(&store->pool, first);
+	while (first != PIECE_NONE) {
+		uint32_t next = piece_next(&store->pool, first);
 
-		segment_release(&store->pool, first);
+		segment_release_piece(&store->pool, first);
+		first = next;
+	}
+}
+
+void chain_release_all(struct store *store, uint32_t first)
+{
+	while (first != PIECE_NONE) {
+		uint32_t next = piece_link(&store->pool, first)->buried;
+
+		chain_release(store, first);
 		first = next;
 	}
 }
@@ -93,16 +132,16 @@ struct item_chain item_chain_of(struct item_header *item)
 
 uint64_t chain_check(const struct store *store, const struct item_chain *chain)
 {
-	uint64_t payload = segment_payload(&store->pool);
 	uint64_t left = chain->value_len, check = 0;
-	uint32_t idx = chain->first_segment;
+	uint32_t piece = chain->first_piece;
 
-	for (uint32_t n = 0; n < chain->segment_cnt; n++) {
+	for (uint32_t n = 0; n < chain->piece_cnt; n++) {
+		uint64_t payload = piece_payload(&store->pool, piece_is_block(piece));
 		uint64_t len = left < payload ? left : payload;
 
-		check = XXH3_64bits_withSeed(segment_header(&store->pool, idx) + 1, len, check);
+		check = XXH3_64bits_withSeed(piece_data(&store->pool, piece), len, check);
 		left -= len;
-		idx = segment_chain_next(&store->pool, idx);
+		piece = piece_next(&store->pool, piece);
 	}
 	return check;
 }
@@ -115,23 +154,23 @@ void chain_seal(const struct store *store, struct item_header *item)
 	memcpy(item_value(item), &chain, sizeof(chain));
 }
 
-/* The segment before idx in an item's chain, SEGMENT_NONE if idx is its first; false: not in it. */
-static bool chain_find(const struct store *store, const struct item_chain *chain, uint32_t idx,
+/* The piece before this one in an item's chain, PIECE_NONE if it is the first; false: not in it. */
+static bool chain_find(const struct store *store, const struct item_chain *chain, uint32_t piece,
 		       uint32_t *ret_before)
 {
-	uint32_t at = chain->first_segment;
+	uint32_t at = chain->first_piece;
 
-	*ret_before = SEGMENT_NONE;
-	for (uint32_t n = 0; n < chain->segment_cnt; n++) {
-		if (at == idx)
+	*ret_before = PIECE_NONE;
+	for (uint32_t n = 0; n < chain->piece_cnt; n++) {
+		if (at == piece)
 			return true;
 		*ret_before = at;
-		at = segment_chain_next(&store->pool, at);
+		at = piece_next(&store->pool, at);
 	}
 	return false;
 }
 
-/* The first segment's number is part of the item, whose bytes never change: a new item. */
+/* The first piece's number is part of the item, whose bytes never change: a new item. */
 static bool replace_first(struct store_thread *t, struct index_slot *slot, uint64_t hash,
 			  uint32_t first)
 {
@@ -150,7 +189,7 @@ static bool replace_first(struct store_thread *t, struct index_slot *slot, uint6
 		return false;
 	}
 	item = item_at(store->pool.base, new_loc);
-	chain.first_segment = first;
+	chain.first_piece = first;
 	memcpy(item_value(item), &chain, sizeof(chain));
 	store_seal_item(item);
 	store_switch(t, slot, hash, new_loc, flush_gen, STORE_CHANGE_MOVE, true);
@@ -158,8 +197,8 @@ static bool replace_first(struct store_thread *t, struct index_slot *slot, uint6
 	return true;
 }
 
-/* The item in whose chain the segment is, and the one before it in there. */
-static bool find_owner(struct store *store, const struct index_lock *lock, uint32_t idx,
+/* The item in whose chain the piece is, and the one before it in there. */
+static bool find_owner(struct store *store, const struct index_lock *lock, uint32_t piece,
 		       struct index_slot *ret, uint32_t *ret_before)
 {
 	*ret = (struct index_slot){ 0 };
@@ -170,74 +209,66 @@ static bool find_owner(struct store *store, const struct index_lock *lock, uint3
 		if (!(item_word0(item) & ITEM_CHAINED))
 			continue;
 		chain = item_chain_of(item);
-		if (chain_find(store, &chain, idx, ret_before))
+		if (chain_find(store, &chain, piece, ret_before))
 			return true;
 	}
 	return false;
 }
 
-static uint32_t copy_segment(struct store_thread *t, uint32_t idx, uint64_t hash)
+static uint32_t copy_piece(struct store_thread *t, uint32_t piece, uint64_t hash)
 {
 	struct segment_pool *pool = &t->store->pool;
-	uint32_t copy = segment_take(pool, SEGMENT_CHAIN, t->privileged);
+	uint32_t copy = piece_next(pool, piece);
 
-	if (copy == SEGMENT_NONE)
-		return copy;
-	memcpy(segment_header(pool, copy) + 1, segment_header(pool, idx) + 1,
-	       segment_payload(pool));
-	segment_header(pool, copy)->chain_hash = hash;
-	segment_chain_link(pool, copy, segment_chain_next(pool, idx));
+	if (!chain_push(t, piece_is_block(piece), hash, &copy))
+		return PIECE_NONE;
+	memcpy(piece_data(pool, copy), piece_data(pool, piece),
+	       piece_payload(pool, piece_is_block(piece)));
 	return copy;
 }
 
-bool chain_move_segment(struct store_thread *t, uint32_t idx)
+bool chain_move_piece(struct store_thread *t, uint32_t piece)
 {
 	struct segment_pool *pool = &t->store->pool;
-	uint64_t hash = segment_header(pool, idx)->chain_hash;
+	uint64_t hash = piece_link(pool, piece)->hash;
 	/* Whoever frees the chain takes it out of the index first, under this lock. */
 	struct index_lock lock = index_lock(&t->store->index, hash);
-	uint32_t before, copy = SEGMENT_NONE;
+	uint32_t before, copy = PIECE_NONE;
 	struct index_slot slot;
 
-	if (find_owner(t->store, &lock, idx, &slot, &before))
-		copy = copy_segment(t, idx, hash);
-	if (copy != SEGMENT_NONE && before != SEGMENT_NONE)
-		segment_chain_link(pool, before, copy);
-	if (copy != SEGMENT_NONE && before == SEGMENT_NONE &&
-	    !replace_first(t, &slot, hash, copy)) {
-		segment_release(pool, copy);
-		copy = SEGMENT_NONE;
+	if (find_owner(t->store, &lock, piece, &slot, &before))
+		copy = copy_piece(t, piece, hash);
+	if (copy != PIECE_NONE && before != PIECE_NONE)
+		piece_set_next(pool, before, copy);
+	if (copy != PIECE_NONE && before == PIECE_NONE && !replace_first(t, &slot, hash, copy)) {
+		segment_release_piece(pool, copy);
+		copy = PIECE_NONE;
 	}
 	index_unlock(&lock);
-	return copy != SEGMENT_NONE;
+	return copy != PIECE_NONE;
 }
 
 struct span store_value_part(const struct store *store, const struct item_view *view,
 			     uint64_t offset)
 {
-	uint64_t payload = segment_payload(&store->pool);
+	const struct segment_pool *pool = &store->pool;
 	struct item_header *item;
 	struct item_chain chain;
 	uint64_t in_chain, len;
-	uint32_t idx;
+	uint32_t piece;
 
 	if (view->value)
 		return span_of(view->value + offset, view->value_len - offset);
-	item = item_at(store->pool.base, view->loc);
+	item = item_at(pool->base, view->loc);
 	chain = item_chain_of(item);
-	in_chain = chain.segment_cnt * payload;
-	if (in_chain > chain.value_len)
-		in_chain = chain.value_len;
+	in_chain = chain.value_len - chain_shape(store, chain.value_len).rest_len;
 	if (offset >= in_chain)
 		return span_of(item_value(item) + sizeof(chain) + (offset - in_chain),
 			       chain.value_len - offset);
-	idx = chain.first_segment;
-	for (uint64_t skip = offset / payload; skip > 0; skip--)
-		idx = segment_chain_next(&store->pool, idx);
-	len = payload - offset % payload;
-	if (len > in_chain - offset)
-		len = in_chain - offset;
-	return span_of(store->pool.base + segment_loc(&store->pool, idx) +
-			       sizeof(struct segment_header) + offset % payload,
-		       len);
+	piece = chain.first_piece;
+	while (offset >= (len = piece_payload(pool, piece_is_block(piece)))) {
+		offset -= len;
+		piece = piece_next(pool, piece);
+	}
+	return span_of(piece_data(pool, piece) + offset, len - offset);
 }

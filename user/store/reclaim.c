@@ -15,6 +15,9 @@
 #include "store/impl.h"
 
 #define BATCH_MAX 64
+/* Copies of 32 blocks each for as many segments as are drained in one round. */
+#define DRAIN_MAX 16
+#define PIECES_MAX (BATCH_MAX + (DRAIN_MAX << BLOCK_CNT_SHIFT))
 /* Items whose buckets are fetched from memory at the same time. */
 #define PREFETCH_MAX 16
 #define ROUND_IDLE_MS 100
@@ -41,6 +44,39 @@ void store_wake_reclaimer(struct store *store)
 	store->wake_asked = true;
 	pthread_cond_signal(&store->wake);
 	pthread_mutex_unlock(&store->wake_lock);
+}
+
+/* --- what a round has and lacks --- */
+
+struct round {
+	uint32_t emptied[BATCH_MAX];
+	uint32_t cnt;
+	uint32_t chains; /* buried chains, linked by segment_link.buried */
+	uint32_t chain_blocks;
+	uint32_t pieces[PIECES_MAX]; /* of chains, replaced by copies */
+	uint32_t piece_cnt;
+	uint32_t drained_cnt; /* segments of blocks that will be free below the limit */
+	uint32_t above_cnt;   /* of the emptied ones: above the limit, so not free afterwards */
+	bool evict_whole;     /* a segment, whatever is free: the index is full */
+	bool flush_left;      /* some flushed segment is still open or being written */
+};
+
+/*
+ * Segments still to be freed; those of this round, and of chains buried by now, are on their way.
+ * Free blocks count, too: large values take them first, and drain_needed() makes segments of them.
+ */
+static uint32_t lacking(struct store *store, const struct round *round)
+{
+	uint32_t target =
+		store_free_target(store) + atomic_load(&store->demand) + store_limit_step(store);
+	uint32_t coming, blocks;
+
+	pthread_mutex_lock(&store->pool.lock);
+	blocks = store->dead_blocks + round->chain_blocks + store->pool.block_free_cnt;
+	coming = store->pool.free.cnt + round->cnt - round->above_cnt +
+		 blocks / segment_block_cnt(&store->pool);
+	pthread_mutex_unlock(&store->pool.lock);
+	return coming < target ? target - coming : 0;
 }
 
 /* --- emptying one segment --- */
@@ -143,8 +179,19 @@ static bool empty_item(struct store_thread *t, uint64_t loc, uint64_t hash,
 	return fate != FATE_STAYS;
 }
 
+/*
+ * Evicting all items of a segment whose items hold much more than itself would give up more than is
+ * needed: it stops where that is reached.
+ */
+static bool is_enough(struct store *store, const struct round *round, const struct segment *seg)
+{
+	return !round->evict_whole && seg->chain_blocks > segment_block_cnt(&store->pool) &&
+	       lacking(store, round) == 0;
+}
+
 /* False if something of it stays. */
-static bool empty_segment(struct store_thread *t, uint32_t idx, enum reason reason)
+static bool empty_segment(struct store_thread *t, const struct round *round, uint32_t idx,
+			  enum reason reason)
 {
 	struct segment_pool *pool = &t->store->pool;
 	struct segment *seg = &pool->segments[idx];
@@ -167,6 +214,8 @@ static bool empty_segment(struct store_thread *t, uint32_t idx, enum reason reas
 			store_prefetch_slot(t->store, hashes[cnt++]);
 		}
 		for (uint32_t i = 0; i < cnt; i++) {
+			if (reason == REASON_EVICT && is_enough(t->store, round, seg))
+				return false;
 			if (!empty_item(t, locs[i], hashes[i], seg, reason))
 				return false;
 		}
@@ -250,9 +299,11 @@ static void describe_queues(const struct store_thread *t, struct evict_queue *re
 	for (uint32_t q = 0; q < SEGMENT_QUEUES; q++) {
 		const struct segment_list *list = &pool->queues[q];
 
-		ret[q] = (struct evict_queue){ .segment_cnt = list->cnt + list->chain_cnt,
-					       .has_sealed = list->cnt > 0,
-					       .era = pool->segments[list->head].era };
+		ret[q] = (struct evict_queue){
+			.segment_cnt = list->cnt + list->chain_blocks / segment_block_cnt(pool),
+			.has_sealed = list->cnt > 0,
+			.era = pool->segments[list->head].era
+		};
 		for (uint32_t c = 0; c < TTL_CLASS_CNT; c++)
 			ret[q].segment_cnt += t->open[q][c] != SEGMENT_NONE;
 	}
@@ -287,21 +338,33 @@ static uint32_t policy_victim(struct store_thread *t)
 
 /* --- a round --- */
 
-struct round {
-	uint32_t emptied[BATCH_MAX];
-	uint32_t cnt;
-	uint32_t chains; /* buried chains, linked by segment.next */
-	uint32_t chain_segments;
-	uint32_t pieces[BATCH_MAX]; /* of chains, replaced by copies */
-	uint32_t piece_cnt;
-	uint32_t above_cnt; /* of the emptied ones: above the limit, so not free afterwards */
-	bool flush_left;    /* some flushed segment is still open or being written */
-};
+/* What the chains of the items left in a detached segment hold. */
+static void count_chains(struct store *store, uint32_t idx)
+{
+	struct segment *seg = &store->pool.segments[idx];
+	uint64_t loc = segment_loc(&store->pool, idx) + sizeof(struct segment_header);
+	uint64_t end = segment_loc(&store->pool, idx) + seg->used;
+
+	seg->chain_blocks = 0;
+	while (loc < end) {
+		struct item_header *item = item_at(store->pool.base, loc);
+		uint32_t word0 = item_word0(item);
+
+		if ((word0 & ITEM_COMMITTED) && !(word0 & ITEM_DEAD) && (word0 & ITEM_CHAINED)) {
+			struct chain_shape shape =
+				chain_shape(store, item_chain_of(item).value_len);
+
+			seg->chain_blocks += chain_blocks(store, &shape);
+		}
+		loc += item_bytes(item);
+	}
+}
 
 static bool take(struct store_thread *t, struct round *round, uint32_t idx, enum reason reason)
 {
 	segment_detach(&t->store->pool, idx);
-	if (!empty_segment(t, idx, reason)) {
+	if (!empty_segment(t, round, idx, reason)) {
+		count_chains(t->store, idx);
 		segment_attach(&t->store->pool, idx);
 		return false;
 	}
@@ -317,6 +380,57 @@ static void ask_to_seal(struct store_thread *t)
 	segment_nudge(&t->store->pool);
 }
 
+static bool move_piece(struct store_thread *t, struct round *round, uint32_t piece)
+{
+	if (round->piece_cnt == PIECES_MAX || !chain_move_piece(t, piece))
+		return false;
+	round->pieces[round->piece_cnt++] = piece;
+	return true;
+}
+
+/* Moves a segment's blocks into others; false: some stay, and others may be taken again. */
+static bool drain(struct store_thread *t, struct round *round, uint32_t idx)
+{
+	struct segment_pool *pool = &t->store->pool;
+	bool all = true;
+
+	segment_drain(pool, idx, true);
+	for (uint32_t block = 0; block < segment_block_cnt(pool); block++) {
+		if (pool->segments[idx].block_map & 1U << block)
+			all &= move_piece(t, round, piece_block(idx, block));
+	}
+	return all;
+}
+
+/*
+ * Free blocks are no free segments. Where those are short and blocks are not, the emptiest segments
+ * are drained; one that is less than half empty only where it is pressing.
+ */
+static void drain_needed(struct store_thread *t, struct round *round)
+{
+	struct segment_pool *pool = &t->store->pool;
+	uint32_t block_cnt = segment_block_cnt(pool), tried_cnt = 0, idx;
+	uint32_t target = store_free_target(t->store) + atomic_load(&t->store->demand);
+	uint32_t tried[DRAIN_MAX];
+
+	while (tried_cnt + round->drained_cnt < DRAIN_MAX &&
+	       segment_block_free_cnt(pool) >= 2 * block_cnt) {
+		uint32_t coming = segment_free_cnt(pool) + round->cnt + round->drained_cnt;
+
+		if (coming >= target)
+			break;
+		idx = segment_emptiest(pool, coming < target / 2 ? 1 : block_cnt / 2);
+		if (idx == SEGMENT_NONE)
+			break;
+		if (drain(t, round, idx))
+			round->drained_cnt++;
+		else
+			tried[tried_cnt++] = idx;
+	}
+	while (tried_cnt > 0)
+		segment_drain(pool, tried[--tried_cnt], false);
+}
+
 /* Segments above the limit: what is in them moves below. */
 static void take_above(struct store_thread *t, struct round *round)
 {
@@ -327,15 +441,18 @@ static void take_above(struct store_thread *t, struct round *round)
 		enum segment_state state = segment_state(&pool->segments[i]);
 
 		open_left |= state == SEGMENT_OPEN;
-		if (state != SEGMENT_CHAIN && !may_take(&pool->segments[i]))
+		if (state != SEGMENT_CHAIN && state != SEGMENT_BLOCKS &&
+		    !may_take(&pool->segments[i]))
 			continue;
-		if (round->cnt == BATCH_MAX || round->piece_cnt == BATCH_MAX ||
+		if (round->cnt == BATCH_MAX || round->piece_cnt >= BATCH_MAX ||
 		    segment_free_cnt(pool) < COPY_ROOM)
 			break;
-		if (state != SEGMENT_CHAIN)
+		if (state == SEGMENT_CHAIN)
+			move_piece(t, round, piece_whole(i));
+		else if (state == SEGMENT_BLOCKS)
+			drain(t, round, i);
+		else
 			round->above_cnt += take(t, round, i, REASON_LIMIT);
-		else if (chain_move_segment(t, i))
-			round->pieces[round->piece_cnt++] = i;
 	}
 	if (open_left)
 		ask_to_seal(t);
@@ -370,36 +487,20 @@ static void take_finished(struct store_thread *t, struct round *round)
 		round->flush_left = true;
 }
 
-/*
- * Segments still to be freed; those of this round, and of chains buried by now, are on their way.
- */
-static uint32_t lacking(struct store *store, const struct round *round)
-{
-	uint32_t target =
-		store_free_target(store) + atomic_load(&store->demand) + store_limit_step(store);
-	uint32_t coming;
-
-	pthread_mutex_lock(&store->pool.lock);
-	coming = store->pool.free.cnt + store->dead_chain_segments + round->cnt - round->above_cnt +
-		 round->chain_segments;
-	pthread_mutex_unlock(&store->pool.lock);
-	return coming < target ? target - coming : 0;
-}
-
 static void take_needed(struct store_thread *t, struct round *round)
 {
 	struct store *store = t->store;
-	bool evict_anyway = atomic_exchange(&store->index_full, false);
 	bool may_clean = true;
 
-	while (round->cnt < BATCH_MAX && (evict_anyway || lacking(store, round) > 0)) {
+	round->evict_whole = atomic_exchange(&store->index_full, false);
+	while (round->cnt < BATCH_MAX && (round->evict_whole || lacking(store, round) > 0)) {
 		uint32_t free_cnt = segment_free_cnt(&store->pool);
 		uint32_t idx = SEGMENT_NONE;
 
 		/* Copies take free segments: what this round has emptied comes first then. */
 		if (free_cnt < COPY_ROOM && round->cnt > 0)
 			return;
-		if (may_clean && !evict_anyway && free_cnt > 0)
+		if (may_clean && !round->evict_whole && free_cnt > 0)
 			idx = most_dead(store);
 		if (idx != SEGMENT_NONE) {
 			may_clean = take(t, round, idx, REASON_DEAD);
@@ -416,7 +517,7 @@ static void take_needed(struct store_thread *t, struct round *round)
 			return;
 		}
 		take(t, round, idx, REASON_EVICT);
-		evict_anyway = false;
+		round->evict_whole = false;
 	}
 	atomic_store(&store->exhausted, false);
 }
@@ -443,13 +544,8 @@ static void release_round(struct store *store, struct round *round)
 	for (uint32_t i = 0; i < round->cnt; i++)
 		segment_release(&store->pool, round->emptied[i]);
 	for (uint32_t i = 0; i < round->piece_cnt; i++)
-		segment_release(&store->pool, round->pieces[i]);
-	while (round->chains != SEGMENT_NONE) {
-		uint32_t next = store->pool.segments[round->chains].next;
-
-		chain_release(store, round->chains);
-		round->chains = next;
-	}
+		segment_release_piece(&store->pool, round->pieces[i]);
+	chain_release_all(store, round->chains);
 	atomic_fetch_add(&store->reclaimed_segment_cnt, round->cnt);
 }
 
@@ -461,15 +557,15 @@ static void give_up_round(struct store *store, struct round *round)
 	for (uint32_t i = 0; i < round->piece_cnt; i++)
 		segment_attach(&store->pool, round->pieces[i]);
 	pthread_mutex_lock(&store->pool.lock);
-	while (round->chains != SEGMENT_NONE) {
-		struct segment *seg = &store->pool.segments[round->chains];
-		uint32_t next = seg->next;
+	while (round->chains != PIECE_NONE) {
+		struct segment_link *link = piece_link(&store->pool, round->chains);
+		uint32_t next = link->buried;
 
-		seg->next = store->dead_chains;
+		link->buried = store->dead_chains;
 		store->dead_chains = round->chains;
 		round->chains = next;
 	}
-	store->dead_chain_segments += round->chain_segments;
+	store->dead_blocks += round->chain_blocks;
 	pthread_mutex_unlock(&store->pool.lock);
 }
 
@@ -494,9 +590,9 @@ static void collect_chains(struct store *store, struct round *round)
 {
 	pthread_mutex_lock(&store->pool.lock);
 	round->chains = store->dead_chains;
-	round->chain_segments = store->dead_chain_segments;
-	store->dead_chains = SEGMENT_NONE;
-	store->dead_chain_segments = 0;
+	round->chain_blocks = store->dead_blocks;
+	store->dead_chains = PIECE_NONE;
+	store->dead_blocks = 0;
 	pthread_mutex_unlock(&store->pool.lock);
 }
 
@@ -504,7 +600,7 @@ static void collect_chains(struct store *store, struct round *round)
 static bool run_round(struct store_thread *t)
 {
 	struct store *store = t->store;
-	struct round round = { .chains = SEGMENT_NONE };
+	struct round round = { .chains = PIECE_NONE };
 	uint64_t taken_cnt = segment_taken_cnt(&store->pool);
 	bool growing;
 
@@ -521,8 +617,9 @@ static bool run_round(struct store_thread *t)
 	}
 	take_above(t, &round);
 	take_needed(t, &round);
+	drain_needed(t, &round);
 	collect_chains(store, &round);
-	if (round.cnt == 0 && round.piece_cnt == 0 && round.chains == SEGMENT_NONE)
+	if (round.cnt == 0 && round.piece_cnt == 0 && round.chains == PIECE_NONE)
 		return growing;
 
 	store_offline(t);

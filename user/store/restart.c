@@ -180,27 +180,37 @@ void store_format(struct store *store)
 
 /* --- proof --- */
 
-/* The item's value is whole segments that no other item has, and they hold what was committed. */
+/* What the log says is a piece of some value. */
+static bool piece_is_proven(const struct store *store, uint32_t piece)
+{
+	uint32_t idx = piece_segment(piece);
+	const struct segment_header *header;
+
+	if (idx == SEGMENT_NONE || idx >= store->pool.cnt ||
+	    (piece & PIECE_BLOCK_MASK) > segment_block_cnt(&store->pool))
+		return false;
+	header = segment_header(&store->pool, idx);
+	return header->magic == SEGMENT_MAGIC &&
+	       header->state == (piece_is_block(piece) ? SEGMENT_BLOCKS : SEGMENT_CHAIN);
+}
+
+/* The item's value is pieces that no other item has, and they hold what was committed. */
 static bool chain_is_proven(const struct store *store, struct item_header *item)
 {
 	struct item_chain chain = item_chain_of(item);
-	uint32_t idx = chain.first_segment, segment_cnt;
-	uint64_t rest = chain_rest_len(store, chain.value_len, &segment_cnt);
+	uint32_t piece = chain.first_piece;
+	struct chain_shape shape = chain_shape(store, chain.value_len);
 
-	/* A length beyond the log would be counted in fewer segments than it has. */
+	/* A length beyond the log would be counted in fewer pieces than it has. */
 	if (chain.value_len > segment_loc(&store->pool, store->pool.cnt) ||
-	    segment_cnt != chain.segment_cnt || chain.segment_cnt >= store->pool.cnt ||
-	    item_shape(item).value_len != rest + sizeof(chain))
+	    chain.piece_cnt != shape.segment_cnt + shape.block_cnt ||
+	    item_shape(item).value_len != shape.rest_len + sizeof(chain))
 		return false;
-	for (uint32_t n = 0; n < chain.segment_cnt; n++) {
-		const struct segment_header *header;
-
-		if (idx == SEGMENT_NONE || idx >= store->pool.cnt)
+	for (uint32_t n = 0; n < chain.piece_cnt; n++) {
+		if (!piece_is_proven(store, piece) ||
+		    piece_is_block(piece) != (n >= shape.segment_cnt))
 			return false;
-		header = segment_header(&store->pool, idx);
-		if (header->magic != SEGMENT_MAGIC || header->state != SEGMENT_CHAIN)
-			return false;
-		idx = segment_chain_next(&store->pool, idx);
+		piece = piece_next(&store->pool, piece);
 	}
 	return chain.check == chain_check(store, &chain);
 }
@@ -221,27 +231,47 @@ static bool item_is_proven(const struct store *store, uint64_t loc)
 
 /* --- adoption --- */
 
-/* Takes the chain's segments, or gives them back; false if some other item has one of them. */
-static bool chain_mark(struct store *store, struct item_header *item, uint64_t hash,
-		       enum segment_state from, enum segment_state to)
+/* Takes a chain's piece, or gives it back; false if it is so already. */
+static bool piece_mark(struct store *store, uint32_t piece, bool used)
+{
+	struct segment *seg = &store->pool.segments[piece_segment(piece)];
+
+	if (piece_is_block(piece))
+		return segment_mark_block(&store->pool, piece, used);
+	if (segment_state(seg) != (used ? SEGMENT_FREE : SEGMENT_CHAIN))
+		return false;
+	atomic_store(&seg->state, (uint8_t)(used ? SEGMENT_CHAIN : SEGMENT_FREE));
+	return true;
+}
+
+/* Takes the chain's first pieces, or gives them back: how many could be. */
+static uint32_t chain_mark(struct store *store, const struct item_chain *chain, uint32_t cnt,
+			   bool used)
+{
+	uint32_t piece = chain->first_piece;
+
+	for (uint32_t n = 0; n < cnt; n++) {
+		if (!piece_mark(store, piece, used))
+			return n;
+		piece = piece_next(&store->pool, piece);
+	}
+	return cnt;
+}
+
+/* False if some other item has one of its pieces. */
+static bool chain_adopt(struct store *store, struct item_header *item, uint64_t hash)
 {
 	struct item_chain chain = item_chain_of(item);
-	uint32_t idx = chain.first_segment;
+	uint32_t piece = chain.first_piece;
+	uint32_t cnt = chain_mark(store, &chain, chain.piece_cnt, true);
 
-	for (uint32_t n = 0; n < chain.segment_cnt; n++) {
-		if (segment_state(&store->pool.segments[idx]) != from)
-			return false;
-		idx = segment_chain_next(&store->pool, idx);
+	if (cnt < chain.piece_cnt) {
+		chain_mark(store, &chain, cnt, false);
+		return false;
 	}
-	idx = chain.first_segment;
-	for (uint32_t n = 0; n < chain.segment_cnt; n++) {
-		struct segment *seg = &store->pool.segments[idx];
-
-		atomic_store(&seg->state, (uint8_t)to);
-		atomic_store(&seg->seq, segment_header(&store->pool, idx)->seq);
-		seg->used = sizeof(struct segment_header);
-		segment_header(&store->pool, idx)->chain_hash = hash;
-		idx = segment_chain_next(&store->pool, idx);
+	for (uint32_t n = 0; n < cnt; n++) {
+		piece_link(&store->pool, piece)->hash = hash;
+		piece = piece_next(&store->pool, piece);
 	}
 	return true;
 }
@@ -262,10 +292,9 @@ static bool adopt_copy(struct store_thread *t, struct index_slot *slot, uint64_t
 	uint64_t other_loc = index_slot_loc(slot);
 	struct item_header *other = item_at(store->pool.base, other_loc);
 	bool shared = is_chained(item) && is_chained(other) &&
-		      item_chain_of(item).first_segment == item_chain_of(other).first_segment;
+		      item_chain_of(item).first_piece == item_chain_of(other).first_piece;
 
-	if (is_chained(item) && !shared &&
-	    !chain_mark(store, item, hash, SEGMENT_FREE, SEGMENT_CHAIN))
+	if (is_chained(item) && !shared && !chain_adopt(store, item, hash))
 		return false;
 	atomic_fetch_or(&other->word0, ITEM_DEAD);
 	index_slot_replace(slot, loc);
@@ -278,12 +307,15 @@ static bool adopt_new(struct store *store, const struct index_lock *lock, uint64
 {
 	struct item_header *item = item_at(store->pool.base, loc);
 
-	if (is_chained(item) && !chain_mark(store, item, lock->hash, SEGMENT_FREE, SEGMENT_CHAIN))
+	if (is_chained(item) && !chain_adopt(store, item, lock->hash))
 		return false;
 	if (index_insert(&store->index, lock, loc, 0) == 0)
 		return true;
-	if (is_chained(item))
-		chain_mark(store, item, lock->hash, SEGMENT_CHAIN, SEGMENT_FREE);
+	if (is_chained(item)) {
+		struct item_chain chain = item_chain_of(item);
+
+		chain_mark(store, &chain, chain.piece_cnt, false);
+	}
 	return false;
 }
 
@@ -463,8 +495,12 @@ static int recover(struct store *store, struct store_thread *t)
 		segment_seal(&store->pool, aged[i].idx);
 	}
 	for (uint32_t i = 1; i < store->pool.cnt; i++) {
-		if (segment_state(&store->pool.segments[i]) == SEGMENT_FREE)
+		struct segment *seg = &store->pool.segments[i];
+
+		if (segment_state(seg) == SEGMENT_FREE)
 			segment_release(&store->pool, i);
+		else if (segment_state(seg) == SEGMENT_BLOCKS)
+			segment_adopt_blocks(&store->pool, i, seg->block_map);
 	}
 	alloc_free(aged);
 	log_line(LOG_INFO, "store",

@@ -9,9 +9,11 @@
  */
 #include "store/impl.h"
 
-/* A segment whose items hold more than 1/64 of all segments in chains is sealed, so that eviction
- * has a choice. */
-#define CHAIN_SHARE 64
+/*
+ * A segment whose items hold more than 1/8 of all segments in chains is sealed, so that eviction
+ * finds one. Most of such a segment stays unused, so there may not be many.
+ */
+#define CHAIN_SHARE 8
 
 uint32_t ttl_class(uint64_t ttl_ns)
 {
@@ -126,7 +128,7 @@ static uint64_t append_open(struct store_thread *t, uint32_t *open, uint32_t byt
 	if (*open == SEGMENT_NONE)
 		return 0;
 	if (!segment_is_flushed(t->store, seg) &&
-	    seg->chain_cnt <= atomic_load(&pool->limit) / CHAIN_SHARE)
+	    seg->chain_blocks <= atomic_load(&pool->limit) / CHAIN_SHARE * segment_block_cnt(pool))
 		loc = segment_append(pool, *open, bytes);
 	if (!loc)
 		seal(t, open, false);

@@ -28,7 +28,7 @@ static void list_push(struct segment_pool *pool, struct segment_list *list, uint
 		list->head = idx;
 	list->tail = idx;
 	list->cnt++;
-	list->chain_cnt += seg->chain_cnt;
+	list->chain_blocks += seg->chain_blocks;
 }
 
 static void list_remove(struct segment_pool *pool, struct segment_list *list, uint32_t idx)
@@ -45,7 +45,26 @@ static void list_remove(struct segment_pool *pool, struct segment_list *list, ui
 		list->tail = seg->prev;
 	seg->next = seg->prev = SEGMENT_NONE;
 	list->cnt--;
-	list->chain_cnt -= seg->chain_cnt;
+	list->chain_blocks -= seg->chain_blocks;
+}
+
+/* Among those with free blocks or not, after a change. pool->lock is held. */
+static void relist(struct segment_pool *pool, uint32_t idx)
+{
+	struct segment *seg = &pool->segments[idx];
+	uint8_t free_cnt = 0;
+
+	if (segment_state(seg) == SEGMENT_BLOCKS && idx < atomic_load(&pool->limit) &&
+	    !seg->draining)
+		free_cnt = (uint8_t)(segment_block_cnt(pool) -
+				     (uint32_t)__builtin_popcount(seg->block_map));
+	if (free_cnt && !seg->blocks_listed)
+		list_push(pool, &pool->blocks, idx);
+	if (!free_cnt && seg->blocks_listed)
+		list_remove(pool, &pool->blocks, idx);
+	pool->block_free_cnt += free_cnt;
+	pool->block_free_cnt -= seg->blocks_listed;
+	seg->blocks_listed = free_cnt;
 }
 
 int segment_pool_init(struct segment_pool *pool, uint8_t *base, uint64_t bytes, uint64_t bytes_max,
@@ -97,7 +116,9 @@ uint32_t segment_take(struct segment_pool *pool, enum segment_state state, bool 
 		list_remove(pool, &pool->free, idx);
 		seg = &pool->segments[idx];
 		seg->used = sizeof(struct segment_header);
-		seg->chain_cnt = 0;
+		seg->chain_blocks = 0;
+		seg->block_map = 0;
+		seg->draining = state == SEGMENT_BLOCKS; /* until its first is taken */
 		seg->sealed_early = false;
 		atomic_store_explicit(&seg->live_bytes, 0, memory_order_relaxed);
 		atomic_store_explicit(&seg->pending_cnt, 0, memory_order_relaxed);
@@ -117,7 +138,7 @@ uint32_t segment_take(struct segment_pool *pool, enum segment_state state, bool 
 	header->seq = segment_seq(seg);
 	header->seq_inverse = ~header->seq;
 	header->queue = 0;
-	segment_chain_link(pool, idx, SEGMENT_NONE);
+	piece_set_next(pool, piece_whole(idx), PIECE_NONE);
 	__atomic_store_n(&header->state, (uint32_t)state, __ATOMIC_RELEASE);
 	return idx;
 }
@@ -172,7 +193,7 @@ void segment_attach(struct segment_pool *pool, uint32_t idx)
 		list->tail = idx;
 	list->head = idx;
 	list->cnt++;
-	list->chain_cnt += seg->chain_cnt;
+	list->chain_blocks += seg->chain_blocks;
 	atomic_store_explicit(&seg->state, SEGMENT_SEALED, memory_order_release);
 	pthread_mutex_unlock(&pool->lock);
 }
@@ -198,6 +219,8 @@ void segment_release(struct segment_pool *pool, uint32_t idx)
 
 void segment_limit(struct segment_pool *pool, uint32_t limit)
 {
+	uint32_t from;
+
 	pthread_mutex_lock(&pool->lock);
 	for (uint32_t i = limit; i < pool->limit; i++) {
 		if (segment_state(&pool->segments[i]) != SEGMENT_FREE)
@@ -212,11 +235,116 @@ void segment_limit(struct segment_pool *pool, uint32_t limit)
 		atomic_store_explicit(&pool->segments[i].state, SEGMENT_FREE, memory_order_release);
 		list_push(pool, &pool->free, i);
 	}
+	from = pool->limit < limit ? pool->limit : limit;
 	atomic_store(&pool->limit, limit);
+	for (uint32_t i = from; i < pool->cnt; i++)
+		relist(pool, i);
 	if (pool->free.cnt > pool->reserve)
 		pthread_cond_broadcast(&pool->freed);
 	pthread_mutex_unlock(&pool->lock);
 }
+
+/* --- blocks --- */
+
+uint32_t segment_take_piece(struct segment_pool *pool, bool is_block, bool privileged)
+{
+	uint32_t idx, block;
+
+	if (!is_block)
+		return piece_whole(segment_take(pool, SEGMENT_CHAIN, privileged));
+	pthread_mutex_lock(&pool->lock);
+	idx = pool->blocks.head;
+	if (idx == SEGMENT_NONE) {
+		pthread_mutex_unlock(&pool->lock);
+		idx = segment_take(pool, SEGMENT_BLOCKS, privileged);
+		if (idx == SEGMENT_NONE)
+			return PIECE_NONE;
+		pthread_mutex_lock(&pool->lock);
+	}
+	pool->segments[idx].draining = false;
+	block = (uint32_t)__builtin_ctz(~pool->segments[idx].block_map);
+	pool->segments[idx].block_map |= 1U << block;
+	relist(pool, idx);
+	pthread_mutex_unlock(&pool->lock);
+	piece_set_next(pool, piece_block(idx, block), PIECE_NONE);
+	return piece_block(idx, block);
+}
+
+void segment_release_piece(struct segment_pool *pool, uint32_t piece)
+{
+	uint32_t idx = piece_segment(piece);
+	struct segment *seg = &pool->segments[idx];
+	bool is_empty = true;
+
+	if (piece_is_block(piece)) {
+		pthread_mutex_lock(&pool->lock);
+		seg->block_map &= ~(1U << ((piece & PIECE_BLOCK_MASK) - 1));
+		is_empty = seg->block_map == 0;
+		if (is_empty)
+			seg->draining = true;
+		relist(pool, idx);
+		pthread_mutex_unlock(&pool->lock);
+	}
+	if (is_empty)
+		segment_release(pool, idx);
+}
+
+void segment_drain(struct segment_pool *pool, uint32_t idx, bool draining)
+{
+	pthread_mutex_lock(&pool->lock);
+	pool->segments[idx].draining = draining;
+	relist(pool, idx);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+uint32_t segment_emptiest(struct segment_pool *pool, uint32_t free_min)
+{
+	uint32_t best = SEGMENT_NONE, most = free_min;
+
+	pthread_mutex_lock(&pool->lock);
+	for (uint32_t i = pool->blocks.head; i != SEGMENT_NONE; i = pool->segments[i].next) {
+		if (pool->segments[i].blocks_listed >= most) {
+			best = i;
+			most = pool->segments[i].blocks_listed + 1U;
+		}
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return best;
+}
+
+uint32_t segment_block_free_cnt(struct segment_pool *pool)
+{
+	uint32_t cnt;
+
+	pthread_mutex_lock(&pool->lock);
+	cnt = pool->block_free_cnt;
+	pthread_mutex_unlock(&pool->lock);
+	return cnt;
+}
+
+bool segment_mark_block(struct segment_pool *pool, uint32_t piece, bool used)
+{
+	struct segment *seg = &pool->segments[piece_segment(piece)];
+	uint32_t bit = 1U << ((piece & PIECE_BLOCK_MASK) - 1);
+	enum segment_state state = segment_state(seg);
+
+	if ((state != SEGMENT_FREE && state != SEGMENT_BLOCKS) || !(seg->block_map & bit) != used)
+		return false;
+	seg->block_map ^= bit;
+	atomic_store(&seg->state, (uint8_t)(seg->block_map ? SEGMENT_BLOCKS : SEGMENT_FREE));
+	return true;
+}
+
+void segment_adopt_blocks(struct segment_pool *pool, uint32_t idx, uint32_t block_map)
+{
+	pthread_mutex_lock(&pool->lock);
+	pool->segments[idx].block_map = block_map;
+	atomic_store(&pool->segments[idx].state, SEGMENT_BLOCKS);
+	relist(pool, idx);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+/* --- the whole --- */
 
 void segment_extend(struct segment_pool *pool, uint32_t from, uint32_t end)
 {

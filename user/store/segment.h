@@ -7,7 +7,8 @@
  * Shape     power-of-two slices of the log, 16 KiB to 1 MiB, about 1/1024 of it. Segment 0 holds
  *           the log's own page (struct segment_super) and no items. Each other segment begins
  *           with a struct segment_header, so that a later process can read the log alone
- *           (store/restart.c).
+ *           (store/restart.c). A piece of a large value is a whole segment, or a block: a segment
+ *           of blocks holds 32, of 2 KiB at least.
  * Errors    SEGMENT_NONE when no segment is free.
  * Threads   an open segment belongs to one store thread; lists and states under pool->lock;
  *           live_bytes and pending_cnt are atomic. cnt is the reclaimer's while it runs.
@@ -37,10 +38,25 @@ enum segment_state {
 	SEGMENT_FREE,
 	SEGMENT_OPEN,
 	SEGMENT_SEALED,
-	SEGMENT_CHAIN,	/* a piece of one large value */
+	SEGMENT_CHAIN,	/* one piece of a large value */
 	SEGMENT_LIMBO,	/* emptied, waiting for a grace period */
 	SEGMENT_PARKED, /* free, but above the limit; in memory only: the log says FREE */
+	SEGMENT_BLOCKS, /* smaller pieces of large values */
 };
+
+/* In the log, in front of a piece's bytes (SEGMENT_CHAIN: in the segment's header). */
+struct segment_link {
+	uint32_t next;	       /* piece; PIECE_NONE: last */
+	uint32_t buried;       /* of a first piece that no item has any more: the next such one */
+	_Atomic uint64_t hash; /* of the key whose value this is, under this process's secret */
+};
+
+/* A piece's number: segment * 64 + 0: all of it, + 1 + n: its block n. */
+#define PIECE_NONE 0U
+#define PIECE_SHIFT 6
+#define PIECE_BLOCK_MASK ((1U << PIECE_SHIFT) - 1)
+#define BLOCK_CNT_SHIFT 5
+#define BLOCK_SHIFT_MIN 11
 
 /* In the log, at the start of each segment. */
 struct segment_header {
@@ -50,10 +66,8 @@ struct segment_header {
 	uint64_t seq_inverse;  /* ~seq: a damaged one is noticed */
 	_Atomic uint32_t used; /* bytes from the segment's start that hold reserved items */
 	uint32_t queue;
-	uint32_t chain_next; /* SEGMENT_CHAIN: next piece, SEGMENT_NONE: last */
-	/* SEGMENT_CHAIN: hash of the key whose value this is, under this process's secret */
-	_Atomic uint64_t chain_hash;
-	uint32_t reserved[4]; /* 0 */
+	struct segment_link link; /* SEGMENT_CHAIN */
+	uint32_t reserved[4];	  /* 0 */
 };
 
 _Static_assert(sizeof(struct segment_header) == 64, "a segment header is one cache line");
@@ -89,11 +103,14 @@ struct segment {
 	uint32_t next, prev;   /* queue or free list */
 	_Atomic uint8_t state; /* enum segment_state; SEALED publishes all the rest */
 	uint8_t queue;
-	bool damaged;	    /* at adoption: its sum does not hold */
-	uint8_t era;	    /* the eviction policy's, when it was opened */
-	bool sealed_early;  /* not because it was full: a copy of its items wins the unused end */
-	uint32_t used;	    /* owner thread while open */
-	uint32_t chain_cnt; /* segments that its items' chains hold; owner thread while open */
+	bool damaged;	   /* at adoption: its sum does not hold */
+	uint8_t era;	   /* the eviction policy's, when it was opened */
+	bool sealed_early; /* not because it was full: a copy of its items wins the unused end */
+	uint32_t used;	   /* owner thread while open */
+	uint32_t chain_blocks; /* that its items' chains hold; owner thread while open */
+	uint32_t block_map;    /* SEGMENT_BLOCKS: those in use; pool->lock */
+	uint8_t blocks_listed; /* free ones, if they may be taken; pool->lock */
+	bool draining;	       /* none may be taken; pool->lock */
 	_Atomic uint32_t live_bytes;
 	_Atomic uint32_t pending_cnt; /* reserved, not yet committed */
 	/* Latest expiry of its items; UINT32_MAX: some never expire. */
@@ -104,7 +121,7 @@ struct segment {
 
 struct segment_list {
 	uint32_t head, tail, cnt;
-	uint32_t chain_cnt; /* of the segments in it */
+	uint32_t chain_blocks; /* of the segments in it */
 };
 
 struct segment_pool {
@@ -121,6 +138,8 @@ struct segment_pool {
 	pthread_cond_t freed; /* some segment became free */
 	struct segment_list free;
 	struct segment_list queues[SEGMENT_QUEUES]; /* sealed, oldest first */
+	struct segment_list blocks;		    /* segments with free blocks */
+	uint32_t block_free_cnt;		    /* in them */
 	uint64_t seq;				    /* last handed out */
 	uint64_t released_cnt;			    /* ever */
 	uint64_t nudge_cnt;			    /* waiters look around when it rises */
@@ -168,15 +187,73 @@ static inline uint32_t segment_payload(const struct segment_pool *pool)
 	return segment_bytes(pool) - (uint32_t)sizeof(struct segment_header);
 }
 
-/* A piece may be replaced by a copy of itself while readers walk the chain. */
-static inline uint32_t segment_chain_next(const struct segment_pool *pool, uint32_t idx)
+/* Blocks of a segment of blocks. */
+static inline uint32_t segment_block_cnt(const struct segment_pool *pool)
 {
-	return __atomic_load_n(&segment_header(pool, idx)->chain_next, __ATOMIC_ACQUIRE);
+	return pool->shift - BLOCK_CNT_SHIFT < BLOCK_SHIFT_MIN
+		       ? 1U << (pool->shift - BLOCK_SHIFT_MIN)
+		       : 1U << BLOCK_CNT_SHIFT;
 }
 
-static inline void segment_chain_link(const struct segment_pool *pool, uint32_t idx, uint32_t next)
+/* With their links. */
+static inline uint32_t segment_block_bytes(const struct segment_pool *pool)
 {
-	__atomic_store_n(&segment_header(pool, idx)->chain_next, next, __ATOMIC_RELEASE);
+	return segment_payload(pool) / segment_block_cnt(pool) & ~7U;
+}
+
+static inline bool piece_is_block(uint32_t piece)
+{
+	return piece & PIECE_BLOCK_MASK;
+}
+
+static inline uint32_t piece_whole(uint32_t idx)
+{
+	return idx << PIECE_SHIFT;
+}
+
+static inline uint32_t piece_block(uint32_t idx, uint32_t block)
+{
+	return piece_whole(idx) + 1 + block;
+}
+
+static inline uint32_t piece_segment(uint32_t piece)
+{
+	return piece >> PIECE_SHIFT;
+}
+
+/* Bytes of a value that a piece holds. */
+static inline uint32_t piece_payload(const struct segment_pool *pool, bool is_block)
+{
+	return is_block ? segment_block_bytes(pool) - (uint32_t)sizeof(struct segment_link)
+			: segment_payload(pool);
+}
+
+static inline struct segment_link *piece_link(const struct segment_pool *pool, uint32_t piece)
+{
+	struct segment_header *header = segment_header(pool, piece_segment(piece));
+	uint32_t block = (piece & PIECE_BLOCK_MASK) - 1;
+
+	if (!piece_is_block(piece))
+		return &header->link;
+	return (struct segment_link *)((uint8_t *)(header + 1) +
+				       (uint64_t)block * segment_block_bytes(pool));
+}
+
+static inline uint8_t *piece_data(const struct segment_pool *pool, uint32_t piece)
+{
+	return piece_is_block(piece) ? (uint8_t *)(piece_link(pool, piece) + 1)
+				     : (uint8_t *)(segment_header(pool, piece_segment(piece)) + 1);
+}
+
+/* A piece may be replaced by a copy of itself while readers walk the chain. */
+static inline uint32_t piece_next(const struct segment_pool *pool, uint32_t piece)
+{
+	return __atomic_load_n(&piece_link(pool, piece)->next, __ATOMIC_ACQUIRE);
+}
+
+static inline void piece_set_next(const struct segment_pool *pool, uint32_t piece, uint32_t next)
+{
+	__atomic_store_n(&piece_link(pool, piece)->next, next, __ATOMIC_RELEASE);
 }
 
 /* Largest item a segment takes: one that starts right behind the header. */
@@ -184,6 +261,20 @@ uint32_t segment_item_max(const struct segment_pool *pool);
 
 /* A free segment, now OPEN or CHAIN and not in any list. privileged: may take the reserve. */
 uint32_t segment_take(struct segment_pool *pool, enum segment_state state, bool privileged);
+/* A free piece; PIECE_NONE: there is none. */
+uint32_t segment_take_piece(struct segment_pool *pool, bool is_block, bool privileged);
+/* A segment with its last block is free, too. */
+void segment_release_piece(struct segment_pool *pool, uint32_t piece);
+/* None of its blocks may be taken from now on, or they may again. Reclaimer. */
+void segment_drain(struct segment_pool *pool, uint32_t idx, bool draining);
+/* Of those that have free blocks, the one with most; SEGMENT_NONE if none has as many. */
+uint32_t segment_emptiest(struct segment_pool *pool, uint32_t free_min);
+/* Free blocks that may be taken. */
+uint32_t segment_block_free_cnt(struct segment_pool *pool);
+/* At adoption: the block is some value's, or is not; false: it is so already. */
+bool segment_mark_block(struct segment_pool *pool, uint32_t piece, bool used);
+/* Adopted: the segment's free blocks may be taken. */
+void segment_adopt_blocks(struct segment_pool *pool, uint32_t idx, uint32_t block_map);
 /* Room for an item in an open segment of the calling thread; 0 when it does not fit. Counts as
  * pending. */
 uint64_t segment_append(struct segment_pool *pool, uint32_t idx, uint32_t bytes);

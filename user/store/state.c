@@ -25,7 +25,7 @@
 #include "store/impl.h"
 
 #define STATE_MAGIC 0x4554415453434458ULL /* "XDCSTATE" */
-#define STATE_VERSION 3
+#define STATE_VERSION 4
 /* Summing is bound by memory; more than this many do not make it faster. */
 #define SUM_THREADS 4
 #define SUM_THREAD_BYTES (8ULL << 20) /* worth a thread of its own */
@@ -61,11 +61,11 @@ struct state_record {
 	uint32_t used;
 	uint32_t live_bytes;
 	uint32_t expire_max_ds;
-	uint8_t state; /* SEALED or CHAIN */
+	uint8_t state; /* SEALED, CHAIN or BLOCKS */
 	uint8_t queue;
 	uint8_t sealed_early;
 	uint8_t era;
-	uint8_t pad[4]; /* 0 */
+	uint32_t block_map;
 };
 
 _Static_assert(sizeof(struct state_record) == 40, "no hidden padding: it is summed");
@@ -99,8 +99,8 @@ struct sums {
 /* The place is the seed: the right bytes at another place are wrong. */
 static uint64_t segment_sum(const struct segment_pool *pool, const struct state_record *record)
 {
-	/* A chain's pieces are whole segments. */
-	uint32_t len = record->state == SEGMENT_CHAIN ? segment_bytes(pool) : record->used;
+	/* Of pieces all that may be one's. */
+	uint32_t len = record->state == SEGMENT_SEALED ? record->used : segment_bytes(pool);
 
 	return XXH3_64bits_withSeed(segment_header(pool, record->idx), len, record->idx);
 }
@@ -239,19 +239,16 @@ static void note_record(struct store *store, struct state *state, uint32_t idx)
 		.queue = seg->queue,
 		.sealed_early = seg->sealed_early,
 		.era = seg->era,
+		.block_map = seg->block_map,
 	};
 }
 
 /* Buried chains wait for readers that are gone now. */
 static void release_buried(struct store *store)
 {
-	while (store->dead_chains != SEGMENT_NONE) {
-		uint32_t first = store->dead_chains;
-
-		store->dead_chains = store->pool.segments[first].next;
-		chain_release(store, first);
-	}
-	store->dead_chain_segments = 0;
+	chain_release_all(store, store->dead_chains);
+	store->dead_chains = PIECE_NONE;
+	store->dead_blocks = 0;
 }
 
 static void note_segments(struct store *store, struct state *state)
@@ -262,7 +259,9 @@ static void note_segments(struct store *store, struct state *state)
 			note_record(store, state, idx);
 	}
 	for (uint32_t idx = 1; idx < store->pool.cnt; idx++) {
-		if (segment_state(&store->pool.segments[idx]) == SEGMENT_CHAIN)
+		enum segment_state at = segment_state(&store->pool.segments[idx]);
+
+		if (at == SEGMENT_CHAIN || at == SEGMENT_BLOCKS)
 			note_record(store, state, idx);
 	}
 }
@@ -387,7 +386,8 @@ static const char *judge_records(const struct store *store, const struct state *
 		if (record->idx == 0 || record->idx >= store->pool.cnt ||
 		    record->used < sizeof(struct segment_header) ||
 		    record->used > segment_bytes(&store->pool) || record->queue >= SEGMENT_QUEUES ||
-		    (record->state != SEGMENT_SEALED && record->state != SEGMENT_CHAIN))
+		    (record->state != SEGMENT_SEALED && record->state != SEGMENT_CHAIN &&
+		     record->state != SEGMENT_BLOCKS))
 			return "its segment records make no sense";
 	}
 	return NULL;
@@ -444,6 +444,8 @@ static void take_over(struct store *store, struct store_thread *t, const struct 
 		atomic_store(&seg->seq, record->seq);
 		if (record->state == SEGMENT_CHAIN)
 			atomic_store(&seg->state, SEGMENT_CHAIN);
+		else if (record->state == SEGMENT_BLOCKS)
+			segment_adopt_blocks(&store->pool, record->idx, record->block_map);
 		else
 			segment_seal(&store->pool, record->idx);
 		if (record->seq <= atomic_load(&store->flush_seq))

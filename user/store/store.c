@@ -76,7 +76,7 @@ static int store_init(struct store *store, const struct store_options *options)
 	err = evict_init(&store->evict, &evict);
 	if (err)
 		return err;
-	store->value_inline_max = segment_payload(&store->pool) / 2;
+	store->value_inline_max = piece_payload(&store->pool, true);
 	store->threads = alloc_aligned(64, (options->thread_max + 1) * sizeof(*store->threads));
 	if (!store->threads)
 		return -ENOMEM;
@@ -472,7 +472,9 @@ void store_counts(struct store *store, struct store_counts *ret)
 		.item_bytes = bytes > 0 ? (uint64_t)bytes : 0,
 		.key_value_bytes = key_value > 0 ? (uint64_t)key_value : 0,
 		.log_bytes = (uint64_t)atomic_load(&store->pool.limit) << store->pool.shift,
-		.log_free_bytes = (uint64_t)segment_free_cnt(&store->pool) << store->pool.shift,
+		.log_free_bytes = ((uint64_t)segment_free_cnt(&store->pool) << store->pool.shift) +
+				  (uint64_t)segment_block_free_cnt(&store->pool) *
+					  segment_block_bytes(&store->pool),
 		.index_bytes = index_bytes(&store->index),
 		.total_items = (uint64_t)total,
 		.evicted_cnt = (uint64_t)evicted,

@@ -160,11 +160,12 @@ struct store_stored {
 
 /* Room taken for a value that is being written. Belongs to the thread that reserved it. */
 struct store_pending {
-	struct store_put put; /* key still borrowed from the caller */
-	uint64_t loc;	      /* of the item in the log */
-	uint64_t filled;      /* value bytes written so far */
-	uint32_t chain;	      /* first whole segment of a large value; 0: none */
-	uint32_t chain_at;    /* the one being filled */
+	struct store_put put;  /* key still borrowed from the caller */
+	uint64_t loc;	       /* of the item in the log */
+	uint64_t filled;       /* value bytes written so far */
+	uint32_t chain;	       /* first piece of a large value; 0: none */
+	uint32_t chain_at;     /* the one being filled */
+	uint32_t piece_filled; /* bytes of it */
 };
 
 /* Names of all eviction policies, default first, NULL-terminated. */

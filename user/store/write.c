@@ -27,12 +27,20 @@ static int64_t key_value_len(struct item_header *item)
 					 : (int64_t)shape.key_len + shape.value_len;
 }
 
+static int64_t chain_bytes(const struct store *store, struct item_header *item)
+{
+	struct chain_shape shape = chain_shape(store, item_chain_of(item).value_len);
+
+	return ((int64_t)shape.segment_cnt << store->pool.shift) +
+	       (int64_t)shape.block_cnt * segment_block_bytes(&store->pool);
+}
+
 static int64_t whole_bytes(const struct store *store, struct item_header *item)
 {
 	int64_t bytes = item_bytes(item);
 
 	if (item_shape(item).bits & ITEM_CHAINED)
-		bytes += (int64_t)item_chain_of(item).segment_cnt << store->pool.shift;
+		bytes += chain_bytes(store, item);
 	return bytes;
 }
 
@@ -60,6 +68,18 @@ void store_tally_born(struct store_thread *t, uint64_t loc)
 	tally_item(t, item, 1);
 }
 
+static void bury_chain(struct store *store, struct item_header *item)
+{
+	struct item_chain chain = item_chain_of(item);
+	struct chain_shape shape = chain_shape(store, chain.value_len);
+
+	pthread_mutex_lock(&store->pool.lock);
+	piece_link(&store->pool, chain.first_piece)->buried = store->dead_chains;
+	store->dead_chains = chain.first_piece;
+	store->dead_blocks += chain_blocks(store, &shape);
+	pthread_mutex_unlock(&store->pool.lock);
+}
+
 void store_bury(struct store_thread *t, uint64_t loc, bool keep_chain)
 {
 	struct store *store = t->store;
@@ -68,16 +88,8 @@ void store_bury(struct store_thread *t, uint64_t loc, bool keep_chain)
 
 	atomic_fetch_sub_explicit(&seg->live_bytes, item_bytes(item), memory_order_release);
 	tally_item(t, item, -1);
-	if (!keep_chain && (item_shape(item).bits & ITEM_CHAINED) &&
-	    item_chain_of(item).segment_cnt > 0) {
-		uint32_t first = item_chain_of(item).first_segment;
-
-		pthread_mutex_lock(&store->pool.lock);
-		store->pool.segments[first].next = store->dead_chains;
-		store->dead_chains = first;
-		store->dead_chain_segments += item_chain_of(item).segment_cnt;
-		pthread_mutex_unlock(&store->pool.lock);
-	}
+	if (!keep_chain && (item_shape(item).bits & ITEM_CHAINED))
+		bury_chain(store, item);
 }
 
 /* One item less that nobody asked to remove; access as store_access tells. */
@@ -174,6 +186,16 @@ static void options_write(struct item_header *item, uint32_t expire_ds, uint32_t
 		memcpy(pos, &cas, 8);
 }
 
+/* The open segment's items hold another chain. */
+static void note_chain(struct store *store, uint64_t loc)
+{
+	struct item_header *item = item_at(store->pool.base, loc);
+	struct chain_shape shape = chain_shape(store, item_chain_of(item).value_len);
+
+	store->pool.segments[segment_of(&store->pool, loc)].chain_blocks +=
+		chain_blocks(store, &shape);
+}
+
 /* Says what store_wait has to wait for. */
 static enum store_status no_room(struct store_thread *t, uint32_t segment_cnt)
 {
@@ -198,26 +220,29 @@ enum store_status store_reserve(struct store_thread *t, const struct store_put *
 		.value_len = (uint32_t)put->value_len
 	};
 	struct item_chain chain = { .value_len = put->value_len };
+	struct chain_shape kept;
+	uint32_t segment_cnt = 0;
 	struct item_header *item;
 	uint64_t loc;
 
 	if (put->value_len > store->options.item_max)
 		return STORE_TOO_LARGE;
 	if (put->value_len > store->value_inline_max) {
+		kept = chain_shape(store, put->value_len);
+		segment_cnt = chain_segments(store, &kept);
+		chain.piece_cnt = kept.segment_cnt + kept.block_cnt;
 		shape.bits |= ITEM_CHAINED;
-		shape.value_len =
-			(uint32_t)(chain_rest_len(store, put->value_len, &chain.segment_cnt) +
-				   sizeof(chain));
-		if (chain.segment_cnt >= atomic_load(&store->pool.limit) / 2)
+		shape.value_len = kept.rest_len + (uint32_t)sizeof(chain);
+		if (segment_cnt >= atomic_load(&store->pool.limit) / 2)
 			return STORE_TOO_LARGE;
-		if (!chain_take(t, chain.segment_cnt, put->hash, &chain.first_segment))
-			return no_room(t, chain.segment_cnt + 1);
+		if (!chain_take(t, &kept, put->hash, &chain.first_piece))
+			return no_room(t, segment_cnt + 1);
 	}
 	loc = store_append_item(t, &shape, store->evict.policy->place(&store->evict, put->hash),
 				expire_ds);
 	if (!loc) {
-		chain_release(store, chain.first_segment);
-		return no_room(t, chain.segment_cnt + 1);
+		chain_release(store, chain.first_piece);
+		return no_room(t, segment_cnt + 1);
 	}
 	item = item_at(store->pool.base, loc);
 	options_write(item, expire_ds, put->flags, put->new_cas);
@@ -226,46 +251,53 @@ enum store_status store_reserve(struct store_thread *t, const struct store_put *
 	memcpy(item_key(item), put->key.ptr, put->key.len);
 	if (shape.bits & ITEM_CHAINED) {
 		memcpy(item_value(item), &chain, sizeof(chain));
-		store->pool.segments[segment_of(&store->pool, loc)].chain_cnt += chain.segment_cnt;
+		note_chain(store, loc);
 	}
-	*ret = (struct store_pending){ .put = *put,
-				       .loc = loc,
-				       .chain = chain.first_segment,
-				       .chain_at = chain.first_segment };
+	*ret = (struct store_pending){
+		.put = *put, .loc = loc, .chain = chain.first_piece, .chain_at = chain.first_piece
+	};
 	return STORE_OK;
+}
+
+/* Where the value's next bytes go, and how many at most. */
+static uint8_t *fill_place(const struct store *store, const struct store_pending *pending,
+			   uint64_t *ret_room)
+{
+	struct item_header *item = item_at(store->pool.base, pending->loc);
+	uint64_t in_chain;
+
+	if (pending->chain_at != PIECE_NONE) {
+		*ret_room = piece_payload(&store->pool, piece_is_block(pending->chain_at)) -
+			    pending->piece_filled;
+		return piece_data(&store->pool, pending->chain_at) + pending->piece_filled;
+	}
+	*ret_room = pending->put.value_len - pending->filled;
+	if (!(item_word0(item) & ITEM_CHAINED))
+		return item_value(item) + pending->filled;
+	in_chain = pending->put.value_len - chain_shape(store, pending->put.value_len).rest_len;
+	return item_value(item) + sizeof(struct item_chain) + (pending->filled - in_chain);
 }
 
 void store_fill(struct store_thread *t, struct store_pending *pending, struct span bytes)
 {
 	struct store *store = t->store;
-	struct item_header *item = item_at(store->pool.base, pending->loc);
-	uint64_t payload = segment_payload(&store->pool);
 
 	while (bytes.len > 0) {
-		uint64_t room = payload - pending->filled % payload;
-		uint8_t *to;
+		uint64_t room;
+		uint8_t *to = fill_place(store, pending, &room);
+		uint64_t len = room < bytes.len ? room : bytes.len;
 
-		if (pending->chain_at != SEGMENT_NONE) {
-			to = store->pool.base + segment_loc(&store->pool, pending->chain_at) +
-			     sizeof(struct segment_header) + pending->filled % payload;
-		} else if (item_word0(item) & ITEM_CHAINED) {
-			struct item_chain chain = item_chain_of(item);
-
-			to = item_value(item) + sizeof(chain) +
-			     (pending->filled - chain.segment_cnt * payload);
-			room = bytes.len;
-		} else {
-			to = item_value(item) + pending->filled;
-			room = bytes.len;
+		memcpy(to, bytes.ptr, len);
+		bytes.ptr += len;
+		bytes.len -= len;
+		pending->filled += len;
+		if (pending->chain_at == PIECE_NONE)
+			continue;
+		pending->piece_filled += (uint32_t)len;
+		if (len == room) {
+			pending->chain_at = piece_next(&store->pool, pending->chain_at);
+			pending->piece_filled = 0;
 		}
-		if (room > bytes.len)
-			room = bytes.len;
-		memcpy(to, bytes.ptr, room);
-		bytes.ptr += room;
-		bytes.len -= room;
-		pending->filled += room;
-		if (pending->chain_at != SEGMENT_NONE && pending->filled % payload == 0)
-			pending->chain_at = segment_chain_next(&store->pool, pending->chain_at);
 	}
 }
 
@@ -542,8 +574,7 @@ uint64_t store_copy_as(struct store_thread *t, uint64_t loc, const struct store_
 	atomic_fetch_or(&item->word0, won);
 	memcpy(item_key(item), item_key(old_item), (size_t)shape.key_len + shape.value_len);
 	if (shape.bits & ITEM_CHAINED)
-		store->pool.segments[segment_of(&store->pool, new_loc)].chain_cnt +=
-			item_chain_of(item).segment_cnt;
+		note_chain(store, new_loc);
 	store_seal_item(item);
 	return new_loc;
 }
