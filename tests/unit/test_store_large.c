@@ -87,7 +87,7 @@ static void large_any_length_wastes_little(void **state)
 		store_counts(rig.store, &counts);
 		assert_true(counts.evicted_cnt > 0);
 		/* What was evicted last comes back when nobody can be reading it any more. */
-		wanted = options.log.bytes / 100 * 95;
+		wanted = options.log.bytes / 100 * 93;
 		wanted -= counts.key_value_bytes < wanted ? counts.key_value_bytes : wanted;
 		if (!store_rig_await_free(&rig, wanted)) {
 			store_counts(rig.store, &counts);

@@ -768,7 +768,8 @@ static void restart_chain_through_another_segment_is_dropped(void **state)
 	chain = item_chain_of(item_at(rig.options.log.base, damage_item_loc(&rig, 20)));
 	for (uint32_t bit = 0; bit < 64; bit++) {
 		struct segment_header *header =
-			(struct segment_header *)(copy + ((uint64_t)chain.first_segment << 14));
+			(struct segment_header *)(copy + ((uint64_t)piece_segment(chain.first_piece)
+							  << 14));
 
 		memcpy(copy, rig.options.log.base, MIB);
 		*(bit < 32 ? &header->state : &header->magic) ^= 1U << bit % 32;
@@ -891,12 +892,13 @@ static void leave_copy_with_another_first_piece(struct store_rig *rig, uint32_t 
 	struct segment_pool *pool = &rig->store->pool;
 	struct item_header *item = item_at(pool->base, leave_two_copies(rig, key));
 	struct item_chain chain = item_chain_of(item);
-	uint32_t first = segment_take(pool, SEGMENT_CHAIN, false);
+	uint32_t first = segment_take_piece(pool, false, false);
 
-	memcpy(segment_header(pool, first) + 1, segment_header(pool, chain.first_segment) + 1,
-	       segment_payload(pool));
-	segment_chain_link(pool, first, segment_chain_next(pool, chain.first_segment));
-	chain.first_segment = first;
+	assert_false(piece_is_block(chain.first_piece));
+	memcpy(piece_data(pool, first), piece_data(pool, chain.first_piece),
+	       piece_payload(pool, false));
+	piece_set_next(pool, first, piece_next(pool, chain.first_piece));
+	chain.first_piece = first;
 	memcpy(item_value(item), &chain, sizeof(chain));
 	store_seal_item(item);
 }

@@ -292,7 +292,26 @@ static bool has_large(struct store_rig *rig, uint64_t n)
 	return true;
 }
 
-/* Pieces of large values that no value has. */
+static uint32_t blocks_used(const struct segment_pool *pool, uint32_t idx)
+{
+	switch (segment_state(&pool->segments[idx])) {
+	case SEGMENT_CHAIN:
+		return segment_block_cnt(pool);
+	case SEGMENT_BLOCKS:
+		return (uint32_t)__builtin_popcount(pool->segments[idx].block_map);
+	default:
+		return 0;
+	}
+}
+
+static uint32_t blocks_of(const struct store *store, uint64_t value_len)
+{
+	struct chain_shape shape = chain_shape(store, value_len);
+
+	return chain_blocks(store, &shape);
+}
+
+/* Pieces of large values that no value has, in blocks. */
 static uint32_t count_stray(struct store_rig *rig)
 {
 	struct segment_pool *pool = &rig->store->pool;
@@ -300,14 +319,17 @@ static uint32_t count_stray(struct store_rig *rig)
 	char text[24];
 
 	for (uint32_t i = 1; i < pool->cnt; i++)
-		cnt += segment_state(&pool->segments[i]) == SEGMENT_CHAIN;
-	cnt -= rig->store->dead_chain_segments;
+		cnt += blocks_used(pool, i);
+	cnt -= rig->store->dead_blocks;
+	for (uint32_t piece = rig->store->moved_pieces; piece != PIECE_NONE;
+	     piece = piece_link(pool, piece)->buried)
+		cnt -= piece_is_block(piece) ? 1 : segment_block_cnt(pool);
 	for (uint64_t n = 0; n < LARGE_CNT; n++) {
 		struct span key = key_text(text, n);
 		struct item_view view;
 
 		if (store_peek(rig->t, key, store_hash(rig->store, key), &view))
-			cnt -= item_chain_of(item_at(pool->base, view.loc)).segment_cnt;
+			cnt -= blocks_of(rig->store, view.value_len);
 	}
 	return cnt;
 }

@@ -65,7 +65,6 @@ struct store {
 	struct index index;
 	struct evict evict;
 	uint64_t hash_secret[STORE_SECRET_WORDS];
-	uint64_t value_inline_max;     /* larger values are chained */
 	_Atomic uint32_t headroom;     /* segments kept free for writers beside pool.reserve */
 	_Atomic uint32_t limit_wanted; /* pool.limit is on its way there */
 	_Atomic uint32_t open_max;     /* segments that one thread may hold open */
@@ -88,6 +87,8 @@ struct store {
 	uint32_t dead_chains;	   /* first pieces of buried chains, linked by segment_link.buried;
 				      pool.lock */
 	uint32_t dead_blocks;	   /* in all of them; pool.lock */
+	/* Pieces replaced in rounds that were given up, linked the same way; the reclaimer's. */
+	uint32_t moved_pieces;
 	pthread_mutex_t thread_lock; /* threads[].in_use */
 	struct store_thread *threads;
 
@@ -219,6 +220,8 @@ struct chain_shape {
 	uint32_t rest_len;    /* in the item itself */
 };
 
+/* True if a value so long is better kept in pieces than in its item, beside so many bytes. */
+bool chain_is_better(const struct store *store, uint32_t other_bytes, uint64_t value_len);
 struct chain_shape chain_shape(const struct store *store, uint64_t value_len);
 /* All that a chain's pieces take. */
 uint32_t chain_blocks(const struct store *store, const struct chain_shape *shape);
@@ -230,7 +233,8 @@ bool chain_take(struct store_thread *t, const struct chain_shape *shape, uint64_
  * is free when no reader is left. Reclaimer. */
 bool chain_move_piece(struct store_thread *t, uint32_t piece);
 void chain_release(struct store *store, uint32_t first);
-/* Of a list of buried ones. */
+/* Of lists: of buried ones, and of pieces that were replaced one by one. */
+void chain_release_moved(struct store *store, uint32_t first);
 void chain_release_all(struct store *store, uint32_t first);
 struct item_chain item_chain_of(struct item_header *item);
 /* Of the value's bytes in the chain's pieces. */

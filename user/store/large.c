@@ -12,14 +12,29 @@
  *                                               v
  *   block:            link | payload  ->  link | payload
  *
- * So no length wastes more than a block's end: an item is at most a block longer than its key, and
- * 1/32 of a segment is too short for the next item at worst. Blocks that values left behind are
- * taken first, and where they are many the reclaimer moves what is left of the emptiest segments
- * into the others (reclaim.c).
+ * So no length wastes much. A value of up to half a segment is kept in its item if as many of its
+ * length as fit fill a segment, which eviction knows best: it judges a segment's items together,
+ * and few items with much in chains are many bytes. Else an item is at most a block longer than
+ * its key, and 1/32 of a segment is too short for the next item at worst. Blocks that values left
+ * behind are taken first, and where they are many the reclaimer moves what is left of the emptiest
+ * segments into the others (reclaim.c).
  */
 #include <xxhash.h>
 
 #include "store/impl.h"
+
+/* Of a segment's payload, that values of one length may leave unused in it. */
+#define UNUSED_SHARE 16
+
+bool chain_is_better(const struct store *store, uint32_t other_bytes, uint64_t value_len)
+{
+	uint64_t payload = segment_payload(&store->pool);
+	uint64_t bytes = other_bytes + value_len;
+
+	if (value_len <= piece_payload(&store->pool, true))
+		return false;
+	return bytes > payload / 2 || payload % bytes > payload / UNUSED_SHARE;
+}
 
 struct chain_shape chain_shape(const struct store *store, uint64_t value_len)
 {
@@ -48,7 +63,7 @@ uint64_t store_pending_bytes(const struct store *store, uint64_t value_len)
 {
 	struct chain_shape shape = { 0 };
 
-	if (value_len > store->value_inline_max)
+	if (value_len > piece_payload(&store->pool, true))
 		shape = chain_shape(store, value_len);
 	/* The item's own segment cannot be reclaimed before it is committed. */
 	return (uint64_t)(chain_segments(store, &shape) + 1) << store->pool.shift;
@@ -106,6 +121,16 @@ void chain_release(struct store *store, uint32_t first)
 {
 	while (first != PIECE_NONE) {
 		uint32_t next = piece_next(&store->pool, first);
+
+		segment_release_piece(&store->pool, first);
+		first = next;
+	}
+}
+
+void chain_release_moved(struct store *store, uint32_t first)
+{
+	while (first != PIECE_NONE) {
+		uint32_t next = piece_link(&store->pool, first)->buried;
 
 		segment_release_piece(&store->pool, first);
 		first = next;

@@ -15,9 +15,8 @@
 #include "store/impl.h"
 
 #define BATCH_MAX 64
-/* Copies of 32 blocks each for as many segments as are drained in one round. */
+/* Segments of blocks that are drained in one round. */
 #define DRAIN_MAX 16
-#define PIECES_MAX (BATCH_MAX + (DRAIN_MAX << BLOCK_CNT_SHIFT))
 /* Items whose buckets are fetched from memory at the same time. */
 #define PREFETCH_MAX 16
 #define ROUND_IDLE_MS 100
@@ -53,8 +52,8 @@ struct round {
 	uint32_t cnt;
 	uint32_t chains; /* buried chains, linked by segment_link.buried */
 	uint32_t chain_blocks;
-	uint32_t pieces[PIECES_MAX]; /* of chains, replaced by copies */
-	uint32_t piece_cnt;
+	uint32_t moved; /* pieces of chains, replaced by copies; linked by segment_link.buried */
+	uint32_t moved_cnt;
 	uint32_t drained_cnt; /* segments of blocks that will be free below the limit */
 	uint32_t above_cnt;   /* of the emptied ones: above the limit, so not free afterwards */
 	bool evict_whole;     /* a segment, whatever is free: the index is full */
@@ -382,9 +381,12 @@ static void ask_to_seal(struct store_thread *t)
 
 static bool move_piece(struct store_thread *t, struct round *round, uint32_t piece)
 {
-	if (round->piece_cnt == PIECES_MAX || !chain_move_piece(t, piece))
+	if (!chain_move_piece(t, piece))
 		return false;
-	round->pieces[round->piece_cnt++] = piece;
+	/* Its next piece stays: a reader may be on the way there. */
+	piece_link(&t->store->pool, piece)->buried = round->moved;
+	round->moved = piece;
+	round->moved_cnt++;
 	return true;
 }
 
@@ -444,7 +446,7 @@ static void take_above(struct store_thread *t, struct round *round)
 		if (state != SEGMENT_CHAIN && state != SEGMENT_BLOCKS &&
 		    !may_take(&pool->segments[i]))
 			continue;
-		if (round->cnt == BATCH_MAX || round->piece_cnt >= BATCH_MAX ||
+		if (round->cnt == BATCH_MAX || round->moved_cnt >= BATCH_MAX ||
 		    segment_free_cnt(pool) < COPY_ROOM)
 			break;
 		if (state == SEGMENT_CHAIN)
@@ -543,8 +545,7 @@ static void release_round(struct store *store, struct round *round)
 {
 	for (uint32_t i = 0; i < round->cnt; i++)
 		segment_release(&store->pool, round->emptied[i]);
-	for (uint32_t i = 0; i < round->piece_cnt; i++)
-		segment_release_piece(&store->pool, round->pieces[i]);
+	chain_release_moved(store, round->moved);
 	chain_release_all(store, round->chains);
 	atomic_fetch_add(&store->reclaimed_segment_cnt, round->cnt);
 }
@@ -554,8 +555,6 @@ static void give_up_round(struct store *store, struct round *round)
 {
 	for (uint32_t i = 0; i < round->cnt; i++)
 		segment_attach(&store->pool, round->emptied[i]);
-	for (uint32_t i = 0; i < round->piece_cnt; i++)
-		segment_attach(&store->pool, round->pieces[i]);
 	pthread_mutex_lock(&store->pool.lock);
 	while (round->chains != PIECE_NONE) {
 		struct segment_link *link = piece_link(&store->pool, round->chains);
@@ -566,6 +565,7 @@ static void give_up_round(struct store *store, struct round *round)
 		round->chains = next;
 	}
 	store->dead_blocks += round->chain_blocks;
+	store->moved_pieces = round->moved; /* earlier ones, too */
 	pthread_mutex_unlock(&store->pool.lock);
 }
 
@@ -600,7 +600,7 @@ static void collect_chains(struct store *store, struct round *round)
 static bool run_round(struct store_thread *t)
 {
 	struct store *store = t->store;
-	struct round round = { .chains = PIECE_NONE };
+	struct round round = { .chains = PIECE_NONE, .moved = store->moved_pieces };
 	uint64_t taken_cnt = segment_taken_cnt(&store->pool);
 	bool growing;
 
@@ -619,8 +619,9 @@ static bool run_round(struct store_thread *t)
 	take_needed(t, &round);
 	drain_needed(t, &round);
 	collect_chains(store, &round);
-	if (round.cnt == 0 && round.piece_cnt == 0 && round.chains == PIECE_NONE)
+	if (round.cnt == 0 && round.moved == PIECE_NONE && round.chains == PIECE_NONE)
 		return growing;
+	store->moved_pieces = PIECE_NONE;
 
 	store_offline(t);
 	if (!wait_threads(store)) {

@@ -270,6 +270,10 @@ static bool chain_adopt(struct store *store, struct item_header *item, uint64_t 
 		return false;
 	}
 	for (uint32_t n = 0; n < cnt; n++) {
+		struct segment *seg = &store->pool.segments[piece_segment(piece)];
+
+		atomic_store(&seg->seq, segment_header(&store->pool, piece_segment(piece))->seq);
+		seg->used = sizeof(struct segment_header);
 		piece_link(&store->pool, piece)->hash = hash;
 		piece = piece_next(&store->pool, piece);
 	}

@@ -10,10 +10,10 @@
 #include "store/impl.h"
 
 /*
- * A segment whose items hold more than 1/8 of all segments in chains is sealed, so that eviction
+ * A segment whose items hold more than 1/16 of all segments in chains is sealed, so that eviction
  * finds one. Most of such a segment stays unused, so there may not be many.
  */
-#define CHAIN_SHARE 8
+#define CHAIN_SHARE 16
 
 uint32_t ttl_class(uint64_t ttl_ns)
 {

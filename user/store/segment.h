@@ -30,7 +30,7 @@
 
 #define SEGMENT_MAGIC 0x47455358U /* "XSEG" */
 #define SEGMENT_SUPER_MAGIC 0x31474f4c58435344ULL
-#define SEGMENT_SUPER_VERSION 5
+#define SEGMENT_SUPER_VERSION 6
 /* A log has at least this many: below there is no room for a reserve and open segments. */
 #define SEGMENT_CNT_MIN 64
 

@@ -247,7 +247,8 @@ static void note_record(struct store *store, struct state *state, uint32_t idx)
 static void release_buried(struct store *store)
 {
 	chain_release_all(store, store->dead_chains);
-	store->dead_chains = PIECE_NONE;
+	chain_release_moved(store, store->moved_pieces);
+	store->dead_chains = store->moved_pieces = PIECE_NONE;
 	store->dead_blocks = 0;
 }
 

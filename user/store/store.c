@@ -76,7 +76,6 @@ static int store_init(struct store *store, const struct store_options *options)
 	err = evict_init(&store->evict, &evict);
 	if (err)
 		return err;
-	store->value_inline_max = piece_payload(&store->pool, true);
 	store->threads = alloc_aligned(64, (options->thread_max + 1) * sizeof(*store->threads));
 	if (!store->threads)
 		return -ENOMEM;

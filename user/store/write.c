@@ -206,6 +206,12 @@ static enum store_status no_room(struct store_thread *t, uint32_t segment_cnt)
 	return STORE_NO_MEMORY;
 }
 
+/* Of the item, but for the value; of a copy that reclaim makes, which carries its cas. */
+static uint32_t bytes_beside(const struct item_shape *shape)
+{
+	return ITEM_HEADER + item_options_len(shape->bits | ITEM_HAS_CAS) + shape->key_len;
+}
+
 enum store_status store_reserve(struct store_thread *t, const struct store_put *put,
 				struct store_pending *ret)
 {
@@ -227,7 +233,7 @@ enum store_status store_reserve(struct store_thread *t, const struct store_put *
 
 	if (put->value_len > store->options.item_max)
 		return STORE_TOO_LARGE;
-	if (put->value_len > store->value_inline_max) {
+	if (chain_is_better(store, bytes_beside(&shape), put->value_len)) {
 		kept = chain_shape(store, put->value_len);
 		segment_cnt = chain_segments(store, &kept);
 		chain.piece_cnt = kept.segment_cnt + kept.block_cnt;
