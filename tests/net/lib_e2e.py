@@ -162,6 +162,12 @@ class Rig:
 
     # --- sockets ---
 
+    def memory_file(self):
+        """A name for -e: after the folder, for which there is one on the machine. /dev/shm is not
+        a box's own, and the same process ids are in all of them."""
+        folder = "/dev/shm" if os.path.isdir("/dev/shm") else self.folder
+        return f"{folder}/{os.path.basename(self.folder)}.memory"
+
     def udp(self, family=4, source=None):
         """A client's connected socket."""
         with in_netns(self.client_ns):

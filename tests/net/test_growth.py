@@ -205,7 +205,7 @@ def killed_amid(rig, rand, *flags):
 def killed_while_the_log_moves_keeps_what_is_there():
     print(f"# XC_TEST_SEED={SEED}")
     with e2e.Rig("veth") as rig:
-        path = f"{'/dev/shm' if os.path.isdir('/dev/shm') else rig.folder}/{rig.tag}.memory"
+        path = rig.memory_file()
         try:
             killed_amid(rig, random.Random(SEED), "--no-fastpath", "-e", path)
         finally:

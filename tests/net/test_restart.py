@@ -60,20 +60,13 @@ def contents(daemon):
     return found
 
 
-def memory_file(rig):
-    """Named after the folder, for which there is one name on the machine: /dev/shm is not a box's
-    own, and the same process ids are in all of them."""
-    folder = "/dev/shm" if os.path.isdir("/dev/shm") else rig.folder
-    return f"{folder}/{os.path.basename(rig.folder)}.memory"
-
-
 def plain(rig, *flags, **more):
     return e2e.Daemon(rig, "--no-fastpath", *ALLOW, *flags, **more)
 
 
 def memory_file_keeps_contents_over_stop_and_kill():
     with e2e.Rig("veth") as rig:
-        path = memory_file(rig)
+        path = rig.memory_file()
         try:
             daemon = plain(rig, "-e", path)
             fill(daemon)
@@ -111,7 +104,7 @@ def memory_file_keeps_contents_over_stop_and_kill():
 
 def promised_flush_outlives_a_stop_and_a_kill():
     with e2e.Rig("veth") as rig:
-        path = memory_file(rig)
+        path = rig.memory_file()
         try:
             for end in ("stop", "kill"):
                 daemon = plain(rig, "-e", path)
@@ -129,7 +122,7 @@ def promised_flush_outlives_a_stop_and_a_kill():
 
 def damaged_memory_file_serves_what_is_whole():
     with e2e.Rig("veth") as rig:
-        path = memory_file(rig)
+        path = rig.memory_file()
         try:
             daemon = plain(rig, "-e", path)
             fill(daemon)
@@ -225,7 +218,7 @@ def killed_at_each_step_of_a_stop(rig, *flags):
 
 def killed_at_each_step_of_a_stop_keeps_everything():
     with e2e.Rig("veth") as rig:
-        path = memory_file(rig)
+        path = rig.memory_file()
         try:
             killed_at_each_step_of_a_stop(rig, "--no-fastpath", "-e", path)
         finally:
@@ -450,7 +443,7 @@ def killed_amid(rig, rand, *flags):
 def killed_amid_an_upgrade_keeps_everything():
     print(f"# XC_TEST_SEED={SEED}")
     with e2e.Rig("veth") as rig:
-        path = memory_file(rig)
+        path = rig.memory_file()
         try:
             killed_amid(rig, random.Random(SEED), "--no-fastpath", "-e", path)
         finally:
