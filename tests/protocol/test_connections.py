@@ -356,6 +356,45 @@ def silent_uploads_leave_room_and_time_to_others():
         assert refused[0].ask(b"version\r\n").startswith(b"VERSION")
 
 
+def cpu_sec(server):
+    """What all its threads have run so far."""
+    folder = f"/proc/{server.process.pid}/task"
+    total = 0
+    for thread in os.listdir(folder):
+        with open(f"{folder}/{thread}/schedstat", encoding="ascii") as file:
+            total += int(file.read().split()[0])
+    return total / 1e9
+
+
+def upload_that_waits_for_room_costs_nothing():
+    # The share of uploads is held by 20 who send no more; one has all its bytes there, and waits a
+    # second. A worker that its bytes wake all the time would take a core, or its share of one.
+    with servers.start_ours("-m", "16", "-t", "1") as server:
+        silent = [Client(server.address) for _ in range(20)]
+        for i, client in enumerate(silent):
+            client.send(b"set silent%d 0 0 200000\r\n0123456789" % i)
+        other = Client(server.address)
+        other.store(b"a", b"v" * 10000)
+        waits = int(other.stats()["upload_waits"])
+        for ahead in (b"", b"get a\r\n" * 2000):
+            # With replies ahead of it that are taken only now, and without.
+            waiting = Client(server.address)
+            if ahead:
+                waiting.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            waiting.send(ahead + b"set w 0 0 300000\r\n" + b"w" * 100000)
+            for _ in range(ahead.count(b"\n")):
+                want = item(b"a", b"v" * 10000) + b"END\r\n"
+                assert waiting.read(len(want)) == want
+            waiting.send(b"w" * 100000)
+            before = cpu_sec(server)
+            assert waiting.file.readline() == b"SERVER_ERROR out of memory storing object\r\n"
+            spent = cpu_sec(server) - before
+            print(f"# {spent:.3f} s of processor time for a second of waiting")
+            assert spent < 0.06, spent
+            waits += 1
+        assert int(other.stats()["upload_waits"]) == waits
+
+
 def uploads_that_wait_for_room_all_get_it():
     with servers.start_ours("-m", "16", "-t", "2") as server:
         clients = [Client(server.address) for _ in range(24)]
@@ -596,6 +635,7 @@ TESTS = [
     readers_that_take_nothing_leave_room_for_those_who_do,
     reader_that_goes_on_reading_is_not_idle,
     silent_uploads_leave_room_and_time_to_others,
+    upload_that_waits_for_room_costs_nothing,
     uploads_that_wait_for_room_all_get_it,
     half_closed_client_gets_all_it_asked_for,
     client_gone_in_the_middle_of_a_value_leaves_no_item,

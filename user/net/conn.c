@@ -283,6 +283,9 @@ static void watch(struct conn *c, bool writing)
 	/* TLS may have to write in order to read, and the other way round. */
 	if (c->tls)
 		events = tls_events(c->tls, writing);
+	/* A parked one's bytes stay in the socket, and would wake us again and again. */
+	if (c->parked_ns && c->queued && !writing)
+		events = 0;
 	if (events == c->waits_for)
 		return;
 	c->waits_for = events;
