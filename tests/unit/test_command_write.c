@@ -308,30 +308,68 @@ static void set_more_than_fits_never_fails(void **state)
 	assert_true(command_rig_stat(&rig, "evictions") > 1000);
 }
 
-static void set_full_without_eviction_says_so(void **state)
+/* Sets until the store refuses one; how many it took. */
+static uint32_t fill_up(uint32_t value_len)
 {
 	static char text[20000];
 	uint32_t stored = 0;
 
-	(void)state;
 	memset(text, 'v', sizeof(text));
 	for (uint32_t i = 0;; i++) {
-		int len = snprintf(text, 100, "set key%u 0 0 10000\r\n", i);
+		int len = snprintf(text, 100, "set key%u 0 0 %u\r\n", i, value_len);
 
 		text[len] = 'v';
-		memcpy(text + len + 10000, "\r\n", 2);
-		command_rig_run_bytes(&rig, text, (size_t)len + 10002);
+		memcpy(text + len + value_len, "\r\n", 2);
+		command_rig_run_bytes(&rig, text, (size_t)len + value_len + 2);
 		if (strcmp(rig.text, "STORED\r\n") != 0)
 			break;
 		stored++;
-		assert_true(stored < COMMAND_RIG_LOG_BYTES / 10000);
+		assert_true(stored < COMMAND_RIG_LOG_BYTES / value_len);
 	}
+	return stored;
+}
+
+static void set_full_without_eviction_says_so(void **state)
+{
+	uint32_t stored = fill_up(10000);
+
+	(void)state;
 	assert_true(stored > COMMAND_RIG_LOG_BYTES / 10000 / 2);
 	assert_string_equal(rig.text, "SERVER_ERROR out of memory storing object\r\n");
 	command_rig_run(&rig, "stats\r\n");
 	assert_int_equal(command_rig_stat(&rig, "store_no_memory"), 1);
 	assert_int_equal(command_rig_stat(&rig, "evictions"), 0);
 	assert_int_equal(command_rig_stat(&rig, "curr_items"), stored);
+}
+
+/* A touch writes the item anew. Where there is no room for that, and none to wait for, its client
+ * is told at once, and never that the item is gone. */
+static void touch_full_without_eviction_says_so(void **state)
+{
+	const char *no_memory = "SERVER_ERROR out of memory\r\n";
+	uint64_t begun_ns, spent_ns, get_hits;
+
+	(void)state;
+	fill_up(4000);
+	begun_ns = clock_mono_ns();
+	for (uint32_t i = 0; i < 5; i++) {
+		assert_string_equal(command_rig_run(&rig, "touch key1 100\r\n"), no_memory);
+		assert_string_equal(command_rig_run(&rig, "gat 100 key1 key2\r\n"), no_memory);
+		assert_string_equal(command_rig_run(&rig, "gats 100 none key2\r\n"), no_memory);
+		assert_string_equal(command_rig_run(&rig, "mg key1 T100\r\n"), no_memory);
+		assert_string_equal(command_rig_run(&rig, "md key1 I\r\n"), no_memory);
+	}
+	spent_ns = clock_mono_ns() - begun_ns;
+	/* Waiting takes a quarter of a second each time. */
+	assert_true(spent_ns < 25 * NSEC_PER_SEC / 4 / 2);
+	assert_string_equal(command_rig_run(&rig, "touch none 100\r\n"), "NOT_FOUND\r\n");
+	command_rig_run(&rig, "stats\r\n");
+	assert_int_equal(command_rig_stat(&rig, "touch_hits"), 0);
+	assert_int_equal(command_rig_stat(&rig, "touch_misses"), 5 + 1);
+	get_hits = command_rig_stat(&rig, "get_hits");
+	assert_string_not_equal(command_rig_run(&rig, "get key1\r\n"), "END\r\n");
+	command_rig_run(&rig, "stats\r\n");
+	assert_int_equal(command_rig_stat(&rig, "get_hits"), get_hits + 1);
 }
 
 /* A command carried out late in its turn, its time in the store from then on. */
@@ -392,6 +430,8 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(set_full_without_eviction_says_so, set_up_no_evict,
 						tear_down),
+		cmocka_unit_test_setup_teardown(touch_full_without_eviction_says_so,
+						set_up_no_evict, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

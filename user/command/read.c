@@ -84,18 +84,36 @@ static enum store_status touch(struct command_worker *w, struct span key, uint64
 			break;
 	}
 	command_count(&w->counts.cmd_touch, 1);
-	command_count(status == STORE_OK ? &w->counts.touch_hits : &w->counts.touch_misses, 1);
+	if (status == STORE_OK)
+		command_count(&w->counts.touch_hits, 1);
+	else if (status == STORE_NOT_FOUND)
+		command_count(&w->counts.touch_misses, 1);
+	else
+		command_count(&w->counts.store_no_memory, 1);
 	command_sample_write(w, key, hash);
 	return status;
 }
 
-static bool get_and_touch(struct command_worker *w, const struct request *req, struct span key,
-			  uint64_t hash, struct response *resp, struct item_view *ret)
+static enum store_status get_and_touch(struct command_worker *w, const struct request *req,
+				       struct span key, uint64_t hash, struct response *resp,
+				       struct item_view *ret)
 {
-	bool hit = touch(w, key, hash, req->exptime, resp, ret) == STORE_OK;
+	enum store_status status = touch(w, key, hash, req->exptime, resp, ret);
 
-	command_tally(w, command_route(w, key), key, hit ? TALLY_HIT : TALLY_MISS);
-	return hit;
+	if (status == STORE_OK || status == STORE_NOT_FOUND)
+		command_tally(w, command_route(w, key), key,
+			      status == STORE_OK ? TALLY_HIT : TALLY_MISS);
+	return status;
+}
+
+/* One key of a get or a gat. */
+static enum store_status read_key(struct command_worker *w, const struct request *req,
+				  struct span key, uint64_t hash, struct response *resp,
+				  struct item_view *ret)
+{
+	if (req->verb == REQUEST_GAT || req->verb == REQUEST_GATS)
+		return get_and_touch(w, req, key, hash, resp, ret);
+	return find(w, key, hash, ret) ? STORE_OK : STORE_NOT_FOUND;
 }
 
 /* Keys of one request whose items are fetched from memory at the same time. */
@@ -132,21 +150,21 @@ static void read_one(struct command_worker *w, const struct request *req, struct
 {
 	uint64_t hash = store_hash(w->store, req->key);
 	struct item_view view;
-	bool hit;
 
-	if (req->verb == REQUEST_GAT)
-		hit = get_and_touch(w, req, req->key, hash, resp, &view);
-	else
-		hit = find(w, req->key, hash, &view);
-	if (hit)
+	switch (read_key(w, req, req->key, hash, resp, &view)) {
+	case STORE_OK:
 		add_item(w, req, resp, &view);
-	else
+		return;
+	case STORE_NOT_FOUND:
 		req->compose->status(resp, req, STATUS_NOT_FOUND);
+		return;
+	default:
+		req->compose->status(resp, req, STATUS_NO_MEMORY);
+	}
 }
 
 enum command_next command_read(struct command_worker *w, struct request *req, struct response *resp)
 {
-	bool touches = req->verb == REQUEST_GAT || req->verb == REQUEST_GATS;
 	struct batch batch;
 
 	if (req->key.len) {
@@ -156,17 +174,20 @@ enum command_next command_read(struct command_worker *w, struct request *req, st
 
 	for (batch_fill(w, req->keys, &batch); batch.cnt; batch_fill(w, req->keys, &batch)) {
 		for (uint32_t i = 0; i < batch.cnt; i++) {
+			enum store_status status;
 			struct item_view view;
-			bool hit;
 
 			req->keys = batch.rest[i];
-			if (touches)
-				hit = get_and_touch(w, req, batch.key[i], batch.hash[i], resp,
-						    &view);
-			else
-				hit = find(w, batch.key[i], batch.hash[i], &view);
-			if (hit)
+			status = read_key(w, req, batch.key[i], batch.hash[i], resp, &view);
+			if (status == STORE_OK) {
 				add_item(w, req, resp, &view);
+			} else if (status != STORE_NOT_FOUND) {
+				/* No miss: the item is there. The reply ends with the error. */
+				req->verb = REQUEST_INVALID;
+				req->error = STATUS_NO_MEMORY;
+				req->compose->status(resp, req, req->error);
+				return COMMAND_DONE;
+			}
 			if (response_full(resp))
 				return COMMAND_MORE;
 		}

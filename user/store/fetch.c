@@ -65,7 +65,7 @@ static enum store_status replace(struct store_thread *t, struct index_slot *slot
 	copy.queue = store->pool.segments[segment_of(&store->pool, loc)].queue;
 	new_loc = store_copy_as(t, loc, &copy);
 	if (!new_loc)
-		return STORE_AGAIN;
+		return store_no_room(t, 1);
 	if (item_is_flushed(store, loc)) {
 		/* The copy may lie in a segment younger than the flush: it must not outlive it. */
 		store_drop_copy(t, new_loc);

@@ -201,6 +201,9 @@ uint64_t watch_last_hit(const struct store *store, struct span key, uint64_t has
 /* --- room --- */
 
 uint32_t ttl_class(uint64_t ttl_ns);
+/* Says what store_wait has to wait for; where eviction is off and nothing can be won back, that it
+ * need not (STORE_NO_MEMORY). */
+enum store_status store_no_room(struct store_thread *t, uint32_t segment_cnt);
 /* Appends an uncommitted item; 0: no free segment. */
 uint64_t store_append_item(struct store_thread *t, const struct item_shape *shape, uint8_t queue,
 			   uint32_t expire_ds);

@@ -196,8 +196,7 @@ static void note_chain(struct store *store, uint64_t loc)
 		chain_blocks(store, &shape);
 }
 
-/* Says what store_wait has to wait for. */
-static enum store_status no_room(struct store_thread *t, uint32_t segment_cnt)
+enum store_status store_no_room(struct store_thread *t, uint32_t segment_cnt)
 {
 	t->need = (struct segment_need){ .free_cnt = segment_cnt };
 	if (!atomic_load_explicit(&t->store->exhausted, memory_order_relaxed))
@@ -242,13 +241,13 @@ enum store_status store_reserve(struct store_thread *t, const struct store_put *
 		if (segment_cnt >= atomic_load(&store->pool.limit) / 2)
 			return STORE_TOO_LARGE;
 		if (!chain_take(t, &kept, put->hash, &chain.first_piece))
-			return no_room(t, segment_cnt + 1);
+			return store_no_room(t, segment_cnt + 1);
 	}
 	loc = store_append_item(t, &shape, store->evict.policy->place(&store->evict, put->hash),
 				expire_ds);
 	if (!loc) {
 		chain_release(store, chain.first_piece);
-		return no_room(t, segment_cnt + 1);
+		return store_no_room(t, segment_cnt + 1);
 	}
 	item = item_at(store->pool.base, loc);
 	options_write(item, expire_ds, put->flags, put->new_cas);
@@ -430,7 +429,7 @@ static enum store_status commit_locked(struct store_thread *t, struct index_lock
 	}
 	status = judge(put, live, live ? old_item.cas : 0);
 	if (status == STORE_EXISTS && put->allow_stale && put->cas && put->cas < old_item.cas)
-		status = make_stale(t, pending, &old_item) ? STORE_OK : no_room(t, 1);
+		status = make_stale(t, pending, &old_item) ? STORE_OK : store_no_room(t, 1);
 	if (status != STORE_OK)
 		return status;
 	if (!present)
@@ -451,7 +450,7 @@ static enum store_status rebuild(struct store_thread *t, struct store_pending *p
 	uint64_t loc = store_copy_item(t, pending->loc, item_expire_ds(item), 0);
 
 	if (!loc)
-		return no_room(t, 1);
+		return store_no_room(t, 1);
 	store_drop_copy(t, pending->loc);
 	pending->loc = loc;
 	return STORE_OK;
@@ -570,10 +569,8 @@ uint64_t store_copy_as(struct store_thread *t, uint64_t loc, const struct store_
 		shape.value_len = 0;
 	}
 	new_loc = store_append_item(t, &shape, how->queue, how->expire_ds);
-	if (!new_loc) {
-		t->need = (struct segment_need){ .free_cnt = 1 };
+	if (!new_loc)
 		return 0;
-	}
 	item = item_at(store->pool.base, new_loc);
 	options_write(item, how->expire_ds, view.flags, copy_cas(store, how, &view, new_loc));
 	item_set_access(item, store_access(store, loc));
