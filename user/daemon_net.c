@@ -251,6 +251,11 @@ static int source_fastpath(void *ctx, struct control_fastpath *ret)
 	return counters_read(maps->stats_fd, &ret->stats);
 }
 
+static uint32_t source_times(void *ctx, uint64_t *ret_ends_ns, uint64_t *ret_cnts, uint32_t max)
+{
+	return net_times(((struct daemon *)ctx)->net, ret_ends_ns, ret_cnts, max);
+}
+
 static uint64_t source_samples_dropped(void *ctx)
 {
 	return tracker_dropped_cnt(((struct daemon *)ctx)->tracker);
@@ -283,7 +288,7 @@ int daemon_open_control(struct daemon *d)
 		.sources = {
 			.ctx = d, .store = source_store, .command = source_command,
 			.fastpath = d->fp ? source_fastpath : NULL,
-			.memory = memory_parts,
+			.memory = memory_parts, .times = source_times,
 			.samples_dropped = source_samples_dropped, .config = source_config,
 			.hot_save = daemon_save_hot, .handover = source_handover,
 			.routes = &d->routes,

@@ -146,6 +146,7 @@ def screen_shows_who_answers_and_what_is_hot():
             e2e.wait_until(lambda: "kernel" in row_of(screen, "plum"), 10, "plum is resident")
             lines = screen.lines()
             assert len(lines) == 24 and all(len(line) <= 80 for line in lines), lines
+            assert " us " in next(line for line in lines if line.startswith("latency")), lines
             assert any(block in screen.text() for block in "▁▂▃▄▅▆▇█"), screen.text()
             screen.press("q")
             screen.assert_restored(0)
@@ -277,6 +278,11 @@ def once_prints_text_or_json_without_a_terminal():
             got = json.loads(rig.on_server(*words, "--json"))
         assert "\x1b" not in text and "apple" in text and "memory" in text, text
         assert 50 < got["rates"]["kernel"] + got["rates"]["daemon"] < 1000, got["rates"]
+        # of turns that served somebody: a daemon that nobody asks has none
+        assert 1000 <= got["rates"]["p50_ns"] <= got["rates"]["p99_ns"], got["rates"]
+        latency = got["stats"]["latency"]
+        assert len(latency["ends_ns"]) == len(latency["turns"]) and sum(latency["turns"]) > 40
+        assert latency["ends_ns"] == sorted(set(latency["ends_ns"])), latency
         assert got["keys"][0]["key"] == "apple" and got["limits"]["threshold"] == 1, got
         assert got["stats"]["daemon"]["pid"] == daemon.process.pid
         said = rig.on_server(f"{e2e.BUILD}/xdpcache", "top", *daemon.control, check=False)

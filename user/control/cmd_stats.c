@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * stats: {fastpath, daemon, store, memory, hot, routes[]}. `daemon` and `routes` count what this
- * process answered itself since its start; `fastpath` what the kernel did since the maps were made,
- * which may be longer: they outlive daemons. The GETs of a daemon and its fast path together are
- * fastpath.hits + daemon.get_hits (found) and daemon.get_misses (absent); fastpath.misses went on
- * to the daemon and are among those.
+ * stats: {fastpath, daemon, store, memory, latency, hot, routes[]}. `daemon` and `routes` count
+ * what this process answered itself since its start; `fastpath` what the kernel did since the maps
+ * were made, which may be longer: they outlive daemons. The GETs of a daemon and its fast path
+ * together are fastpath.hits + daemon.get_hits (found) and daemon.get_misses (absent);
+ * fastpath.misses went on to the daemon and are among those.
  */
 #include "control/command.h"
 
@@ -151,6 +151,20 @@ static json_t *hot_json(const struct control_sources *sources)
 	return hot;
 }
 
+/* Of the daemon's turns, from the wake-up to the last reply: turns[i] took at most ends_ns[i]. */
+static json_t *latency_json(const struct control_sources *sources)
+{
+	uint64_t ends_ns[CONTROL_TIMES_MAX], cnts[CONTROL_TIMES_MAX];
+	uint32_t cnt = sources->times(sources->ctx, ends_ns, cnts, CONTROL_TIMES_MAX);
+	json_t *ends = json_array(), *turns = json_array();
+
+	for (uint32_t i = 0; i < cnt; i++) {
+		json_array_append_new(ends, json_integer((json_int_t)ends_ns[i]));
+		json_array_append_new(turns, json_integer((json_int_t)cnts[i]));
+	}
+	return json_pack("{s:o, s:o}", "ends_ns", ends, "turns", turns);
+}
+
 /* A daemon without a fast path says so in the same shape. */
 static json_t *fastpath_json(const struct control_sources *sources, char error[CONTROL_ERROR_MAX])
 {
@@ -184,6 +198,8 @@ json_t *answer_stats(const struct control_sources *sources, const json_t *reques
 		json_object_set_new(root, "store", store_json(daemon, sources));
 	if (sources->memory)
 		json_object_set_new(root, "memory", memory_json(daemon, sources));
+	if (sources->times)
+		json_object_set_new(root, "latency", latency_json(sources));
 	if (sources->promoter)
 		json_object_set_new(root, "hot", hot_json(sources));
 	if (sources->routes)

@@ -33,6 +33,7 @@
 #define CONTROL_REPLY_MAX (4U << 20)
 #define CONTROL_CLIENT_MAX 64
 #define CONTROL_WHY_MAX 192
+#define CONTROL_TIMES_MAX 64
 
 struct command_counts;
 struct command_memory;
@@ -59,6 +60,8 @@ struct control_sources {
 	void (*command)(void *ctx, struct command_counts *ret); /* command_own_counts */
 	int (*fastpath)(void *ctx, struct control_fastpath *ret);
 	void (*memory)(void *ctx, struct command_memory *ret);
+	/* Turns of the workers by how long they took; returns how many buckets. */
+	uint32_t (*times)(void *ctx, uint64_t *ret_ends_ns, uint64_t *ret_cnts, uint32_t max);
 	uint64_t (*samples_dropped)(void *ctx);
 	void (*config)(void *ctx, FILE *out); /* JSON */
 	/*

@@ -334,6 +334,7 @@ static int make_workers(struct net *net)
 	if (error)
 		return error;
 	net->shared.settings = &net->options.settings;
+	net->shared.clock = net->options.clock;
 	net->shared.events = net->options.events;
 	net->shared.users = net->options.users;
 	net->shared.backlog_max = share > least ? share : least;
@@ -503,4 +504,18 @@ void net_print_ports(const struct net *net, FILE *out)
 struct command *net_command(struct net *net)
 {
 	return net->command;
+}
+
+uint32_t net_times(const struct net *net, uint64_t *ret_ends_ns, uint64_t *ret_cnts, uint32_t max)
+{
+	uint32_t cnt = WORKER_TIME_CNT < max ? WORKER_TIME_CNT : max;
+
+	for (uint32_t i = 0; i < cnt; i++) {
+		ret_ends_ns[i] = worker_time_end_ns(i);
+		ret_cnts[i] = 0;
+		for (uint32_t w = 0; w < net->worker_cnt; w++)
+			ret_cnts[i] += atomic_load_explicit(&net->workers[w].times[i],
+							    memory_order_relaxed);
+	}
+	return cnt;
 }

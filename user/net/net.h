@@ -70,6 +70,8 @@ uint16_t net_tcp_port(const struct net *net); /* 0: none */
 uint16_t net_udp_port(const struct net *net);
 /* A line "TCP INET: 11211" for each address that is listened on: what memcached writes. */
 void net_print_ports(const struct net *net, FILE *out);
+/* How many turns took how long: returns the number of buckets, at most max. Any thread. */
+uint32_t net_times(const struct net *net, uint64_t *ret_ends_ns, uint64_t *ret_cnts, uint32_t max);
 struct command *net_command(struct net *net);
 
 #endif

@@ -217,6 +217,27 @@ static int wait_ms(const struct worker *w)
 	return (int)((wait + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
 }
 
+uint64_t worker_time_end_ns(uint32_t bucket)
+{
+	uint64_t end_ns = 1000ULL << (bucket / 2);
+
+	return bucket % 2 ? end_ns + end_ns * 414 / 1000 : end_ns;
+}
+
+/* From the wake-up to the last reply: what the clients of this turn waited here at most. */
+static void note_time(struct worker *w)
+{
+	uint64_t took_ns = clock_now_ns(w->shared->clock) - command_now_ns(w->command);
+	uint32_t bucket = 0;
+
+	while (bucket + 1 < WORKER_TIME_CNT && took_ns > worker_time_end_ns(bucket))
+		bucket++;
+	/* One writer: no locked instruction. */
+	atomic_store_explicit(&w->times[bucket],
+			      atomic_load_explicit(&w->times[bucket], memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
 static void run_turn(struct worker *w, int timeout_ms)
 {
 	int n;
@@ -236,6 +257,8 @@ static void run_turn(struct worker *w, int timeout_ms)
 		unpark(w);
 	}
 	run_ready(w);
+	if (n > 0)
+		note_time(w);
 	send_events(w);
 	close_overdue(w);
 	conn_reap(w);

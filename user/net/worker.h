@@ -42,9 +42,14 @@ struct worker_socket {
 	struct sock_addr addr;
 };
 
+/* Times of turns, from 1 us: each bucket ends at 1.41 times its predecessor, the last has the
+ * rest. */
+#define WORKER_TIME_CNT 40
+
 /* What all workers share; constant while they run, but conn_cnt. */
 struct worker_shared {
 	const struct command_settings *settings;
+	const struct clock *clock;
 	const struct cidr *allow;
 	uint32_t allow_cnt;
 	uint16_t udp_port;
@@ -89,12 +94,17 @@ struct worker {
 	uint32_t handshake_steps; /* taken in this turn */
 	uint32_t upload_cnt;
 
+	/* Turns that served somebody, by how long they took; others read them. */
+	_Atomic uint64_t times[WORKER_TIME_CNT];
+
 	uint32_t idx;
 	pthread_t thread;
 	bool started;
 	_Atomic bool stop;
 };
 
+/* Where a bucket of times ends. */
+uint64_t worker_time_end_ns(uint32_t bucket);
 int worker_init(struct worker *w, struct worker_shared *shared, struct command *command,
 		uint32_t idx);
 void worker_fini(struct worker *w);
