@@ -8,8 +8,8 @@
  * Errors    false: an item was missing or a write refused. No memory: abort().
  * Threads   one each, but for what the store allows.
  */
-#ifndef XC_BENCH_STORE_BENCH_H
-#define XC_BENCH_STORE_BENCH_H
+#ifndef XC_STORE_BENCH_H
+#define XC_STORE_BENCH_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -54,7 +54,9 @@ struct store *bench_store_new(const struct bench_config *config, uint64_t items,
 
 struct bench_latency *bench_latency_new(void);
 void bench_latency_free(struct bench_latency *latency);
-/* Writes items 0 to items - 1 into an empty store, and reads some on the way. latency NULL: untimed. */
+/*
+ * Writes items 0 to items - 1 into an empty store, and reads some on the way. latency NULL: untimed.
+ */
 bool bench_grow(struct store *store, const struct bench_config *config, uint64_t items,
 		struct bench_latency *latency);
 /* Reads and writes the items that are there. */
