@@ -55,7 +55,7 @@ struct store *bench_store_new(const struct bench_config *config, uint64_t items,
 struct bench_latency *bench_latency_new(void);
 void bench_latency_free(struct bench_latency *latency);
 /*
- * Writes items 0 to items - 1 into an empty store, and reads some on the way. latency NULL: untimed.
+ * Writes items 0 to items - 1 into an empty store, and reads some on the way. NULL: untimed.
  */
 bool bench_grow(struct store *store, const struct bench_config *config, uint64_t items,
 		struct bench_latency *latency);
