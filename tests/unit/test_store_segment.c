@@ -234,6 +234,71 @@ static void segment_wait_is_woken_when_enough_is_free(void **state)
 	pool_free(pool);
 }
 
+/* Takes a block and gives it back, so that its segment becomes free each time, over and over. */
+static void *take_and_release(void *arg)
+{
+	struct segment_pool *pool = arg;
+
+	for (uint32_t i = 0; i < 200000; i++) {
+		uint32_t piece = segment_take_piece(pool, true, false);
+
+		if (piece == PIECE_NONE)
+			return (void *)1;
+		segment_release_piece(pool, piece);
+	}
+	return NULL;
+}
+
+/* The reclaimer stops draining a segment at the moment in which its last block comes back. */
+static void segment_drain_beside_last_release_keeps_lists_whole(void **state)
+{
+	struct segment_pool *pool = pool_new(SEGMENT_SHIFT_MIN);
+	bool taken[CNT] = { false };
+	pthread_t thread;
+	void *failed;
+	uint32_t idx, cnt = 0;
+
+	(void)state;
+	/* One segment is left beside the reserve: all that happens, happens to it. */
+	for (uint32_t i = 0; i < CNT - 1 - RESERVE - 1; i++)
+		assert_int_not_equal(segment_take(pool, SEGMENT_CHAIN, false), SEGMENT_NONE);
+	assert_int_equal(pthread_create(&thread, NULL, take_and_release, pool), 0);
+	while (pthread_tryjoin_np(thread, &failed) == EBUSY) {
+		for (idx = 1; idx < CNT; idx++)
+			segment_drain(pool, idx, false);
+	}
+	assert_null(failed);
+	assert_int_equal(segment_free_cnt(pool), RESERVE + 1);
+	assert_int_equal(segment_block_free_cnt(pool), 0);
+	while ((idx = segment_take(pool, SEGMENT_OPEN, true)) != SEGMENT_NONE) {
+		assert_true(idx < CNT && !taken[idx]);
+		taken[idx] = true;
+		cnt++;
+	}
+	assert_int_equal(cnt, RESERVE + 1);
+	pool_free(pool);
+}
+
+/* What was drained above the limit is to be had again when the limit has risen. */
+static void segment_limit_that_rises_gives_drained_blocks_back(void **state)
+{
+	struct segment_pool *pool = pool_new(SEGMENT_SHIFT_MIN);
+	uint32_t piece = segment_take_piece(pool, true, true), idx = piece_segment(piece);
+	uint32_t free_cnt = segment_block_free_cnt(pool);
+
+	(void)state;
+	assert_int_equal(free_cnt, segment_block_cnt(pool) - 1);
+	segment_limit(pool, idx);
+	assert_int_equal(segment_block_free_cnt(pool), 0);
+	segment_drain(pool, idx, true); /* its block stays: it is being written */
+	segment_limit(pool, CNT);
+	assert_int_equal(segment_block_free_cnt(pool), free_cnt);
+	segment_release_piece(pool, piece);
+	assert_int_equal(segment_block_free_cnt(pool), 0);
+	assert_int_equal(segment_free_cnt(pool), CNT - 1);
+	pool_free(pool);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -244,6 +309,8 @@ int main(void)
 		cmocka_unit_test(segment_sealed_leave_in_order_of_age),
 		cmocka_unit_test(segment_wait_without_room_times_out),
 		cmocka_unit_test(segment_wait_is_woken_when_enough_is_free),
+		cmocka_unit_test(segment_drain_beside_last_release_keeps_lists_whole),
+		cmocka_unit_test(segment_limit_that_rises_gives_drained_blocks_back),
 	};
 
 	return cmocka_run_group_tests_name("store_segment", tests, NULL, NULL);

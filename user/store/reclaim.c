@@ -394,11 +394,11 @@ static bool move_piece(struct store_thread *t, struct round *round, uint32_t pie
 static bool drain(struct store_thread *t, struct round *round, uint32_t idx)
 {
 	struct segment_pool *pool = &t->store->pool;
+	uint32_t block_map = segment_drain(pool, idx, true);
 	bool all = true;
 
-	segment_drain(pool, idx, true);
 	for (uint32_t block = 0; block < segment_block_cnt(pool); block++) {
-		if (pool->segments[idx].block_map & 1U << block)
+		if (block_map & 1U << block)
 			all &= move_piece(t, round, piece_block(idx, block));
 	}
 	return all;

@@ -117,8 +117,9 @@ uint32_t segment_take(struct segment_pool *pool, enum segment_state state, bool 
 		seg = &pool->segments[idx];
 		seg->used = sizeof(struct segment_header);
 		seg->chain_blocks = 0;
-		seg->block_map = 0;
-		seg->draining = state == SEGMENT_BLOCKS; /* until its first is taken */
+		/* The first block is its taker's, the others are nobody's until he is done. */
+		seg->block_map = state == SEGMENT_BLOCKS;
+		seg->draining = state == SEGMENT_BLOCKS;
 		seg->sealed_early = false;
 		atomic_store_explicit(&seg->live_bytes, 0, memory_order_relaxed);
 		atomic_store_explicit(&seg->pending_cnt, 0, memory_order_relaxed);
@@ -198,13 +199,13 @@ void segment_attach(struct segment_pool *pool, uint32_t idx)
 	pthread_mutex_unlock(&pool->lock);
 }
 
-void segment_release(struct segment_pool *pool, uint32_t idx)
+/* Or parked. pool->lock is held. */
+static void make_free(struct segment_pool *pool, uint32_t idx)
 {
 	struct segment *seg = &pool->segments[idx];
 
 	__atomic_store_n(&segment_header(pool, idx)->state, (uint32_t)SEGMENT_FREE,
 			 __ATOMIC_RELEASE);
-	pthread_mutex_lock(&pool->lock);
 	if (idx < pool->limit) {
 		atomic_store_explicit(&seg->state, SEGMENT_FREE, memory_order_release);
 		list_push(pool, &pool->free, idx);
@@ -214,6 +215,12 @@ void segment_release(struct segment_pool *pool, uint32_t idx)
 	pool->released_cnt++;
 	if (pool->free.cnt > pool->reserve)
 		pthread_cond_broadcast(&pool->freed);
+}
+
+void segment_release(struct segment_pool *pool, uint32_t idx)
+{
+	pthread_mutex_lock(&pool->lock);
+	make_free(pool, idx);
 	pthread_mutex_unlock(&pool->lock);
 }
 
@@ -237,8 +244,11 @@ void segment_limit(struct segment_pool *pool, uint32_t limit)
 	}
 	from = pool->limit < limit ? pool->limit : limit;
 	atomic_store(&pool->limit, limit);
-	for (uint32_t i = from; i < pool->cnt; i++)
+	/* What was drained because it lay above the limit may lie below it now. */
+	for (uint32_t i = from; i < pool->cnt; i++) {
+		pool->segments[i].draining = false;
 		relist(pool, i);
+	}
 	if (pool->free.cnt > pool->reserve)
 		pthread_cond_broadcast(&pool->freed);
 	pthread_mutex_unlock(&pool->lock);
@@ -248,24 +258,24 @@ void segment_limit(struct segment_pool *pool, uint32_t limit)
 
 uint32_t segment_take_piece(struct segment_pool *pool, bool is_block, bool privileged)
 {
-	uint32_t idx, block;
+	uint32_t idx, block = 0;
 
 	if (!is_block)
 		return piece_whole(segment_take(pool, SEGMENT_CHAIN, privileged));
 	pthread_mutex_lock(&pool->lock);
 	idx = pool->blocks.head;
+	if (idx != SEGMENT_NONE) {
+		block = (uint32_t)__builtin_ctz(~pool->segments[idx].block_map);
+		pool->segments[idx].block_map |= 1U << block;
+		relist(pool, idx);
+	}
+	pthread_mutex_unlock(&pool->lock);
 	if (idx == SEGMENT_NONE) {
-		pthread_mutex_unlock(&pool->lock);
 		idx = segment_take(pool, SEGMENT_BLOCKS, privileged);
 		if (idx == SEGMENT_NONE)
 			return PIECE_NONE;
-		pthread_mutex_lock(&pool->lock);
+		segment_drain(pool, idx, false);
 	}
-	pool->segments[idx].draining = false;
-	block = (uint32_t)__builtin_ctz(~pool->segments[idx].block_map);
-	pool->segments[idx].block_map |= 1U << block;
-	relist(pool, idx);
-	pthread_mutex_unlock(&pool->lock);
 	piece_set_next(pool, piece_block(idx, block), PIECE_NONE);
 	return piece_block(idx, block);
 }
@@ -274,27 +284,33 @@ void segment_release_piece(struct segment_pool *pool, uint32_t piece)
 {
 	uint32_t idx = piece_segment(piece);
 	struct segment *seg = &pool->segments[idx];
-	bool is_empty = true;
 
-	if (piece_is_block(piece)) {
-		pthread_mutex_lock(&pool->lock);
-		seg->block_map &= ~(1U << ((piece & PIECE_BLOCK_MASK) - 1));
-		is_empty = seg->block_map == 0;
-		if (is_empty)
-			seg->draining = true;
-		relist(pool, idx);
-		pthread_mutex_unlock(&pool->lock);
-	}
-	if (is_empty)
+	if (!piece_is_block(piece)) {
 		segment_release(pool, idx);
+		return;
+	}
+	pthread_mutex_lock(&pool->lock);
+	seg->block_map &= ~(1U << ((piece & PIECE_BLOCK_MASK) - 1));
+	if (seg->block_map == 0)
+		seg->draining = true; /* out of the list of those with free blocks */
+	relist(pool, idx);
+	/* Not in a second step: a segment without blocks could be listed again in between. */
+	if (seg->block_map == 0)
+		make_free(pool, idx);
+	pthread_mutex_unlock(&pool->lock);
 }
 
-void segment_drain(struct segment_pool *pool, uint32_t idx, bool draining)
+uint32_t segment_drain(struct segment_pool *pool, uint32_t idx, bool draining)
 {
+	struct segment *seg = &pool->segments[idx];
+	uint32_t block_map;
+
 	pthread_mutex_lock(&pool->lock);
-	pool->segments[idx].draining = draining;
+	seg->draining = draining;
 	relist(pool, idx);
+	block_map = seg->block_map;
 	pthread_mutex_unlock(&pool->lock);
+	return block_map;
 }
 
 uint32_t segment_emptiest(struct segment_pool *pool, uint32_t free_min)

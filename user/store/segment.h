@@ -265,8 +265,9 @@ uint32_t segment_take(struct segment_pool *pool, enum segment_state state, bool 
 uint32_t segment_take_piece(struct segment_pool *pool, bool is_block, bool privileged);
 /* A segment with its last block is free, too. */
 void segment_release_piece(struct segment_pool *pool, uint32_t piece);
-/* None of its blocks may be taken from now on, or they may again. Reclaimer. */
-void segment_drain(struct segment_pool *pool, uint32_t idx, bool draining);
+/* None of its blocks may be taken from now on, or they may again. Returns those in use.
+ * Reclaimer. */
+uint32_t segment_drain(struct segment_pool *pool, uint32_t idx, bool draining);
 /* Of those that have free blocks, the one with most; SEGMENT_NONE if none has as many. */
 uint32_t segment_emptiest(struct segment_pool *pool, uint32_t free_min);
 /* Free blocks that may be taken. */
