@@ -159,6 +159,18 @@ static void flush_all_last_one_wins(void **state)
 	assert_int_equal(command_rig_stat(&rig, "cmd_flush"), 3);
 }
 
+/* So far off that no clock here reaches it: that is no flush at once, and none that was due. */
+static void flush_all_beyond_all_times_never_comes(void **state)
+{
+	(void)state;
+	command_rig_run(&rig, "set a 0 0 1\r\nx\r\nflush_all 10\r\nflush_all 18446744074\r\n");
+	assert_true(notes.flush_at_ns == 0);
+	assert_string_equal(command_rig_run(&rig, "get a\r\n"), "VALUE a 0 1\r\nx\r\nEND\r\n");
+	fake_clock_add(&rig.time, 100 * NSEC_PER_SEC);
+	assert_string_equal(command_rig_run(&rig, "get a\r\n"), "VALUE a 0 1\r\nx\r\nEND\r\n");
+	assert_string_equal(command_rig_run(&rig, "flush_all -1\r\nget a\r\n"), "OK\r\nEND\r\n");
+}
+
 static void flush_all_at_a_unix_time_takes_effect_then(void **state)
 {
 	char text[64];
@@ -390,6 +402,7 @@ int main(void)
 		TEST(flush_all_delayed_takes_effect_when_due, set_up),
 		TEST(flush_all_due_within_a_turn_is_seen, set_up),
 		TEST(flush_all_last_one_wins, set_up),
+		TEST(flush_all_beyond_all_times_never_comes, set_up),
 		TEST(flush_all_at_a_unix_time_takes_effect_then, set_up),
 		TEST(flush_all_disabled_is_refused_and_counted, set_up_allowing),
 		TEST(stats_include_what_the_kernel_answered, set_up),

@@ -45,6 +45,7 @@ void command_flush_due(struct command_worker *w)
 void command_flush_all(struct command_worker *w, const struct request *req, struct response *resp)
 {
 	struct command *command = w->command;
+	bool at_once = !req->has_exptime || req->exptime <= 0;
 	uint64_t at_ns = 0;
 
 	command_count(&w->counts.cmd_flush, 1);
@@ -52,12 +53,13 @@ void command_flush_all(struct command_worker *w, const struct request *req, stru
 		req->compose->status(resp, req, STATUS_FLUSH_REFUSED);
 		return;
 	}
-	if (req->has_exptime && req->exptime > 0)
+	if (!at_once)
 		at_ns = command_expire_ns(w, NULL, req->exptime);
 	pthread_mutex_lock(&command->lock);
-	if (at_ns > w->now_ns) {
+	if (!at_once && (at_ns == 0 || at_ns > w->now_ns)) {
 		/*
-		 * The last one wins, as in memcached. The kernel first: it must not lag behind us.
+		 * The last one wins, as in memcached, also one that is never due (0). The kernel
+		 * first: it must not lag behind us.
 		 */
 		tell_kernel(command, at_ns);
 		atomic_store(&command->flush_at_ns, at_ns);
