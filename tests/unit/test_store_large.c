@@ -15,6 +15,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/rand.h"
@@ -182,12 +183,58 @@ static void large_blocks_are_taken_once_and_come_back(void **state)
 	munmap(base, bytes);
 }
 
+static uint64_t now_ns(void)
+{
+	return clock_now_ns(clock_system());
+}
+
+/* A number keeps its width: what follows it is written anew, and not byte by byte. */
+static void large_number_is_changed_as_fast_as_it_is_stored(void **state)
+{
+	const uint32_t len = 4 << 20, rounds = 4;
+	struct store_options wide = options;
+	uint64_t stored_ns = 0, changed_ns = 0, number = 0;
+	uint8_t *buf = malloc(len);
+	struct span key = span_str("n");
+	struct item_view view;
+	struct store_rig rig;
+
+	(void)state;
+	wide.item_max = len;
+	store_rig_init(&rig, &wide);
+	for (uint32_t i = 0; i < rounds; i++) {
+		uint64_t start_ns = now_ns();
+
+		memset(buf, ' ', len);
+		memcpy(buf, "999", 3);
+		assert_int_equal(store_rig_set(&rig, key, span_of(buf, len), 0), STORE_OK);
+		stored_ns += now_ns() - start_ns;
+		start_ns = now_ns();
+		assert_int_equal(store_arith(rig.t, key, store_hash(rig.store, key), 1, false, 0,
+					     &number, NULL),
+				 STORE_OK);
+		changed_ns += now_ns() - start_ns;
+		assert_int_equal(number, 1000);
+		store_quiesce(rig.t);
+	}
+	memset(buf, 0, len);
+	assert_true(store_rig_get(&rig, key, buf, &view));
+	assert_int_equal(view.value_len, len);
+	assert_memory_equal(buf, "1000", 4);
+	for (uint32_t i = 4; i < len; i++)
+		assert_true(buf[i] == ' ');
+	assert_true(changed_ns < 5 * stored_ns);
+	store_rig_fini(&rig);
+	free(buf);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(large_any_length_wastes_little),
 		cmocka_unit_test(large_leaves_memory_that_small_values_use),
 		cmocka_unit_test(large_blocks_are_taken_once_and_come_back),
+		cmocka_unit_test(large_number_is_changed_as_fast_as_it_is_stored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

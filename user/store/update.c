@@ -11,6 +11,8 @@
 
 /* Longest number as text. */
 #define NUMBER_MAX 20
+/* Written at a time behind a number that got shorter. */
+#define SPACES_MAX 256U
 
 /*
  * memcached's reading of a number, which is strtoull's: leading space, a sign, digits, then the
@@ -37,6 +39,19 @@ static bool number_parse(const uint8_t *text, uint64_t len, uint64_t *ret)
 		return false;
 	*ret = value;
 	return true;
+}
+
+static void fill_spaces(struct store_thread *t, struct store_pending *pending, uint64_t len)
+{
+	char spaces[SPACES_MAX];
+
+	memset(spaces, ' ', sizeof(spaces));
+	while (len > 0) {
+		uint64_t n = len < sizeof(spaces) ? len : sizeof(spaces);
+
+		store_fill(t, pending, span_of(spaces, n));
+		len -= n;
+	}
 }
 
 /* What an in-place update leaves as it is: it is done where the number's text fits. */
@@ -94,8 +109,7 @@ enum store_status store_change_number(struct store_thread *t, const struct store
 		store_fill(t, &pending, span_of(text, len));
 		/* A shorter number keeps the old width, padded with spaces, as memcached's in-place
 		 * update does. */
-		for (; len < put.value_len; len++)
-			store_fill(t, &pending, span_of(" ", 1));
+		fill_spaces(t, &pending, put.value_len - len);
 		/* Not by cas: a touch in between keeps the cas, and its expiry must stay. */
 		status = store_commit_over(t, &pending, old_item.loc, &cas, &raced);
 		if (status == STORE_OK)
