@@ -2,7 +2,8 @@
 /*
  * Properties: a value of any length from a small part of a segment to many segments wastes little
  * of the log; what large values leave behind is of use to small ones without evicting anything,
- * while the values around it stay whole; a block is one value's at a time, and a segment whose last
+ * while the values around it stay whole; free blocks add up to the segments that a larger one
+ * needs; what came first leaves first; a block is one value's at a time, and a segment whose last
  * block is free is free.
  * Method: a log of segments of 32 blocks, filled with one length after the other, more than fits;
  * every other value removed; the pool alone. Seeded where random.
@@ -137,6 +138,64 @@ static void large_leaves_memory_that_small_values_use(void **state)
 	free(buf);
 }
 
+static void large_gets_segments_that_free_blocks_add_up_to(void **state)
+{
+	/* Four blocks and a rest; a fifth of the log. */
+	const uint32_t len = SEGMENT / 100 * 15, cnt = SEGMENTS * 6,
+		       long_len = SEGMENTS / 5 * SEGMENT;
+	struct store_options long_options = options;
+	uint32_t *buf = malloc(long_len);
+	struct store_counts counts;
+	struct store_rig rig;
+	char text[24];
+
+	(void)state;
+	long_options.item_max = long_len;
+	store_rig_init(&rig, &long_options);
+	for (uint32_t n = 0; n < cnt; n++)
+		put(&rig, "v", n, buf, len);
+	/* Of every segment's blocks a quarter is free then, of none's half. */
+	for (uint32_t n = 0; n < cnt; n += 4) {
+		struct span key = key_number(text, "v", n);
+
+		assert_int_equal(store_remove(rig.t, key, store_hash(rig.store, key), 0), STORE_OK);
+	}
+	put(&rig, "l", 0, buf, long_len);
+	assert_true(has(&rig, "l", 0, buf, long_len));
+	store_counts(rig.store, &counts);
+	assert_int_equal(counts.evicted_cnt, 0);
+	for (uint32_t n = 1; n < cnt; n += n % 4 == 3 ? 2 : 1)
+		assert_true(has(&rig, "v", n, buf, len));
+	store_rig_fini(&rig);
+	free(buf);
+}
+
+/* Eviction stops within a segment of heads; what it left there goes next, and stays old. */
+static void large_leave_in_the_order_they_came(void **state)
+{
+	const uint32_t len = SEGMENT / 100 * 15, cnt = SEGMENTS * 24;
+	struct store_options fifo_options = options;
+	uint32_t *buf = malloc(VALUE_MAX), there = 0, stray = 0;
+	struct store_rig rig;
+
+	(void)state;
+	fifo_options.eviction = "fifo";
+	store_rig_init(&rig, &fifo_options);
+	for (uint32_t n = 0; n < cnt; n++)
+		put(&rig, "v", n, buf, len);
+	for (uint32_t n = cnt; n-- > 0;) {
+		if (!has(&rig, "v", n, buf, len))
+			continue;
+		there++;
+		stray += cnt - n > there + 500;
+	}
+	assert_in_range(there, SEGMENTS * 5, cnt / 2);
+	/* But for heads that were written anew because their first block moved. */
+	assert_in_range(stray, 0, there / 50);
+	store_rig_fini(&rig);
+	free(buf);
+}
+
 static void large_blocks_are_taken_once_and_come_back(void **state)
 {
 	const uint64_t bytes = (uint64_t)64 << SHIFT;
@@ -233,6 +292,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(large_any_length_wastes_little),
 		cmocka_unit_test(large_leaves_memory_that_small_values_use),
+		cmocka_unit_test(large_gets_segments_that_free_blocks_add_up_to),
+		cmocka_unit_test(large_leave_in_the_order_they_came),
 		cmocka_unit_test(large_blocks_are_taken_once_and_come_back),
 		cmocka_unit_test(large_number_is_changed_as_fast_as_it_is_stored),
 	};

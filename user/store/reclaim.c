@@ -213,8 +213,11 @@ static bool empty_segment(struct store_thread *t, const struct round *round, uin
 			store_prefetch_slot(t->store, hashes[cnt++]);
 		}
 		for (uint32_t i = 0; i < cnt; i++) {
-			if (reason == REASON_EVICT && is_enough(t->store, round, seg))
+			if (reason == REASON_EVICT && is_enough(t->store, round, seg)) {
+				/* Cleaning would take the rest to the young end. */
+				seg->begun = !t->store->evict.policy->random_victim;
 				return false;
+			}
 			if (!empty_item(t, locs[i], hashes[i], seg, reason))
 				return false;
 		}
@@ -256,7 +259,7 @@ static uint32_t most_dead(struct store *store)
 		struct segment *seg = &store->pool.segments[i];
 		uint32_t dead;
 
-		if (!may_take(seg))
+		if (!may_take(seg) || seg->begun)
 			continue;
 		dead = dead_bytes(&store->pool, seg);
 		if (dead > best_dead) {
@@ -303,8 +306,13 @@ static void describe_queues(const struct store_thread *t, struct evict_queue *re
 			.has_sealed = list->cnt > 0,
 			.era = pool->segments[list->head].era
 		};
-		for (uint32_t c = 0; c < TTL_CLASS_CNT; c++)
-			ret[q].segment_cnt += t->open[q][c] != SEGMENT_NONE;
+		for (uint32_t c = 0; c < TTL_CLASS_CNT; c++) {
+			uint32_t idx = t->open[q][c];
+
+			if (idx != SEGMENT_NONE)
+				ret[q].segment_cnt += 1 + pool->segments[idx].chain_blocks /
+								  segment_block_cnt(pool);
+		}
 	}
 }
 
@@ -406,13 +414,15 @@ static bool drain(struct store_thread *t, struct round *round, uint32_t idx)
 
 /*
  * Free blocks are no free segments. Where those are short and blocks are not, the emptiest segments
- * are drained; one that is less than half empty only where it is pressing.
+ * are drained; one that is less than half empty only where it is pressing: eviction counts on all
+ * free blocks, so a large value that waits for whole segments would wait forever.
  */
 static void drain_needed(struct store_thread *t, struct round *round)
 {
 	struct segment_pool *pool = &t->store->pool;
 	uint32_t block_cnt = segment_block_cnt(pool), tried_cnt = 0, idx;
-	uint32_t target = store_free_target(t->store) + atomic_load(&t->store->demand);
+	uint32_t demand = atomic_load(&t->store->demand);
+	uint32_t target = store_free_target(t->store) + demand;
 	uint32_t tried[DRAIN_MAX];
 
 	while (tried_cnt + round->drained_cnt < DRAIN_MAX &&
@@ -421,7 +431,7 @@ static void drain_needed(struct store_thread *t, struct round *round)
 
 		if (coming >= target)
 			break;
-		idx = segment_emptiest(pool, coming < target / 2 ? 1 : block_cnt / 2);
+		idx = segment_emptiest(pool, demand || coming < target / 2 ? 1 : block_cnt / 2);
 		if (idx == SEGMENT_NONE)
 			break;
 		if (drain(t, round, idx))
@@ -634,7 +644,8 @@ static bool run_round(struct store_thread *t)
 	store_online(t);
 	store_tune_headroom(store, segment_taken_cnt(&store->pool) - taken_cnt);
 	release_round(store, &round);
-	if (lacking(store, &(struct round){ 0 }) == 0)
+	if (segment_free_cnt(&store->pool) >=
+	    store_free_target(store) + atomic_load(&store->demand))
 		atomic_store(&store->demand, 0);
 	return true;
 }

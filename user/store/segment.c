@@ -121,6 +121,7 @@ uint32_t segment_take(struct segment_pool *pool, enum segment_state state, bool 
 		seg->block_map = state == SEGMENT_BLOCKS;
 		seg->draining = state == SEGMENT_BLOCKS;
 		seg->sealed_early = false;
+		seg->begun = false;
 		atomic_store_explicit(&seg->live_bytes, 0, memory_order_relaxed);
 		atomic_store_explicit(&seg->pending_cnt, 0, memory_order_relaxed);
 		atomic_store_explicit(&seg->expire_max_ds, 0, memory_order_relaxed);

@@ -111,6 +111,7 @@ struct segment {
 	uint32_t block_map;    /* SEGMENT_BLOCKS: those in use; pool->lock */
 	uint8_t blocks_listed; /* free ones, if they may be taken; pool->lock */
 	bool draining;	       /* none may be taken; pool->lock */
+	bool begun;	       /* evicted in part, the rest is next; reclaimer */
 	_Atomic uint32_t live_bytes;
 	_Atomic uint32_t pending_cnt; /* reserved, not yet committed */
 	/* Latest expiry of its items; UINT32_MAX: some never expire. */
