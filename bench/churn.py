@@ -4,8 +4,11 @@
 
 Starts a daemon without a fast path and writes to it over several connections, in phases: small
 values, large, several megabytes (-I 16m), all mixed with TTLs, overwrites, deletes and touches, and
-small ones again. Once a second it notes what the process takes and what it holds. In the end the
-same small values fill a fresh daemon, which says how much of -m they can fill at best.
+small ones again, while all that was written from the second phase on is deleted bit by bit: what a
+policy keeps of it is no matter of fragmentation. The last phase goes on until nothing of it is left
+and as much as -m was written since. Once a second it notes what the process takes and what it
+holds. In the end the same small values fill a fresh daemon, which says how much of -m they can fill
+at best.
 
 Exit status 1 if, once the memory was full, any sample is more than --tolerance from -m; if any
 write was refused or any read gave other bytes than were written; or if the last phase fills less of
@@ -19,7 +22,6 @@ import multiprocessing
 import os
 import random
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +35,9 @@ BATCH_MAX = 100
 PROBES = 1000
 PROBE_BYTES = 100
 SETTLE_SEC = 5
+SETTLED = 8  # samples that the last phase ends with
+LONGER = 10  # the last phase is at most this many times as long as planned
+DELETES = 100  # of old keys, with each batch of the last phase
 
 
 def log_uniform(low, high):
@@ -128,7 +133,8 @@ class Connection:
 class Writer:
     """One connection's share of a phase. Results are counters that the parent reads."""
 
-    NAMES = ("writes", "write_bytes", "refused", "reads", "hits", "wrong")
+    # old_left: keys since the second phase that the last one has not deleted
+    NAMES = ("writes", "write_bytes", "refused", "reads", "hits", "wrong", "old_left")
     DONE = {b"STORED\r\n", b"DELETED\r\n", b"TOUCHED\r\n", b"NOT_FOUND\r\n"}
 
     def __init__(self, number, port, opts, pool):
@@ -139,6 +145,7 @@ class Writer:
         self.rate = opts.rate * MIB / opts.workers
         self.recent = max(1000, opts.memory * 100)
         self.next = 0
+        self.old = range(0)  # keys of earlier phases, to be deleted
         self.counts = multiprocessing.Array("q", len(self.NAMES), lock=False)
 
     def count(self, name, by=1):
@@ -165,8 +172,11 @@ class Writer:
         return b"set %b %d %d %d\r\n%b\r\n" % (key, at, ttl, size, self.pool[at:at + size])
 
     def batch(self, phase):
-        parts, length = [], 0
-        while length < BATCH_BYTES and len(parts) < BATCH_MAX:
+        parts = [b"delete %b\r\n" % self.key(number) for number in self.old[:DELETES]]
+        self.old = self.old[DELETES:]
+        length = sum(map(len, parts))
+        most = len(parts) + BATCH_MAX
+        while length < BATCH_BYTES and len(parts) < most:
             draw = self.rng.random()
             if draw < phase[5]:
                 parts.append(b"delete %b\r\n" % self.any_key())
@@ -184,17 +194,35 @@ class Writer:
             self.count("hits")
             self.count("wrong", value != self.pool[at:at + len(value)])
 
-    def run(self, phases):
-        """phases: (phase, when it ends)."""
+    def run(self, phases, stop):
+        """phases: (phase, when it ends). Whatever was asked for is answered when it stops."""
         connection = Connection(self.port)
-        for phase, end in phases:
-            while (begun := time.monotonic()) < end:
+        first = 0
+        for number, (phase, end) in enumerate(phases):
+            if number == 1:
+                # what this phase writes over is as large as what it adds
+                first = max(0, self.next - self.recent)
+            is_last = number == len(phases) - 1 > 0
+            if is_last:
+                self.old = range(first, self.next)
+            while (begun := time.monotonic()) < end and not stop.is_set():
                 parts, length = self.batch(phase)
                 replies = connection.ask(b"".join(parts), len(parts))
                 for reply in replies:
-                    self.count("refused", reply not in self.DONE)
+                    self.judge(reply)
                 self.read_back(connection)
+                if number > 0:
+                    old_left = len(self.old) if is_last else self.next - first
+                    self.count("old_left", old_left - self.counts[-1])
                 time.sleep(max(0, begun + length / self.rate - time.monotonic()))
+
+    def judge(self, reply):
+        """A connection that ends is no refusal: it is counted as broken."""
+        if not reply.endswith(b"\n"):
+            raise ConnectionError("cut off in a reply")
+        if reply not in self.DONE:
+            print(f"refused: {reply}", file=sys.stderr)
+            self.count("refused")
 
 
 class Probe:
@@ -214,7 +242,7 @@ class Probe:
         return len(found)
 
 
-def sample(server, probe, begun, phase, written):
+def sample(server, probe, begun, phase, counts):
     store = server.stats()
     used = store["log_bytes"] - store["log_free_bytes"]
     return {"sec": round(time.monotonic() - begun, 1), "phase": phase, "taken": server.taken(),
@@ -222,7 +250,8 @@ def sample(server, probe, begun, phase, written):
             "not_live": used - store["item_bytes"], "index": store["index_bytes"],
             "free_segments": store["log_free_bytes"] // store["segment_bytes"],
             "items": store["items"], "evictions": store["evicted"], "expired": store["expired"],
-            "written": written, "probe_hits": probe.hits()}
+            "written": counts["write_bytes"], "old_left": counts["old_left"],
+            "probe_hits": probe.hits()}
 
 
 def show(opts, name, row):
@@ -230,6 +259,11 @@ def show(opts, name, row):
         limit = opts.memory * MIB
         print(f"\r{name}: {row['sec']:.0f} s, {row['phase']}, taken {row['taken'] / limit:.3f}, "
               f"live {row['live'] / limit:.3f} of -m\033[K", end="", file=sys.stderr)
+
+
+def total(writers):
+    return {key: sum(writer.counts[i] for writer in writers)
+            for i, key in enumerate(Writer.NAMES)}
 
 
 def run(opts, folder, name, plan, is_enough=lambda rows: False):
@@ -241,7 +275,9 @@ def run(opts, folder, name, plan, is_enough=lambda rows: False):
     ends, rows = [], []
     for phase, seconds in plan:
         ends.append((phase, (ends[-1][1] if ends else begun) + seconds))
-    children = [multiprocessing.Process(target=writer.run, args=(ends,)) for writer in writers]
+    stop = multiprocessing.Event()
+    children = [multiprocessing.Process(target=writer.run, args=(ends, stop))
+                for writer in writers]
     try:
         for child in children:
             child.start()
@@ -249,14 +285,12 @@ def run(opts, folder, name, plan, is_enough=lambda rows: False):
         for phase, end in ends:
             while time.monotonic() < end - 0.5 and not is_enough(rows):
                 time.sleep(max(0, begun + len(rows) + 1 - time.monotonic()))
-                rows.append(sample(server, probe, begun, phase[0],
-                                   sum(writer.counts[1] for writer in writers)))
+                rows.append(sample(server, probe, begun, phase[0], total(writers)))
                 show(opts, name, rows[-1])
+        stop.set()
         for child in children:
-            if is_enough(rows):
-                child.terminate()
             child.join()
-        broken = sum(child.exitcode not in (0, -signal.SIGTERM) for child in children)
+        broken = sum(child.exitcode != 0 for child in children)
     finally:
         for child in children:
             if child.is_alive():
@@ -264,15 +298,21 @@ def run(opts, folder, name, plan, is_enough=lambda rows: False):
         server.end()
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr)
-    counts = {key: sum(writer.counts[i] for writer in writers)
-              for i, key in enumerate(Writer.NAMES)}
-    return rows, counts | {"connections_broken": broken}
+    return rows, total(writers) | {"connections_broken": broken}
 
 
 def filled(rows):
     """Samples from a little after the first eviction on."""
     first = next((i for i, row in enumerate(rows) if row["evictions"] > 0), len(rows))
     return rows[first + SETTLE_SEC:]
+
+
+def settled(rows, opts):
+    """Samples of the last phase from when -m was written again without what was there before."""
+    last = [row for row in rows if row["phase"] == PHASES[-1][0]]
+    gone = next((i for i, row in enumerate(last) if row["old_left"] == 0), len(last))
+    return [row for row in last[gone:]
+            if row["written"] - last[gone]["written"] >= opts.memory * MIB]
 
 
 def utilisation(rows, opts):
@@ -297,10 +337,9 @@ def summary(opts, rows, counts, fresh_rows, fresh_counts):
                 "probe_hit_ratio": round(sum(row["probe_hits"] for row in part) /
                                          len(part) / PROBES, 4)})
     off = [row for row in full if abs(row["taken"] / limit - 1) > opts.tolerance / 100]
-    last = [row for row in rows if row["phase"] == PHASES[-1][0]]
-    fresh_full = filled(fresh_rows)
-    if not full or not fresh_full:
-        sys.exit("the memory never filled: more --seconds or less -m")
+    last, fresh_full = settled(rows, opts), filled(fresh_rows)
+    if not full or not fresh_full or not last:
+        sys.exit("the memory never filled (again): more --seconds or less -m")
     churned, fresh = utilisation(last, opts), utilisation(fresh_full, opts)
     broken = []
     if off:
@@ -383,10 +422,13 @@ def draw(rows, opts):
 def main():
     opts = options()
     plan = [(phase, opts.seconds * phase[1]) for phase in PHASES]
+    phase, seconds = plan[-1]
+    plan[-1] = phase, seconds * LONGER
     with tempfile.TemporaryDirectory() as folder:
-        rows, counts = run(opts, folder, "churned", plan)
-        phase, seconds = plan[-1]
-        fresh_rows, fresh_counts = run(opts, folder, "fresh", [(phase, 10 * seconds)],
+        rows, counts = run(opts, folder, "churned", plan,
+                           lambda rows: rows and rows[-1]["sec"] >= opts.seconds and
+                           len(settled(rows, opts)) >= SETTLED)
+        fresh_rows, fresh_counts = run(opts, folder, "fresh", [(phase, LONGER * seconds)],
                                        lambda rows: len(filled(rows)) >= seconds / 4)
     found = summary(opts, rows, counts, fresh_rows, fresh_counts)
     if opts.svg:
