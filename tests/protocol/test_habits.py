@@ -263,6 +263,20 @@ def evicted_time_is_what_the_last_one_was_left_alone_for():
         assert 2 <= seconds <= client.number("uptime") + 1, seconds
 
 
+def age_is_that_of_the_oldest_part_of_the_log():
+    """Not the server's: nothing is there that was written before."""
+    with servers.start_ours() as server:
+        client = Client(server)
+        time.sleep(2.1)
+        client.ask(b"set a 0 0 1|x", b"STORED")
+        start = time.monotonic()
+        first = client.number("age", "items", "items:1:")
+        assert first <= time.monotonic() - start + 1, first
+        time.sleep(1.1)
+        later = client.number("age", "items", "items:1:")
+        assert 1 <= later <= time.monotonic() - start + 1, later
+
+
 def memory_file_is_shown():
     """stats settings: memory_file is -e's, or (null) as memcached has it."""
     with servers.start_ours() as server:
@@ -281,6 +295,7 @@ TESTS = [
     expired_items_that_nobody_read_are_counted,
     evicted_items_that_nobody_read_are_counted,
     evicted_time_is_what_the_last_one_was_left_alone_for,
+    age_is_that_of_the_oldest_part_of_the_log,
     memory_file_is_shown,
 ]
 
