@@ -145,13 +145,10 @@ def limit_is_kept_with_fast_path():
 
 
 def limit_is_kept_and_memory_stays_usable_while_sizes_shift():
-    # Of so little memory the connections' buffers, which large values have grown, are some percent.
-    lost = "3" if LONG else "6"
     # the fresh daemon takes about as long as the last of the phases, a quarter
     seconds = max(60, min(600, BUDGET_SEC * 2 // 3)) if LONG else 30
     churn = subprocess.run(
-        ["bench/churn.py", "-m", str(LIMIT_MIB), "--seconds", str(seconds), "--lost", lost,
-         "--server",
+        ["bench/churn.py", "-m", str(LIMIT_MIB), "--seconds", str(seconds), "--server",
          f"{e2e.BUILD}/xdpcached", "--cli", f"{e2e.BUILD}/xdpcache"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     print("".join(f"# {line}\n" for line in churn.stdout.splitlines()), end="")
