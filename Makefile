@@ -145,6 +145,9 @@ $(UNIT_BIN): $(B)/tests/%: $(B)/asan/tests/%.o $(TESTLIB_SRC:%.c=$(B)/asan/%.o) 
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(SANFLAGS) $^ $(LIBS) -lcmocka -lm -o $@
 
+# It compares rings with the real client's.
+$(B)/tests/unit/test_cluster_ring: LIBS += -lmemcached
+
 $(ROOT_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_SRC:%.c=$(B)/obj/%.o) $(B)/libxdpcache.a
 	$(call msg,LINK,$@)
 	$(Q)mkdir -p $(@D)

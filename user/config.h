@@ -21,6 +21,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "cluster/ring.h"
 #include "command/command.h"
 #include "fastpath/loader.h"
 #include "route/routes.h"
@@ -37,6 +38,17 @@ struct config_routes {
 	struct route_rule *rules;
 	char **sources; /* file and line of each */
 	uint32_t cnt;
+};
+
+/*
+ * The nodes of a cluster and how many of them hold each item, from a file of their own that all
+ * nodes have alike.
+ */
+struct config_cluster {
+	struct ring_node *nodes;
+	uint32_t node_cnt;
+	uint32_t copies;
+	struct config_memory *memory; /* what the nodes' strings lie in */
 };
 
 struct config {
@@ -117,6 +129,11 @@ int config_load(int argc, char **argv, struct config *ret, bool *ret_exit);
  */
 int config_check(const char *path, const struct config_sink *sink, struct config *ret);
 void config_fini(struct config *config); /* safe on a zeroed one, and twice */
+
+/* The same for a file of a cluster's nodes: what it returns makes a ring. */
+int config_cluster_load(const char *path, const struct config_sink *sink,
+			struct config_cluster *ret);
+void config_cluster_fini(struct config_cluster *cluster); /* safe on a zeroed one, and twice */
 
 /*
  * What is in effect: a file that config_load reads back to the same values, with a comment where a

@@ -147,19 +147,19 @@ static void read_root(struct config_build *b, const config_setting_t *root, cons
 	}
 }
 
-static void read_libconfig(struct config_build *b, const char *path)
+void build_libconfig(struct config_build *b, const char *path, const char *example,
+		     void (*read)(struct config_build *b, const config_setting_t *root,
+				  const char *path))
 {
 	config_t file;
 
 	config_init(&file);
 	if (config_read_file(&file, path))
-		read_root(b, config_root_setting(&file), path);
+		read(b, config_root_setting(&file), path);
 	else if (config_error_type(&file) == CONFIG_ERR_PARSE)
-		build_error(b,
-			    "%s:%d: %s here or just before; a section is written "
-			    "network: { port = 11211; };",
+		build_error(b, "%s:%d: %s here or just before; %s",
 			    config_error_file(&file) ? config_error_file(&file) : path,
-			    config_error_line(&file), config_error_text(&file));
+			    config_error_line(&file), config_error_text(&file), example);
 	else
 		build_error(b, "%s: cannot be read: %s", path, strerror(errno));
 	config_destroy(&file);
@@ -247,7 +247,8 @@ static bool read_one(struct config_build *b, const char *path)
 		rewind(file);
 		read_flag_file(b, file, path);
 	} else {
-		read_libconfig(b, path);
+		build_libconfig(b, path, "a section is written network: { port = 11211; };",
+				read_root);
 	}
 	fclose(file);
 	return !flags;

@@ -42,6 +42,14 @@ static const struct config_option route_options[] = {
 
 #define ROUTE_OPTION_CNT (sizeof(route_options) / sizeof(route_options[0]))
 
+static const struct config_entries route_entries = {
+	.list = "routes",
+	.entry = "a route",
+	.key = "prefix",
+	.options = route_options,
+	.option_cnt = ROUTE_OPTION_CNT,
+};
+
 /* --- reading --- */
 
 void config_routes_fini(struct config_routes *routes)
@@ -125,44 +133,60 @@ static void add_route(struct config_build *b, const struct route_rule *rule, con
 		build_error(b, "out of memory");
 }
 
-/* Sets one option of the rule; false: there is none of that name. */
-static bool set_option(struct config_build *b, struct route_rule *rule, const char *name,
-		       const char *text, const char *source)
+static void set_option(struct config_build *b, const struct config_option *option, void *target,
+		       const char *text, const struct config_where *where)
 {
-	char what[160];
-	const struct config_where where = { .source = source, .what = what };
+	char buf[700];
 
-	snprintf(what, sizeof(what), "routes.%s", name);
-	for (size_t i = 0; i < ROUTE_OPTION_CNT; i++) {
-		if (strcmp(route_options[i].name, name))
-			continue;
-		b->target = rule;
-		if (text)
-			build_value(b, &route_options[i], text, &where);
-		else
-			build_error(b, "%s: %s: one value is expected", source, what);
-		b->target = b->config;
-		return true;
-	}
-	return false;
+	snprintf(buf, sizeof(buf), "%s: %s", where->source, where->what);
+	b->target = target;
+	if (text)
+		build_value(b, option, text, where);
+	else
+		build_error(b, "%s: one value is expected", buf);
+	b->target = b->config;
 }
 
-static void unknown_option(struct config_build *b, const char *name, const char *source)
+void build_entry_defaults(struct config_build *b, const struct config_entries *entries,
+			  void *target)
 {
-	char names[200] = "prefix";
+	static const struct config_where where = { .source = "default", .what = "default" };
 
-	for (size_t i = 0; i < ROUTE_OPTION_CNT; i++) {
-		strcat(names, ", ");
-		strcat(names, route_options[i].name);
+	for (size_t i = 0; i < entries->option_cnt; i++) {
+		if (entries->options[i].fallback)
+			set_option(b, &entries->options[i], target, entries->options[i].fallback,
+				   &where);
 	}
-	build_error(b, "%s: routes.%s: no such option; a route has %s", source, name, names);
+}
+
+void build_entry(struct config_build *b, const struct config_entries *entries, void *target,
+		 const config_setting_t *setting, const char *path)
+{
+	const char *name = config_setting_name(setting);
+	char source[512], what[160], buf[64], names[240] = "";
+	const struct config_where where = { .source = source, .what = what };
+
+	setting_source(setting, path, source);
+	snprintf(what, sizeof(what), "%s.%s", entries->list, name);
+	if (entries->key)
+		strcpy(names, entries->key);
+	for (size_t i = 0; i < entries->option_cnt; i++) {
+		if (!strcmp(entries->options[i].name, name)) {
+			set_option(b, &entries->options[i], target, setting_text(setting, buf),
+				   &where);
+			return;
+		}
+		snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s",
+			 names[0] ? ", " : "", entries->options[i].name);
+	}
+	build_error(b, "%s: %s: no such option; %s has %s", source, what, entries->entry, names);
 }
 
 static void read_route(struct config_build *b, config_setting_t *group, const char *path)
 {
 	struct route_rule rule = { .negative_ttl_sec = NEGATIVE_TTL_INHERITED };
 	const char *prefix = NULL, *group_at;
-	char source[512], at[512], buf[64];
+	char source[512];
 	bool promote_given = false;
 
 	setting_source(group, path, source);
@@ -171,20 +195,15 @@ static void read_route(struct config_build *b, config_setting_t *group, const ch
 		build_error(b, "%s: routes: write each as { prefix = \"user:\"; … }", group_at);
 		return;
 	}
-	for (size_t i = 0; i < ROUTE_OPTION_CNT; i++) {
-		if (route_options[i].fallback)
-			set_option(b, &rule, route_options[i].name, route_options[i].fallback,
-				   group_at);
-	}
+	build_entry_defaults(b, &route_entries, &rule);
 	for (int i = 0; i < config_setting_length(group); i++) {
 		config_setting_t *setting = config_setting_get_elem(group, (unsigned int)i);
 		const char *name = config_setting_name(setting);
 
-		setting_source(setting, path, at);
 		if (strcmp(name, "prefix") == 0)
 			prefix = config_setting_get_string(setting);
-		else if (!set_option(b, &rule, name, setting_text(setting, buf), at))
-			unknown_option(b, name, at);
+		else
+			build_entry(b, &route_entries, &rule, setting, path);
 		promote_given |= strcmp(name, "promote") == 0;
 	}
 	if (!prefix) {

@@ -123,8 +123,28 @@ const char *option_nearest(const char *name, bool suboption);
  * command line. */
 void build_flags(struct config_build *b, int argc, char **argv, const char *source);
 void build_file(struct config_build *b, const char *path);
-/* `routes = ( … );` of a file. */
 struct config_setting_t;
+/* One file in libconfig's syntax; its root goes to `read`. example: how such a file is written. */
+void build_libconfig(struct config_build *b, const char *path, const char *example,
+		     void (*read)(struct config_build *b, const struct config_setting_t *root,
+				  const char *path));
+
+/* What the entries of a list in a file may hold: { name = value; … }. */
+struct config_entries {
+	const char *list;  /* "routes" */
+	const char *entry; /* "a route" */
+	const char *key;   /* a name that is no option; NULL: none */
+	const struct config_option *options;
+	size_t option_cnt;
+};
+
+/* Sets the setting's option in `target`, or says what is wrong with it. */
+void build_entry(struct config_build *b, const struct config_entries *entries, void *target,
+		 const struct config_setting_t *setting, const char *path);
+/* Sets every option of an entry to its default. */
+void build_entry_defaults(struct config_build *b, const struct config_entries *entries,
+			  void *target);
+/* `routes = ( … );` of a file. */
 void build_routes(struct config_build *b, struct config_setting_t *list, const char *path);
 void config_routes_fini(struct config_routes *routes);
 void build_finish_routes(struct config_build *b); /* once all options are known */

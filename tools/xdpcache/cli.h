@@ -13,6 +13,8 @@
 
 #include <stdbool.h>
 
+#define CLUSTER_FILE_DEFAULT "/etc/xdpcache/cluster.conf"
+
 #define CLI_DONE 0
 #define CLI_FAILED 1
 #define CLI_USAGE 2
@@ -40,5 +42,6 @@ int cmd_stats(const struct cli *cli, int argc, char **argv);
 int cmd_hot(const struct cli *cli, int argc, char **argv);
 int cmd_top(const struct cli *cli, int argc, char **argv);
 int cmd_config(const struct cli *cli, int argc, char **argv);
+int cmd_cluster(const struct cli *cli, int argc, char **argv);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* xdpcache config check [FILE] | show --effective | show --config FILE. */
+/* xdpcache config check [FILE] | check --cluster FILE | show --effective | show --config FILE. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +18,8 @@ static int usage(void)
 			"  xdpcache config check [FILE]        what is wrong in it and in conf.d "
 			"beside it\n"
 			"                                      (" CONFIG_FILE_DEFAULT ")\n"
+			"  xdpcache config check --cluster FILE  what is wrong in a cluster's file "
+			"of nodes\n"
 			"  xdpcache config show --effective    what the running daemon uses\n"
 			"  xdpcache config show --config FILE  what a daemon started with FILE "
 			"would use\n");
@@ -43,6 +45,23 @@ static void find(void *ctx, enum log_level level, const char *line)
 		fprintf(stderr, "%s: %s\n", kind, line);
 }
 
+static void print_checked(const struct cli *cli, const char *path, int rc,
+			  const struct findings *findings)
+{
+	if (cli->json) {
+		json_t *root = json_pack("{s:s, s:b, s:o}", "file", path, "ok", rc == 0, "findings",
+					 findings->list);
+
+		json_dumpf(root, stdout, JSON_INDENT(2));
+		printf("\n");
+		json_decref(root);
+	} else if (rc) {
+		fprintf(stderr, "%s: %u to correct\n", path, findings->error_cnt);
+	} else {
+		printf("%s: fine\n", path);
+	}
+}
+
 static int check(const struct cli *cli, const char *path)
 {
 	struct findings findings = { .list = cli->json ? json_array() : NULL };
@@ -50,24 +69,23 @@ static int check(const struct cli *cli, const char *path)
 	struct config config = { 0 };
 	int rc = config_check(path, &sink, &config);
 
-	if (cli->json) {
-		json_t *root = json_pack("{s:s, s:b, s:o}", "file", path, "ok", rc == 0, "findings",
-					 findings.list);
-
-		json_dumpf(root, stdout, JSON_INDENT(2));
-		printf("\n");
-		json_decref(root);
-	} else if (rc) {
-		fprintf(stderr, "%s: %u to correct\n", path, findings.error_cnt);
-		if (access(path, F_OK) < 0)
-			fprintf(stderr,
-				"A sample comes with the source: tools/packaging/xdpcached.conf; "
-				"another file is checked with: xdpcache config check "
-				"FILE\n");
-	} else {
-		printf("%s: fine\n", path);
-	}
+	print_checked(cli, path, rc, &findings);
+	if (rc && !cli->json && access(path, F_OK) < 0)
+		fprintf(stderr, "A sample comes with the source: tools/packaging/xdpcached.conf; "
+				"another file is checked with: xdpcache config check FILE\n");
 	config_fini(&config);
+	return rc ? CLI_FAILED : CLI_DONE;
+}
+
+static int check_cluster(const struct cli *cli, const char *path)
+{
+	struct findings findings = { .list = cli->json ? json_array() : NULL };
+	const struct config_sink sink = { .line = find, .ctx = &findings };
+	struct config_cluster cluster = { 0 };
+	int rc = config_cluster_load(path, &sink, &cluster);
+
+	print_checked(cli, path, rc, &findings);
+	config_cluster_fini(&cluster);
 	return rc ? CLI_FAILED : CLI_DONE;
 }
 
@@ -143,6 +161,8 @@ static int show_effective(const struct cli *cli)
 
 int cmd_config(const struct cli *cli, int argc, char **argv)
 {
+	if (argc == 4 && !strcmp(argv[1], "check") && !strcmp(argv[2], "--cluster"))
+		return check_cluster(cli, argv[3]);
 	if (argc >= 2 && argc <= 3 && !strcmp(argv[1], "check"))
 		return check(cli, argc == 3 ? argv[2] : CONFIG_FILE_DEFAULT);
 	if (argc == 3 && !strcmp(argv[1], "show") && !strcmp(argv[2], "--effective"))

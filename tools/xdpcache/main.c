@@ -64,8 +64,17 @@ static const char top_details[] =
 	"  q                   quit\n";
 static const char config_details[] =
 	"  check [FILE]        what is wrong in it and in conf.d beside it\n"
+	"  check --cluster FILE  what is wrong in a cluster's file of nodes\n"
 	"  show --effective    what the running daemon uses\n"
 	"  show --config FILE  what a daemon started with FILE would use\n";
+static const char cluster_details[] =
+	"  ring KEY           the nodes that KEY belongs to on the ring of libmemcached's "
+	"clients,\n"
+	"                     and why\n"
+	"  ring --hex HEX     a key that is no text\n"
+	"  ring               every node's share\n\n"
+	"Read from the file of nodes; no daemon is asked.\n\n"
+	"  --file FILE        the cluster's nodes (" CLUSTER_FILE_DEFAULT ")\n";
 static const char doctor_details[] =
 	"Tries what the fast path needs and undoes the trial. On each --interface that carries no\n"
 	"program it attaches one that passes everything for a moment; some drivers reset their\n"
@@ -87,6 +96,7 @@ static const struct cli_command commands[] = {
 	{ "top", "[--once]", "who answers, how fast, and the hot keys, as a screen", top_details,
 	  cmd_top },
 	{ "config", "check|show", "what is configured", config_details, cmd_config },
+	{ "cluster", "ring [KEY]", "which nodes keys belong to", cluster_details, cmd_cluster },
 	{ "doctor", "[--interface IF...]", "check this host, and say what to do about it",
 	  doctor_details, cmd_doctor },
 };
