@@ -5,7 +5,7 @@
  * Does      counts how an origin's queries end; stops asking one that fails or has gone silent, and
  *           finds out by single probes when it is back.
  * Shape     closed --(too many failures, or silence)--> open --(a pause)--> half open
- *           half open --(enough probes answered)--> closed; --(a probe fails)--> open, twice as long
+ *           half open --(enough probes answered)--> closed; --(one fails)--> open, twice as long
  * Units     what was configured in ms, moments in ns of the clock.
  * Owner     one for each origin, in the caller's memory; allocates nothing.
  * Threads   the origin's thread alone.

@@ -63,8 +63,8 @@ struct limit_room {
 
 enum limit_verdict {
 	LIMIT_ENTERED, /* go; limit_leave when the query has ended */
-	LIMIT_WAITS, /* stands in line: limit_pick returns it, unless limit_remove comes first */
-	LIMIT_FULL,  /* neither */
+	LIMIT_WAITS,   /* stands in line: limit_pick returns it, unless limit_remove comes first */
+	LIMIT_FULL,    /* neither */
 };
 
 void limit_room_init(struct limit_room *room, uint32_t running_max, uint32_t background_max,
