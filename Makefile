@@ -300,7 +300,7 @@ INSTALLED := 0755:$(B)/xdpcached:$(PREFIX)/sbin/xdpcached \
 	0644:tools/packaging/xdpcache.sysusers:$(PREFIX)/lib/sysusers.d/xdpcache.conf \
 	0644:tools/packaging/xdpcached.conf:$(DOCS)/xdpcached.conf \
 	$(foreach f,README.md LICENSE,0644:$(f):$(DOCS)/$(f)) \
-	$(foreach f,$(wildcard docs/*.md docs/decisions/*.md),0644:$(f):$(DOCS)/$(f))
+	$(foreach f,$(wildcard docs/*.md docs/*.svg docs/decisions/*.md),0644:$(f):$(DOCS)/$(f))
 OWN_DIRS := $(PREFIX)/lib/xdpcache $(DOCS)/docs/decisions $(DOCS)/docs $(DOCS) \
 	$(SYSCONFDIR)/xdpcache
 
