@@ -60,7 +60,8 @@ struct diary {
 	struct fake_clock time;
 };
 
-static uint8_t value_buf[LARGE_LEN + 64];
+/* Three segments of a log of 1 MiB. */
+static uint8_t value_buf[3 << 14];
 
 static void *shared_new(size_t bytes)
 {
@@ -814,6 +815,60 @@ static void restart_chain_longer_than_its_pieces_is_dropped(void **state)
 	log_set_level(LOG_INFO);
 }
 
+static void set_in_pieces(struct store_rig *rig, uint32_t key, uint32_t len, struct rand *r)
+{
+	char text[24];
+	struct store_put put = { .key = key_text(text, key), .value_len = len };
+	struct span value = value_make(key, 1, len);
+	struct store_pending pending;
+
+	put.hash = store_hash(rig->store, put.key);
+	assert_int_equal(store_reserve(rig->t, &put, &pending), STORE_OK);
+	for (uint32_t at = 0; at < len;) {
+		uint32_t piece = 1 + (uint32_t)rand_below(r, 9000);
+
+		if (piece > len - at)
+			piece = len - at;
+		store_fill(rig->t, &pending, span_of(value.ptr + at, piece));
+		at += piece;
+	}
+	assert_int_equal(store_commit(rig->t, &pending, NULL), STORE_OK);
+}
+
+/* What comes ends where pieces do or not; after segments come no blocks, one, many, and a rest or
+ * none. */
+static void restart_large_values_that_came_in_pieces_are_all_proven(void **state)
+{
+	struct store_options options = { .log.bytes = MIB };
+	struct store_counts counts;
+	struct store_rig rig;
+	uint32_t payload, block, key = 0;
+	struct rand r;
+
+	(void)state;
+	rand_init(&r, runopts_seed() ^ 9);
+	store_rig_init(&rig, &options);
+	payload = segment_payload(&rig.store->pool);
+	block = piece_payload(&rig.store->pool, true);
+	for (uint32_t whole = 1; whole <= 2; whole++) {
+		const uint32_t rests[] = { 0, 1, block - 1, block, block + 1, payload - 1 };
+
+		for (uint32_t i = 0; i < sizeof(rests) / sizeof(rests[0]); i++)
+			set_in_pieces(&rig, key++, whole * payload + rests[i], &r);
+	}
+	options = rig.options;
+	options.log.adopted = true;
+	store_rig_stop(&rig);
+	store_rig_open(&rig, &options);
+	store_rig_start(&rig);
+	store_counts(rig.store, &counts);
+	assert_int_equal(counts.dropped_cnt, 0);
+	assert_int_equal(counts.item_cnt, key);
+	for (uint32_t n = 0; n < key; n++)
+		assert_int_equal(version_in(&rig, rig.t, n), 1);
+	store_rig_fini(&rig);
+}
+
 static void swap_seq(struct segment_header *a, struct segment_header *b)
 {
 	uint64_t seq = a->seq;
@@ -1282,6 +1337,7 @@ int main(void)
 		cmocka_unit_test(restart_damaged_chain_is_dropped_whole),
 		cmocka_unit_test(restart_chain_through_another_segment_is_dropped),
 		cmocka_unit_test(restart_chain_longer_than_its_pieces_is_dropped),
+		cmocka_unit_test(restart_large_values_that_came_in_pieces_are_all_proven),
 		cmocka_unit_test(restart_of_two_copies_keeps_the_one_in_the_younger_segment),
 		cmocka_unit_test(restart_of_two_copies_that_share_pieces_frees_none_of_them),
 		cmocka_unit_test(restart_any_damage_serves_nothing_wrong),

@@ -240,10 +240,13 @@ void chain_release(struct store *store, uint32_t first);
 void chain_release_moved(struct store *store, uint32_t first);
 void chain_release_all(struct store *store, uint32_t first);
 struct item_chain item_chain_of(struct item_header *item);
+/* Of len bytes in a piece, and of those whose check is before (0: none). */
+uint64_t chain_check_piece(const struct store *store, uint32_t piece, uint64_t len,
+			   uint64_t before);
 /* Of the value's bytes in the chain's pieces. */
 uint64_t chain_check(const struct store *store, const struct item_chain *chain);
 /* Notes the check in an item that is not committed yet. */
-void chain_seal(const struct store *store, struct item_header *item);
+void chain_seal(struct item_header *item, uint64_t check);
 
 /* --- the limit (limit.c) --- */
 

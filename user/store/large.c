@@ -155,6 +155,11 @@ struct item_chain item_chain_of(struct item_header *item)
 	return chain;
 }
 
+uint64_t chain_check_piece(const struct store *store, uint32_t piece, uint64_t len, uint64_t before)
+{
+	return XXH3_64bits_withSeed(piece_data(&store->pool, piece), len, before);
+}
+
 uint64_t chain_check(const struct store *store, const struct item_chain *chain)
 {
 	uint64_t left = chain->value_len, check = 0;
@@ -164,18 +169,18 @@ uint64_t chain_check(const struct store *store, const struct item_chain *chain)
 		uint64_t payload = piece_payload(&store->pool, piece_is_block(piece));
 		uint64_t len = left < payload ? left : payload;
 
-		check = XXH3_64bits_withSeed(piece_data(&store->pool, piece), len, check);
+		check = chain_check_piece(store, piece, len, check);
 		left -= len;
 		piece = piece_next(&store->pool, piece);
 	}
 	return check;
 }
 
-void chain_seal(const struct store *store, struct item_header *item)
+void chain_seal(struct item_header *item, uint64_t check)
 {
 	struct item_chain chain = item_chain_of(item);
 
-	chain.check = chain_check(store, &chain);
+	chain.check = check;
 	memcpy(item_value(item), &chain, sizeof(chain));
 }
 

@@ -166,6 +166,7 @@ struct store_pending {
 	uint32_t chain;	       /* first piece of a large value; 0: none */
 	uint32_t chain_at;     /* the one being filled */
 	uint32_t piece_filled; /* bytes of it */
+	uint64_t check;	       /* of the pieces before it */
 };
 
 /* Names of all eviction policies, default first, NULL-terminated. */

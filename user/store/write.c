@@ -300,6 +300,10 @@ void store_fill(struct store_thread *t, struct store_pending *pending, struct sp
 			continue;
 		pending->piece_filled += (uint32_t)len;
 		if (len == room) {
+			/* Now: all of it at the commit would keep the thread's other clients
+			 * waiting. */
+			pending->check = chain_check_piece(store, pending->chain_at,
+							   pending->piece_filled, pending->check);
 			pending->chain_at = piece_next(&store->pool, pending->chain_at);
 			pending->piece_filled = 0;
 		}
@@ -466,7 +470,7 @@ enum store_status store_commit_over(struct store_thread *t, struct store_pending
 	bool raced;
 
 	if (item_word0(item) & ITEM_CHAINED)
-		chain_seal(store, item);
+		chain_seal(item, pending->check);
 	store_seal_item(item);
 	for (;;) {
 		raced = false;
