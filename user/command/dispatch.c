@@ -19,8 +19,12 @@
 /* A time that has passed, and is not "never". */
 #define EXPIRED_NS 1
 
-/* Several times what a round of the reclaimer takes, its kernel grace period included. */
-#define WAIT_MAX_NS (250 * NSEC_PER_MSEC)
+/*
+ * Many times what a round of the reclaimer takes, its kernel grace period included: a limit that
+ * shrinks takes a dozen, and they may have to share a core. Who is refused all the same had nothing
+ * to evict.
+ */
+#define WAIT_MAX_NS (2 * NSEC_PER_SEC)
 #define WAIT_STEP_NS (4 * NSEC_PER_MSEC)
 #define WAIT_MORE_NS (1 * NSEC_PER_MSEC)
 
