@@ -368,7 +368,7 @@ def upgrade(rig, old, *flags):
     daemon = e2e.Daemon(rig, "--upgrade", *flags)
     old.process.wait(20 * e2e.SCALE)
     assert old.process.returncode == 0, old.output()
-    assert "taken over: sockets=" in daemon.output(), daemon.output()
+    e2e.wait_until(lambda: "taken over: sockets=" in daemon.output(), 20, "what was taken over")
     e2e.wait_until(
         lambda: daemon.cli("stats", check=False).get("daemon", {}).get("pid", pid) != pid, 20,
         "the new daemon answers")
