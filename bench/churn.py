@@ -7,8 +7,8 @@ values, large, several megabytes (-I 16m), all mixed with TTLs, overwrites, dele
 small ones again, while all that was written from the second phase on is deleted bit by bit: what a
 policy keeps of it is no matter of fragmentation. The last phase goes on until nothing of it is left
 and three times -m was written since. Once a second it notes what the process takes and what it
-holds. In the end the same small values fill a fresh daemon, and as much again is written to it: that
-says how much of -m they can fill at best.
+holds. In the end the same small values fill a fresh daemon, and as much again is written to it:
+that says how much of -m they can fill at best.
 
 Exit status 1 if, once the memory was full, any sample is more than --tolerance from -m; if any
 write was refused or any read gave other bytes than were written; or if the last phase fills less of

@@ -21,8 +21,8 @@ LONG_SCRIPTS = 20000
 KEYS = [b"a", b"b", b"cc", b"key:4", b"k" * 250, b"k" * 251, b"n1", b"n2"]
 NUMBERS = [b"0", b"1", b"5", b"99", b"-1", b"4294967295", b"x", b"", b"1x", b"007", b"+3",
            b"18446744073709551616", b"\t2"]
-# No value of white space alone, and none from 2^63 on: memcached's incr then reads the memory behind
-# the item (for a minus sign), and says what it finds there. Those are in cases/.
+# No value of white space alone, and none from 2^63 on: memcached's incr then reads the memory
+# behind the item (for a minus sign), and says what it finds there. Those are in cases/.
 VALUES = [b"", b"x", b"abc", b"10", b"9", b"4294967295", b"1 ", b"-5", b"v" * 300,
           b"w" * 1000, b"a\r\nb", b"\r\nq", b"00012"]
 LONG_VALUES = [b"z" * 20000, b"y" * 70000]

@@ -2,8 +2,8 @@
 /*
  * breaker - whether an origin is asked at all.
  *
- * Does      counts how an origin's queries end; stops asking one that fails or has gone silent, and
- *           finds out by single probes when it is back.
+ * Does      counts how an origin's queries end; stops asking one that fails or has gone silent,
+ *           and finds out by single probes when it is back.
  * Shape     closed --(too many failures, or silence)--> open --(a pause)--> half open
  *           half open --(enough probes answered)--> closed; --(one fails)--> open, twice as long
  * Units     what was configured in ms, moments in ns of the clock.
