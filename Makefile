@@ -118,10 +118,13 @@ bench-programs: $(BENCH_ONE) $(BENCH_DIR)
 $(BENCH_ONE): $(B)/bench/%: $(B)/obj/bench/%.o $(B)/libxdpcache.a
 	$(call msg,LINK,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $^ $(LIBS) -lm -o $@
+	$(Q)$(CC) $(CFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lm -o $@
 
 # The packet benchmark makes its packets and fills its maps as the packet tests do.
 $(B)/bench/packet: $(B)/obj/tests/lib/pktgen.o $(B)/obj/tests/lib/fastrig.o
+# That of detection plays requests as their tests do, drawn or read as other benchmarks do.
+$(B)/bench/hotset: $(addprefix $(B)/obj/,tests/lib/hotsim.o tests/lib/fake_clock.o \
+	bench/hitratio/trace.o bench/load/zipf.o)
 $(B)/obj/bench/%.o: CPPFLAGS += -Itests
 
 define bench_dir_rule

@@ -180,6 +180,33 @@ static void topk_steady_stream_tells_its_rate(void **state)
 	topk_free(topk);
 }
 
+/* One sample of sixteen tells less than ten requests that were all counted. */
+static void topk_few_samples_are_in_doubt(void **state)
+{
+	struct topk *topk = topk_new(4, 2000);
+	struct hot_key list[3];
+
+	(void)state;
+	add_read(topk, 1, 16, START_NS);
+	for (int i = 0; i < 10; i++)
+		add_read(topk, 2, 1, START_NS);
+	for (int i = 0; i < 100; i++)
+		add_read(topk, 3, 16, START_NS);
+	assert_int_equal(topk_list(topk, START_NS, list, 3), 3);
+	assert_int_equal(number_of(&list[0]), 3);
+	assert_int_equal(number_of(&list[1]), 2);
+	assert_int_equal(number_of(&list[2]), 1);
+	assert_true(list[1].read_doubt == 0);
+	assert_true(list[2].read_doubt > list[2].read_rate);
+	/* sqrt(100 * 16 * 15) requests, twice */
+	assert_true(fabs(events_of(list[0].read_doubt, 2000) - HOT_SURE * sqrt(24000)) < 1e-6);
+	assert_true(fabs(events_of(list[0].read_rate, 2000) - 1600) < 1e-6);
+	/* Both lose half in a half-life. */
+	topk_list(topk, START_NS + 2 * NSEC_PER_SEC, list, 3);
+	assert_true(fabs(events_of(list[0].read_doubt, 2000) - HOT_SURE * sqrt(6000)) < 1e-6);
+	topk_free(topk);
+}
+
 /* Weights grow as 2^t; a day at a half-life of two seconds is far beyond any exponent. */
 static void topk_days_pass_newer_key_wins(void **state)
 {
@@ -381,6 +408,7 @@ int main(void)
 		cmocka_unit_test(topk_fewer_keys_than_counters_is_exact),
 		cmocka_unit_test(topk_half_life_passes_rate_is_half),
 		cmocka_unit_test(topk_steady_stream_tells_its_rate),
+		cmocka_unit_test(topk_few_samples_are_in_doubt),
 		cmocka_unit_test(topk_days_pass_newer_key_wins),
 		cmocka_unit_test(topk_write_unknown_key_lists_nothing),
 		cmocka_unit_test(topk_displaced_key_leaves_no_writes_behind),

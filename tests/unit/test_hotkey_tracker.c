@@ -26,7 +26,7 @@
 #define HALF_LIFE_MS 2000
 #define DRAIN_MS 100
 #define KEYS_MAX 1024
-#define RING_SLOTS 1024 /* as in tracker.c; a ring that holds more fails the drop test */
+#define RING_SLOTS 4096 /* as in tracker.c; a ring that holds more fails the drop test */
 
 struct fake_clock {
 	struct clock clock;

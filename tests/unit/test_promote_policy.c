@@ -132,7 +132,12 @@ static void policy_full_only_margin_displaces(void **state)
 	(void)state;
 	assert_int_equal(a.demote_cnt, 0);
 	assert_int_equal(a.promote_cnt, 0);
-	candidate.read_rate = 150 * POLICY_MARGIN;
+	/* All of it, and what is sure of it, is not the same. */
+	candidate.read_rate = 150 * POLICY_MARGIN + 9;
+	candidate.read_doubt = 10;
+	a = pick(&candidate, 1, residents, 3, 3);
+	assert_int_equal(a.demote_cnt, 0);
+	candidate.read_doubt = 9;
 	a = pick(&candidate, 1, residents, 3, 3);
 	assert_int_equal(a.demote_cnt, 1);
 	assert_int_equal(a.demote[0], 1);
@@ -190,6 +195,8 @@ static void policy_judge_names_what_is_against_a_key(void **state)
 	} rows[] = {
 		{ { .read_rate = 100 }, POLICY_HOT, POLICY_HOT },
 		{ { .read_rate = 99 }, POLICY_COLD, POLICY_KEPT },
+		{ { .read_rate = 150, .read_doubt = 51 }, POLICY_UNSURE, POLICY_KEPT },
+		{ { .read_rate = 150, .read_doubt = 50 }, POLICY_HOT, POLICY_HOT },
 		{ { .read_rate = 200, .write_rate = 201 }, POLICY_WRITES, POLICY_KEPT },
 		{ { .read_rate = 200, .ttl_ms = POLICY_TTL_MIN_MS - 1 },
 		  POLICY_ENDS_SOON,

@@ -19,14 +19,21 @@ struct counter {
 	uint8_t key_len;
 	uint64_t hash;
 	double reads, reads_error, writes; /* decayed sums, in weight units */
+	double reads_variance;		   /* of reads, since only samples are seen */
 	uint32_t chain;			   /* next in hash chain */
 	uint32_t heap_idx;
 };
 
+/* In the order that topk_list makes. */
+struct place {
+	double sure_reads, reads;
+	uint32_t counter;
+};
+
 struct topk {
 	struct counter *counters;
-	uint32_t *heap;	 /* counter numbers, least reads first */
-	uint32_t *order; /* scratch of topk_list */
+	uint32_t *heap;	     /* counter numbers, least reads first */
+	struct place *order; /* scratch of topk_list */
 	uint32_t *chains;
 	uint32_t chain_mask;
 	uint32_t cnt, max;
@@ -156,6 +163,7 @@ static struct counter *claim(struct topk *topk, struct span key, uint64_t hash)
 		unchain(topk, number);
 	}
 	c->reads_error = c->reads;
+	c->reads_variance = 0;
 	c->writes = 0;
 	c->hash = hash;
 	c->key_len = (uint8_t)key.len;
@@ -177,6 +185,7 @@ static double weight_at(struct topk *topk, uint64_t now_ns)
 			topk->counters[i].reads *= scale;
 			topk->counters[i].reads_error *= scale;
 			topk->counters[i].writes *= scale;
+			topk->counters[i].reads_variance *= scale * scale;
 		}
 		topk->base_ns = now_ns;
 		exp_now = 0;
@@ -193,6 +202,8 @@ void topk_add_read(struct topk *topk, struct span key, uint64_t hash, double wei
 	if (!c)
 		c = claim(topk, key, hash);
 	c->reads += weight * unit;
+	/* Of 1 in w: how many there were between two samples varies by w (w - 1). */
+	c->reads_variance += weight * (weight - 1) * unit * unit;
 	heap_sink(topk, c->heap_idx);
 }
 
@@ -206,14 +217,22 @@ void topk_add_write(struct topk *topk, struct span key, uint64_t hash, double we
 		c->writes += weight * unit;
 }
 
-/* The counters' numbers, by reads, most first. */
-static int by_reads(const void *a, const void *b, void *ctx)
+static double doubt_of(const struct counter *c)
 {
-	const struct topk *topk = ctx;
-	double left = topk->counters[*(const uint32_t *)a].reads;
-	double right = topk->counters[*(const uint32_t *)b].reads;
+	return c->reads_variance > 0 ? HOT_SURE * sqrt(c->reads_variance) : 0;
+}
 
-	return left < right ? 1 : left > right ? -1 : 0;
+/* Of those that nothing is sure of, the most counted. */
+static int surest_first(const void *a, const void *b)
+{
+	const struct place *left = a, *right = b;
+	double l = left->sure_reads, r = right->sure_reads;
+
+	if (l <= 0 && r <= 0) {
+		l = left->reads;
+		r = right->reads;
+	}
+	return l < r ? 1 : l > r ? -1 : 0;
 }
 
 uint32_t topk_list(struct topk *topk, uint64_t now_ns, struct hot_key *ret, uint32_t max)
@@ -223,16 +242,24 @@ uint32_t topk_list(struct topk *topk, uint64_t now_ns, struct hot_key *ret, uint
 	double per_sec = M_LN2 / (topk->half_life_ns / NSEC_PER_SEC) / unit;
 	uint32_t cnt = topk->cnt < max ? topk->cnt : max;
 
-	for (uint32_t i = 0; i < topk->cnt; i++)
-		topk->order[i] = i;
-	qsort_r(topk->order, topk->cnt, sizeof(*topk->order), by_reads, topk);
+	for (uint32_t i = 0; i < topk->cnt; i++) {
+		const struct counter *c = &topk->counters[i];
+
+		topk->order[i] = (struct place){
+			.sure_reads = c->reads - c->reads_error - doubt_of(c),
+			.reads = c->reads - c->reads_error,
+			.counter = i,
+		};
+	}
+	qsort(topk->order, topk->cnt, sizeof(*topk->order), surest_first);
 	for (uint32_t i = 0; i < cnt; i++) {
-		const struct counter *c = &topk->counters[topk->order[i]];
+		const struct counter *c = &topk->counters[topk->order[i].counter];
 
 		memcpy(ret[i].key, c->key, c->key_len);
 		ret[i].key_len = c->key_len;
 		ret[i].hash = c->hash;
 		ret[i].read_rate = (c->reads - c->reads_error) * per_sec;
+		ret[i].read_doubt = doubt_of(c) * per_sec;
 		ret[i].write_rate = c->writes * per_sec;
 	}
 	return cnt;

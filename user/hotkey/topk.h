@@ -29,7 +29,10 @@ void topk_add_read(struct topk *topk, struct span key, uint64_t hash, double wei
 /* Counted only for keys that are already there: writes alone make nothing hot. */
 void topk_add_write(struct topk *topk, struct span key, uint64_t hash, double weight,
 		    uint64_t now_ns);
-/* Hottest first by estimate; rates are lower bounds (the inherited error is taken off). */
+/*
+ * Hottest first by what is sure of their rates: without the inherited error, which is taken off,
+ * and without the doubt.
+ */
 uint32_t topk_list(struct topk *topk, uint64_t now_ns, struct hot_key *ret, uint32_t max);
 
 #endif

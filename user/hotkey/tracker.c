@@ -12,8 +12,8 @@
 #include "base/alloc.h"
 #include "hotkey/topk.h"
 
-#define RING_SLOTS 1024 /* power of two */
-#define RING_TARGET 256
+#define RING_SLOTS 4096 /* power of two */
+#define RING_TARGET 1024
 #define SHIFT_MAX 12
 
 struct sample {

@@ -20,6 +20,9 @@
 #include "base/clock.h"
 #include "base/span.h"
 
+/* Standard deviations that make an estimate sure. */
+#define HOT_SURE 2.0
+
 struct tracker;
 struct tracker_ring;
 
@@ -34,7 +37,8 @@ struct hot_key {
 	char key[XC_KEY_MAX];
 	uint8_t key_len;
 	uint64_t hash;
-	double read_rate; /* requests a second */
+	double read_rate;  /* requests a second */
+	double read_doubt; /* so much less it may be, since only samples are seen */
 	double write_rate;
 };
 

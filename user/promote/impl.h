@@ -16,6 +16,7 @@
 #include "base/swap.h"
 #include "hotkey/tracker.h"
 #include "promote/promoter.h"
+#include "promote/rate.h"
 #include "store/store.h"
 
 #define ROWS_MAX 1024 /* listed, of residents and of candidates each */
@@ -31,8 +32,9 @@ struct wish {
 struct resident {
 	uint32_t idx;
 	uint32_t hits_seen;
-	double kernel_rate;
-	double read_rate; /* what the daemon still sees of it */
+	struct rate kernel; /* what the kernel answers */
+	uint64_t stamp_ns;  /* of the last hit, as last seen */
+	double read_rate;   /* what the daemon still sees of it */
 	double write_rate;
 	uint64_t since_ns;
 	uint64_t vacant_ns; /* 0: serving */

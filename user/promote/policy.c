@@ -37,6 +37,8 @@ enum policy_reason policy_judge(const struct policy_key *key, double threshold)
 		return key->absent ? POLICY_PINNED_ABSENT : POLICY_PINNED;
 	if (key->read_rate < threshold)
 		return key->absent ? POLICY_ABSENT : POLICY_COLD;
+	if (key->read_rate - key->read_doubt < threshold)
+		return POLICY_UNSURE;
 	if (key->write_rate > key->read_rate)
 		return POLICY_WRITES;
 	if (key->ttl_ms && key->ttl_ms < POLICY_TTL_MIN_MS)
@@ -55,6 +57,7 @@ enum policy_reason policy_judge_resident(const struct policy_key *key, double th
 
 	switch (reason) {
 	case POLICY_COLD:
+	case POLICY_UNSURE:
 	case POLICY_WRITES:
 	case POLICY_ENDS_SOON:
 		return POLICY_KEPT;
@@ -106,7 +109,7 @@ void policy_pick(const struct policy_input *input, struct policy_actions *ret)
 			*reason = POLICY_SOON;
 			room--;
 		} else if (!full && ret->demote_cnt < cold.cnt &&
-			   candidate->read_rate >=
+			   candidate->read_rate - candidate->read_doubt >=
 				   POLICY_MARGIN *
 					   input->residents[cold.idx[ret->demote_cnt]].rate) {
 			ret->demote[ret->demote_cnt] = cold.idx[ret->demote_cnt];

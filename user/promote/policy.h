@@ -7,10 +7,11 @@
  *           demote.
  * Units     rates in requests a second.
  * Rules     first what no rate outweighs: a ban, a route, an item that the kernel cannot serve. A
- *           pin then deserves a place. Others need `threshold` reads a second, no more writes
- *           than reads, and POLICY_TTL_MIN_MS to live. Hottest first; with the budget used up the
- *           coldest resident makes room for a candidate that is at least POLICY_MARGIN times as hot
- *           (the candidate follows once the place is free). Over the budget, the coldest leave
+ *           pin then deserves a place. Others need `threshold` reads a second that are sure, no
+ *           more writes than reads, and POLICY_TTL_MIN_MS to live. Hottest first; with the budget
+ *           used up the coldest resident makes room for a candidate whose sure rate is at least
+ *           POLICY_MARGIN times what the resident's may be (the candidate follows once the place
+ *           is free). Over the budget, the coldest leave
  *           down to it. Nobody leaves so before POLICY_STAY_MS, pins never. At most
  *           POLICY_CHURN_MAX of each a round.
  * Threads   any; no state.
@@ -62,6 +63,9 @@
 	  "use a key without blanks and control characters")                                       \
 	X(POLICY_COLD, "cold", "below the threshold",                                              \
 	  "xdpcache hot pin KEY, or lower it: xdpcache hot threshold N")                           \
+	X(POLICY_UNSURE, "unsure",                                                                 \
+	  "may be hot: too few of its requests were looked at to be sure",                         \
+	  "look again in a second")                                                                \
 	X(POLICY_WRITES, "writes", "more writes than reads",                                       \
 	  "each write would change the kernel's entry, too; xdpcache hot pin KEY insists")         \
 	X(POLICY_ENDS_SOON, "ends_soon", "its TTL ends too soon to be worth a place",              \
@@ -85,7 +89,8 @@ enum policy_reason {
 
 /* All that is judged of a key. Zeroed: nothing is against it, and nobody asks for it. */
 struct policy_key {
-	double read_rate; /* whoever answers them */
+	double read_rate;  /* whoever answers them */
+	double read_doubt; /* so much less it may be */
 	double write_rate;
 	uint64_t ttl_ms;	 /* left of its life; 0: no end */
 	enum policy_reason rule; /* of its route, or no fast path at all; POLICY_HOT: none */
@@ -96,7 +101,7 @@ struct policy_key {
 };
 
 struct policy_resident {
-	double rate;	  /* kernel and daemon reads */
+	double rate;	  /* kernel and daemon reads: almost surely not more */
 	uint64_t stay_ms; /* since it was promoted */
 	bool pinned;
 };

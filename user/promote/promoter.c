@@ -21,8 +21,6 @@
 #define CANDIDATES 4096
 /* A vacant place waits this long for its key to come back (delete, then set from the database). */
 #define VACANT_STAY_MS 1000
-/* Kernel rates are smoothed over about ten rounds. */
-#define RATE_KEEP 0.9
 
 /* --- what is known of a key --- */
 
@@ -71,7 +69,7 @@ void know_key(const struct promoter *p, struct span key, uint64_t hash, struct p
 
 double rate_of(const struct resident *resident)
 {
-	return resident->kernel_rate + resident->read_rate;
+	return resident->kernel.slow.mean + resident->read_rate;
 }
 
 static void note_move(struct promoter *p, struct span key, bool in, enum policy_reason reason,
@@ -175,21 +173,23 @@ static enum policy_reason promote(struct promoter *p, struct span key, uint64_t 
 
 static void note_kernel_hits(struct promoter *p, uint64_t now_ns)
 {
-	double elapsed_sec = (double)(now_ns - p->last_ns) / NSEC_PER_SEC;
+	struct rate_step step;
 
+	if (now_ns == p->last_ns)
+		return;
+	rate_step_init(&step, (double)(now_ns - p->last_ns) / NSEC_PER_SEC);
 	for (uint32_t r = 0; r < p->resident_cnt; r++) {
 		struct resident *resident = &p->residents[r];
 		uint32_t hits = kmap_hits(p->options.kmap, resident->idx);
 		uint32_t new_hits = hits - resident->hits_seen;
-		double rate = elapsed_sec > 0
-				      ? ((double)new_hits * (1 << XC_HIT_SHIFT)) / elapsed_sec
-				      : 0;
+		uint64_t stamp_ns = kmap_last_hit_ns(p->options.kmap, resident->idx);
 		struct span key;
 		uint64_t hash;
 		enum kmap_state state;
 
 		resident->hits_seen = hits;
-		resident->kernel_rate = RATE_KEEP * resident->kernel_rate + (1 - RATE_KEEP) * rate;
+		rate_add(&resident->kernel, &step, new_hits, stamp_ns != resident->stamp_ns);
+		resident->stamp_ns = stamp_ns;
 		resident->read_rate = resident->write_rate = 0;
 		state = kmap_state(p->options.kmap, resident->idx, &key, &hash);
 		if (new_hits == 0 || state == KMAP_FREE)
@@ -299,7 +299,9 @@ static void gather_one(struct promoter *p, uint32_t h, struct span key)
 		return;
 	}
 	*candidate = (struct candidate){ .hot = h };
-	*known = (struct policy_key){ .read_rate = hot->read_rate, .write_rate = hot->write_rate };
+	*known = (struct policy_key){ .read_rate = hot->read_rate,
+				      .read_doubt = hot->read_doubt,
+				      .write_rate = hot->write_rate };
 	/* The cold are not worth a look at their items, unless they are listed. */
 	if (hot->read_rate >= p->threshold || p->candidate_cnt < ROWS_MAX)
 		know_key(p, key, hot->hash, known, &candidate->value_len);
@@ -371,7 +373,7 @@ static void apply_policy(struct promoter *p, uint64_t now_ns)
 		const struct resident *resident = &p->residents[r];
 
 		p->policy_residents[r] = (struct policy_resident){
-			.rate = rate_of(resident),
+			.rate = rate_most(&resident->kernel) + resident->read_rate,
 			.stay_ms = (now_ns - resident->since_ns) / NSEC_PER_MSEC,
 			.pinned = resident->pinned,
 		};

@@ -27,7 +27,7 @@ static void row_of_resident(struct promoter *p, const struct resident *resident,
 		.key_len = (uint8_t)key.len,
 		.read_rate = resident->read_rate,
 		.write_rate = resident->write_rate,
-		.kernel_rate = resident->kernel_rate,
+		.kernel_rate = resident->kernel.slow.mean,
 		.resident = state == KMAP_SERVING || state == KMAP_ABSENT,
 		.absent = state == KMAP_ABSENT,
 		.pinned = resident->pinned,
@@ -161,6 +161,7 @@ static void row_of_other(const struct promoter *p, struct span key, uint64_t has
 			 const struct hot_key *hot, struct promoter_row *row)
 {
 	struct policy_key known = { .read_rate = hot ? hot->read_rate : 0,
+				    .read_doubt = hot ? hot->read_doubt : 0,
 				    .write_rate = hot ? hot->write_rate : 0 };
 
 	*row = (struct promoter_row){ .key_len = (uint8_t)key.len,
