@@ -12,7 +12,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,36 +267,32 @@ static const char usage[] =
 	"              [--places N] [--rate PER_SEC] [--interval SEC] [--warm SEC] [--seed N]\n"
 	"              [--threshold PER_SEC] [--ranked N] [--half-life-ms N]\n";
 
-#define NUMBER(option, field)                                                                      \
-	{                                                                                          \
-		option, offsetof(struct config, field)                                             \
-	}
-static const struct {
-	const char *name;
-	size_t at;
-} numbers[] = {
-	NUMBER("--zipf", zipf),
-	NUMBER("--keys", keys),
-	NUMBER("--seconds", sec),
-	NUMBER("--shift", shift_sec),
-	NUMBER("--places", places),
-	NUMBER("--rate", rate),
-	NUMBER("--interval", interval_sec),
-	NUMBER("--warm", warm_sec),
-	NUMBER("--seed", seed),
-	NUMBER("--threshold", threshold),
-	NUMBER("--ranked", ranked),
-	NUMBER("--half-life-ms", half_life_ms),
-};
-
 static bool take_number(struct config *config, const char *name, const char *text)
 {
+	const struct {
+		const char *name;
+		double *to;
+	} numbers[] = {
+		{ "--zipf", &config->zipf },
+		{ "--keys", &config->keys },
+		{ "--seconds", &config->sec },
+		{ "--shift", &config->shift_sec },
+		{ "--places", &config->places },
+		{ "--rate", &config->rate },
+		{ "--interval", &config->interval_sec },
+		{ "--warm", &config->warm_sec },
+		{ "--seed", &config->seed },
+		{ "--threshold", &config->threshold },
+		{ "--ranked", &config->ranked },
+		{ "--half-life-ms", &config->half_life_ms },
+	};
+
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		char *end;
 
 		if (strcmp(name, numbers[i].name) != 0)
 			continue;
-		*(double *)((char *)config + numbers[i].at) = strtod(text, &end);
+		*numbers[i].to = strtod(text, &end);
 		return end != text && *end == '\0';
 	}
 	return false;
