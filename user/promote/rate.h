@@ -39,7 +39,7 @@ struct rate_step {
 void rate_step_init(struct rate_step *step, double sec);
 /* sampled: hits counted in that time. stamp_moved: there was at least one hit. */
 void rate_add(struct rate *rate, const struct rate_step *step, uint32_t sampled, bool stamp_moved);
-/* Almost surely the key has no more. */
+/* The key has no more, in 19 moments of 20. */
 double rate_most(const struct rate *rate);
 
 #endif
