@@ -31,8 +31,9 @@ CFLAGS := -std=gnu17 -O2 -g $(WARN) -fno-strict-aliasing -fstack-protector-stron
 SANFLAGS := -std=gnu17 -O1 -g $(WARN) -fno-strict-aliasing \
 	-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all
 DEPFLAGS = -MMD -MP
-LIBS := -lbpf -lelf -lz -lconfig -ljansson -lcap-ng -lseccomp -lsystemd -lxxhash -lmnl -lssl \
-	-lcrypto -lpthread -lm
+# A program is linked to what its own rooms use.
+LIBS := -Wl,--as-needed -lbpf -lelf -lz -lconfig -ljansson -lcap-ng -lseccomp -lsystemd -lxxhash \
+	-lmnl -lsqlite3 -lssl -lcrypto -lpthread -lm
 
 .PHONY: all
 all: $(B)/xdpcache.bpf.o $(B)/xdpcached $(B)/xdpcache bench-programs

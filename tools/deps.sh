@@ -13,7 +13,7 @@ export LC_ALL=C
 
 BUILD=(gcc libc6-dev make clang llvm bpftool pkg-config linux-libc-dev libbpf-dev
 	libelf-dev zlib1g-dev libconfig-dev libjansson-dev libcap-ng-dev libmnl-dev
-	libncurses-dev libseccomp-dev libssl-dev libsystemd-dev libxxhash-dev)
+	libncurses-dev libseccomp-dev libsqlite3-dev libssl-dev libsystemd-dev libxxhash-dev)
 RUN=(iproute2 util-linux mount procps xz-utils bpftool)
 # Other people's clients and proxies.
 CLIENTS=(python3-pylibmc python3-binary-memcached libcache-memcached-perl
