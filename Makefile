@@ -33,7 +33,7 @@ SANFLAGS := -std=gnu17 -O1 -g $(WARN) -fno-strict-aliasing \
 DEPFLAGS = -MMD -MP
 # A program is linked to what its own rooms use.
 LIBS := -Wl,--as-needed -lbpf -lelf -lz -lconfig -ljansson -lcap-ng -lseccomp -lsystemd -lxxhash \
-	-lmnl -lsqlite3 -lssl -lcrypto -lpthread -lm
+	-lmnl -lpq -lsqlite3 -lssl -lcrypto -lpthread -lm
 
 .PHONY: all
 all: $(B)/xdpcache.bpf.o $(B)/xdpcached $(B)/xdpcache bench-programs
