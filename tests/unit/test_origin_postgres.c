@@ -22,7 +22,7 @@
 
 enum { GET, GET_ROW, GET_BYTES, PUT, PUT_BYTES, UPDATE, SLEEP, WRONG, LATER, TWO, STATEMENT_CNT };
 
-static const struct postgres_statement statements[STATEMENT_CNT] = {
+static const struct origin_statement statements[STATEMENT_CNT] = {
 	[GET] = { .text = "SELECT name FROM product WHERE id = $1", .param_cnt = 1 },
 	[GET_ROW] = { .text = "SELECT id, name, price FROM product WHERE id = $1",
 		      .param_cnt = 1,
@@ -47,7 +47,7 @@ static struct postgres *postgres;
 #define ANSWER_MAX 1024
 
 struct question {
-	struct postgres_query query; /* first */
+	struct origin_query query; /* first */
 	uint32_t done_cnt;
 	uint64_t done_ns;
 	enum answer_kind kind;
@@ -61,7 +61,7 @@ static uint64_t now_ns(void)
 	return clock_now_ns(clock_system());
 }
 
-static void done(struct postgres_query *query, const struct answer *answer)
+static void done(struct origin_query *query, const struct answer *answer)
 {
 	struct question *question = (struct question *)query;
 
@@ -104,9 +104,9 @@ static int ask_within(struct question *question, uint32_t statement, const char 
 		      uint32_t ms)
 {
 	*question = (struct question){ 0 };
-	question->query = (struct postgres_query){ .statement = statement,
-						   .deadline_ns = now_ns() + ms * NSEC_PER_MSEC,
-						   .done = done };
+	question->query = (struct origin_query){ .statement = statement,
+						 .deadline_ns = now_ns() + ms * NSEC_PER_MSEC,
+						 .done = done };
 	if (a)
 		question->query.params[0] = span_str(a);
 	if (b)
@@ -214,10 +214,10 @@ static void bytes_go_and_come_as_they_are(void **state)
 	(void)state;
 	for (int i = 0; i < 256; i++)
 		bytes[i] = (uint8_t)(255 - i);
-	question.query = (struct postgres_query){ .statement = PUT_BYTES,
-						  .params = { span_str("1"), span_of(bytes, 256) },
-						  .deadline_ns = now_ns() + 5 * NSEC_PER_SEC,
-						  .done = done };
+	question.query = (struct origin_query){ .statement = PUT_BYTES,
+						.params = { span_str("1"), span_of(bytes, 256) },
+						.deadline_ns = now_ns() + 5 * NSEC_PER_SEC,
+						.done = done };
 	assert_int_equal(postgres_ask(postgres, &question.query), 0);
 	await(&question);
 	assert_int_equal(question.kind, ANSWER_DONE);
@@ -231,10 +231,10 @@ static void text_with_a_zero_byte_is_refused(void **state)
 	struct question question = { 0 };
 
 	(void)state;
-	question.query = (struct postgres_query){ .statement = PUT,
-						  .params = { span_str("9"), span_of("a\0b", 3) },
-						  .deadline_ns = now_ns() + 5 * NSEC_PER_SEC,
-						  .done = done };
+	question.query = (struct origin_query){ .statement = PUT,
+						.params = { span_str("9"), span_of("a\0b", 3) },
+						.deadline_ns = now_ns() + 5 * NSEC_PER_SEC,
+						.done = done };
 	assert_int_equal(postgres_ask(postgres, &question.query), 0);
 	assert_int_equal(question.done_cnt, 0);
 	await(&question);
@@ -518,6 +518,41 @@ static void queries_of_an_origin_that_goes_are_answered(void **state)
 	}
 }
 
+static void back_end_of_the_kind_serves_through_the_origins_face(void **state)
+{
+	const struct origin_setup set_up = { .target = server.conninfo,
+					     .statements = statements,
+					     .statement_cnt = STATEMENT_CNT,
+					     .connection_cnt = 1,
+					     .waiting_max = 10,
+					     .timeout_ms = 1000,
+					     .clock = clock_system() };
+	struct origin_setup wrong = set_up;
+	struct question question = { .query = { .statement = GET,
+						.params = { span_str("1") },
+						.deadline_ns = now_ns() + 5 * NSEC_PER_SEC,
+						.done = done } };
+	char why[ORIGIN_WHY_MAX] = "";
+	void *back;
+
+	(void)state;
+	assert_string_equal(postgres_ops.kind, "postgresql");
+	wrong.target = "nonsense";
+	assert_int_equal(postgres_ops.open(&wrong, &loop, &back, why), -EINVAL);
+	assert_non_null(strstr(why, "nonsense"));
+	assert_int_equal(postgres_ops.open(&set_up, &loop, &back, why), 0);
+	assert_int_equal(postgres_ops.ask(back, &question.query), 0);
+	while (!question.done_cnt) {
+		assert_true(postgres_ops.next_ns(back) <= question.query.deadline_ns);
+		assert_true(loop_wait(&loop, 20) >= 0);
+		loop_drain(&loop);
+		postgres_ops.turn(back);
+	}
+	assert_answer(question, ANSWER_FOUND, "chair");
+	postgres_ops.close(back);
+	postgres_ops.close(NULL);
+}
+
 static void without_memory_there_is_no_origin(void **state)
 {
 	uint64_t cnt;
@@ -586,6 +621,7 @@ int main(void)
 		TEST(what_is_asked_before_a_connection_waits_for_it),
 		TEST(nobody_there_fails_what_waits),
 		TEST(queries_of_an_origin_that_goes_are_answered),
+		TEST(back_end_of_the_kind_serves_through_the_origins_face),
 		TEST(without_memory_there_is_no_origin),
 	};
 

@@ -46,8 +46,8 @@ enum slot_kind {
 struct slot {
 	enum slot_kind kind;
 	uint32_t statement;
-	uint32_t part;		      /* results that have ended with a NULL */
-	struct postgres_query *query; /* NULL: answered, or given up */
+	uint32_t part;		    /* results that have ended with a NULL */
+	struct origin_query *query; /* NULL: answered, or given up */
 	uint64_t deadline_ns;
 };
 
@@ -81,7 +81,7 @@ struct postgres {
 	uint32_t slot_max;
 	struct connection *connections;
 	char **texts; /* what is prepared */
-	struct postgres_query *waiting, **waiting_end;
+	struct origin_query *waiting, **waiting_end;
 	uint32_t waiting_cnt;
 	char *scratch; /* parameters with a zero behind them */
 	size_t scratch_len;
@@ -104,13 +104,13 @@ static void set_reason(char *to, const char *text)
 
 /* --- answers --- */
 
-static void finish(struct postgres_query *query, const struct answer *answer)
+static void finish(struct origin_query *query, const struct answer *answer)
 {
 	query->asked = false;
 	query->done(query, answer);
 }
 
-static void fail(struct postgres_query *query, enum answer_kind kind, const char *reason)
+static void fail(struct origin_query *query, enum answer_kind kind, const char *reason)
 {
 	finish(query, &(struct answer){ .kind = kind, .age = ANSWER_AGE_UNSAID, .reason = reason });
 }
@@ -193,9 +193,9 @@ static bool any_alive(const struct postgres *postgres)
 	return false;
 }
 
-static struct postgres_query *pop_waiting(struct postgres *postgres)
+static struct origin_query *pop_waiting(struct postgres *postgres)
 {
-	struct postgres_query *query = postgres->waiting;
+	struct origin_query *query = postgres->waiting;
 
 	postgres->waiting = query->next;
 	if (!postgres->waiting)
@@ -324,8 +324,7 @@ static void set_up(struct connection *c)
 		flush(c);
 }
 
-static bool make_scratch(struct postgres *postgres, const struct postgres_query *query,
-			 uint32_t cnt)
+static bool make_scratch(struct postgres *postgres, const struct origin_query *query, uint32_t cnt)
 {
 	size_t len = 1;
 	char *more;
@@ -342,13 +341,13 @@ static bool make_scratch(struct postgres *postgres, const struct postgres_query 
 	return true;
 }
 
-static void send_query(struct connection *c, struct postgres_query *query)
+static void send_query(struct connection *c, struct origin_query *query)
 {
 	struct postgres *postgres = c->postgres;
 	const struct prepared *prepared = &c->prepared[query->statement];
 	uint32_t cnt = postgres->conf.statements[query->statement].param_cnt;
-	const char *values[POSTGRES_PARAM_MAX];
-	int lens[POSTGRES_PARAM_MAX], formats[POSTGRES_PARAM_MAX];
+	const char *values[ORIGIN_PARAM_MAX];
+	int lens[ORIGIN_PARAM_MAX], formats[ORIGIN_PARAM_MAX];
 	char name[NAME_MAX_LEN], *to = postgres->scratch;
 
 	for (uint32_t i = 0; i < cnt; i++) {
@@ -371,7 +370,7 @@ static void send_query(struct connection *c, struct postgres_query *query)
 }
 
 /* Text cannot hold a zero byte: it would end there. */
-static bool params_fit(const struct prepared *prepared, const struct postgres_query *query,
+static bool params_fit(const struct prepared *prepared, const struct origin_query *query,
 		       uint32_t cnt)
 {
 	for (uint32_t i = 0; i < cnt; i++) {
@@ -385,7 +384,7 @@ static bool params_fit(const struct prepared *prepared, const struct postgres_qu
 }
 
 /* Not from within postgres_ask: it may answer. */
-static void give(struct connection *c, struct postgres_query *query)
+static void give(struct connection *c, struct origin_query *query)
 {
 	struct postgres *postgres = c->postgres;
 	struct prepared *prepared = &c->prepared[query->statement];
@@ -466,7 +465,7 @@ static void prepare_result(struct connection *c, const struct slot *slot, const 
 
 static void query_result(struct connection *c, struct slot *slot, PGresult *result)
 {
-	struct postgres_query *query = slot->query;
+	struct origin_query *query = slot->query;
 	struct prepared *prepared = &c->prepared[slot->statement];
 	const char *state = state_of(result);
 	struct answer answer;
@@ -580,7 +579,7 @@ static void give_up_slots(struct connection *c, uint64_t now_ns)
 {
 	for (uint32_t i = 0; i < c->slot_cnt; i++) {
 		struct slot *slot = &c->slots[(c->slot_first + i) % c->postgres->slot_max];
-		struct postgres_query *query = slot->query;
+		struct origin_query *query = slot->query;
 
 		if (!query || now_ns < slot->deadline_ns)
 			continue;
@@ -591,10 +590,10 @@ static void give_up_slots(struct connection *c, uint64_t now_ns)
 
 static void give_up_waiting(struct postgres *postgres, uint64_t now_ns)
 {
-	struct postgres_query **link = &postgres->waiting, *late = NULL;
+	struct origin_query **link = &postgres->waiting, *late = NULL;
 
 	while (*link) {
-		struct postgres_query *query = *link;
+		struct origin_query *query = *link;
 
 		if (now_ns < query->deadline_ns) {
 			link = &query->next;
@@ -607,7 +606,7 @@ static void give_up_waiting(struct postgres *postgres, uint64_t now_ns)
 	}
 	postgres->waiting_end = link;
 	while (late) {
-		struct postgres_query *query = late;
+		struct origin_query *query = late;
 
 		late = query->next;
 		fail(query, ANSWER_FAILED, "no connection by its deadline");
@@ -672,7 +671,7 @@ uint64_t postgres_next_ns(const struct postgres *postgres)
 		if (at_ns < next_ns)
 			next_ns = at_ns;
 	}
-	for (const struct postgres_query *query = postgres->waiting; query; query = query->next) {
+	for (const struct origin_query *query = postgres->waiting; query; query = query->next) {
 		if (query->deadline_ns < next_ns)
 			next_ns = query->deadline_ns;
 	}
@@ -681,7 +680,7 @@ uint64_t postgres_next_ns(const struct postgres *postgres)
 
 /* --- the face --- */
 
-int postgres_ask(struct postgres *postgres, struct postgres_query *query)
+int postgres_ask(struct postgres *postgres, struct origin_query *query)
 {
 	struct connection *c = postgres->waiting ? NULL : pick(postgres);
 
@@ -733,7 +732,7 @@ static int check_conninfo(const char *conninfo)
 	return options ? 0 : -EINVAL;
 }
 
-static char *text_of(const struct postgres_statement *statement)
+static char *text_of(const struct origin_statement *statement)
 {
 	static const char head[] = "SELECT row_to_json(xc_row)::text FROM (",
 			  tail[] = ") AS xc_row";
@@ -778,7 +777,7 @@ int postgres_new(const struct postgres_conf *conf, struct loop *loop, struct pos
 	struct postgres *postgres;
 	int error = check_conninfo(conf->conninfo);
 
-	assert(conf->statement_cnt && conf->statement_cnt <= POSTGRES_STATEMENT_MAX);
+	assert(conf->statement_cnt && conf->statement_cnt <= ORIGIN_STATEMENT_MAX);
 	assert(conf->connection_cnt && conf->connection_cnt <= POSTGRES_CONNECTION_MAX);
 	assert(conf->pipeline_max && conf->pause_ms && conf->pause_ms <= conf->pause_max_ms);
 	if (error)

@@ -32,23 +32,18 @@
 
 #include "base/clock.h"
 #include "base/loop.h"
-#include "origin/answer.h"
+#include "origin/origin.h"
 
-#define POSTGRES_PARAM_MAX 16
-#define POSTGRES_STATEMENT_MAX 64
 #define POSTGRES_CONNECTION_MAX 64
+
+/* What an operator's origin of kind "postgresql" is: target is a connection string. */
+extern const struct origin_ops postgres_ops;
 
 struct postgres;
 
-struct postgres_statement {
-	const char *text; /* with $1 … for its parameters */
-	uint32_t param_cnt;
-	bool as_json; /* the value is the whole row as a JSON object, not its first column */
-};
-
 struct postgres_conf {
 	const char *conninfo;
-	const struct postgres_statement *statements; /* they outlive the origin */
+	const struct origin_statement *statements; /* they outlive the origin */
 	uint32_t statement_cnt;
 	uint32_t connection_cnt;
 	uint32_t pipeline_max; /* queries on their way in one connection */
@@ -61,17 +56,6 @@ struct postgres_conf {
 	uint64_t seed; /* spreads the pauses */
 };
 
-struct postgres_query {
-	/* The caller's. */
-	uint32_t statement; /* which of the statements */
-	struct span params[POSTGRES_PARAM_MAX];
-	uint64_t deadline_ns;
-	void (*done)(struct postgres_query *query, const struct answer *answer);
-	/* postgres.c's. */
-	struct postgres_query *next;
-	bool asked;
-};
-
 int postgres_new(const struct postgres_conf *conf, struct loop *loop, struct postgres **ret);
 /* Answers what is still asked with FAILED. NULL-safe. */
 void postgres_free(struct postgres *postgres);
@@ -80,7 +64,7 @@ void postgres_free(struct postgres *postgres);
  * The query was not taken with -EAGAIN: as many as may be are on their way or waiting; -ENOTCONN:
  * no connection is there and none is being made.
  */
-int postgres_ask(struct postgres *postgres, struct postgres_query *query);
+int postgres_ask(struct postgres *postgres, struct origin_query *query);
 
 /* Lets time take effect. */
 void postgres_turn(struct postgres *postgres);
