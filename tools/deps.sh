@@ -12,9 +12,9 @@ set -u
 export LC_ALL=C
 
 BUILD=(gcc libc6-dev make clang llvm bpftool pkg-config linux-libc-dev libbpf-dev
-	libelf-dev zlib1g-dev libconfig-dev libjansson-dev libcap-ng-dev libmnl-dev
-	libncurses-dev libpq-dev libseccomp-dev libsqlite3-dev libssl-dev libsystemd-dev
-	libxxhash-dev)
+	libelf-dev zlib1g-dev libconfig-dev libjansson-dev libcap-ng-dev libmicrohttpd-dev
+	libmnl-dev libncurses-dev libpq-dev libseccomp-dev libsqlite3-dev libssl-dev
+	libsystemd-dev libxxhash-dev)
 RUN=(iproute2 util-linux mount procps xz-utils bpftool)
 # Other people's clients and proxies.
 CLIENTS=(python3-pylibmc python3-binary-memcached libcache-memcached-perl
@@ -23,13 +23,15 @@ CLIENTS=(python3-pylibmc python3-binary-memcached libcache-memcached-perl
 # Debian's npm and other builds of Node.js exclude each other: what is there will do.
 command -v npm >/dev/null || CLIENTS+=(nodejs npm)
 TEST=("${RUN[@]}" libcmocka-dev libmemcached-dev memcached libmemcached-tools python3
-	python3-pymemcache openssl postgresql-15 python3-scapy strace tcpdump tmux ethtool nftables
+	python3-pymemcache openssl postgresql-15 prometheus python3-scapy strace tcpdump tmux
+	ethtool nftables
 	"${CLIENTS[@]}")
 VM=(qemu-system-x86 cpio busybox-static kmod xz-utils zstd)
 LINT=(clang-format cppcheck shellcheck)
 FUZZ=(libclang-rt-14-dev)
 # Wanted for their programs alone; Debian would start them as services (PACKAGE:SERVICE).
-SERVICES=(memcached:memcached nginx-light:nginx nutcracker:nutcracker postgresql-15:postgresql)
+SERVICES=(memcached:memcached nginx-light:nginx nutcracker:nutcracker postgresql-15:postgresql
+	prometheus:prometheus)
 
 usage() {
 	echo "usage: tools/deps.sh [--list] build|run|test|vm|lint|fuzz..."

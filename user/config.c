@@ -341,6 +341,7 @@ void build_finish(struct config_build *b, bool checking)
 	if (c->thread_cnt == 0)
 		c->thread_cnt = cpu_cnt < 1 ? 1 : cpu_cnt > 128 ? 128 : (uint32_t)cpu_cnt;
 	c->control_given = given(b, "control") > 0;
+	c->admin_given = given(b, "admin") > 0;
 	if (c->verbosity > 0 && given(b, "verbose") > given(b, "log-level"))
 		c->log_level = LOG_DEBUG;
 }

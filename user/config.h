@@ -86,11 +86,12 @@ struct config {
 	struct command_tls tls;	     /* -Z, -o ssl_… */
 
 	/* ours */
-	bool fastpath;		       /* --no-fastpath clears; also false without --interface */
-	struct config_list interfaces; /* --interface */
-	enum xdp_mode xdp_mode;	       /* --xdp-mode */
-	struct config_list allow;      /* --allow CIDR; empty: loopback only */
-	uint32_t hot_max;	       /* --hot-max; 0: from the hot budget */
+	bool fastpath;			/* --no-fastpath clears; also false without --interface */
+	struct config_list interfaces;	/* --interface */
+	enum xdp_mode xdp_mode;		/* --xdp-mode */
+	struct config_list allow;	/* --allow CIDR; empty: loopback only */
+	struct config_list admin_allow; /* --admin-allow CIDR; empty: loopback only */
+	uint32_t hot_max;		/* --hot-max; 0: from the hot budget */
 	/* --hot-threshold: estimated reads a second that make a key hot */
 	uint32_t hot_threshold;
 	const char *hot_file;	   /* --hot-file; NULL: beside the instance's lock */
@@ -102,6 +103,12 @@ struct config {
 	const char *pin_root;	   /* --pin-root */
 	const char *instance;	   /* --instance */
 	const char *control_path;  /* --control */
+	const char *admin;	   /* --admin; NULL: no HTTP */
+	bool admin_given;	   /* the address is the operator's choice, not the default */
+	const char *admin_token;   /* --admin-token-file; NULL: none is asked for */
+	uint32_t metrics_hot_keys; /* --metrics-hot-keys */
+	uint32_t metrics_routes;   /* --metrics-routes */
+	bool metrics_hash_keys;	   /* --metrics-hash-keys */
 	bool control_given;	   /* the path is the operator's choice, not the default */
 	const char *config_file;   /* --config */
 	enum log_level log_level;

@@ -12,6 +12,7 @@
 static const char *const sections[][2] = {
 	{ "network", "Network" },   { "memory", "Memory" }, { "process", "Process" },
 	{ "commands", "Commands" }, { "tls", "TLS" },	    { "fastpath", "Fast path" },
+	{ "admin", "Watching it" },
 };
 
 #define SECTION_CNT (sizeof(sections) / sizeof(sections[0]))

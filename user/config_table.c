@@ -12,7 +12,9 @@
 
 #include "abi/limits.h"
 #include "base/cidr.h"
+#include "control/metrics.h"
 #include "fastpath/loader.h"
+#include "net/net.h"
 #include "promote/promoter.h"
 #include "protocol/udp_frame.h"
 #include "store/store.h"
@@ -129,6 +131,21 @@ static bool check_key_format(const char *text, char why[CONFIG_WHY_MAX])
 		return true;
 	snprintf(why, CONFIG_WHY_MAX, "write PEM or DER%s",
 		 strcmp(text, "ENGINE") ? "" : "; keys in an engine's device cannot be used");
+	return false;
+}
+
+static bool check_admin(const char *text, char why[CONFIG_WHY_MAX])
+{
+	char canonical[320];
+	bool plain;
+
+	if (text[0] == '\0')
+		return true;
+	net_listen_address(text, &plain);
+	if (!plain && config_listen_parse(text, canonical, sizeof(canonical), why))
+		return true;
+	if (plain)
+		snprintf(why, CONFIG_WHY_MAX, "notls: has no meaning here; leave it out");
 	return false;
 }
 
@@ -279,6 +296,23 @@ const struct config_option config_options[] = {
 	{ "fastpath", "pin_root", "pin-root", 0, OPT_STRING, FIELD(pin_root),
 	  "/sys/fs/bpf/xdpcache", "<dir>", 0, 0, check_absolute,
 	  "where maps and programs are pinned (a bpf file system)" },
+
+	/* --- watching it --- */
+	{ "admin", "listen", "admin", 0, OPT_STRING, FIELD(admin), "127.0.0.1:9211", "<addr:port>",
+	  0, 0, check_admin,
+	  "metrics for Prometheus, health and readiness over HTTP; empty: none" },
+	{ "admin", "allow", "admin-allow", 0, OPT_LIST, FIELD(admin_allow), NULL, "<cidr>", 0, 0,
+	  check_cidr,
+	  "addresses that may ask there; repeatable. When none is given: loopback only" },
+	{ "admin", "token_file", "admin-token-file", 0, OPT_STRING, FIELD(admin_token), NULL,
+	  "<file>", 0, 0, check_absolute_or_none,
+	  "asks for the token that is this file's first line, but for health and readiness" },
+	{ "admin", "hot_keys", "metrics-hot-keys", 0, OPT_UINT32, FIELD(metrics_hot_keys), "10",
+	  "<num>", 0, CONTROL_METRICS_HOT_MAX, NULL, "hottest keys among the metrics; 0: none" },
+	{ "admin", "hash_keys", "metrics-hash-keys", 0, OPT_BOOL, FIELD(metrics_hash_keys), NULL,
+	  NULL, 0, 0, NULL, "a hash of each of them in place of the key" },
+	{ "admin", "routes", "metrics-routes", 0, OPT_UINT32, FIELD(metrics_routes), "100", "<num>",
+	  0, ROUTE_MAX, NULL, "routes told apart; the others are one" },
 
 	/* --- answered at once --- */
 	{ NULL, NULL, "help", 'h', OPT_ACTION, 0, NULL, NULL, 0, 0, NULL, "print this and leave" },

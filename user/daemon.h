@@ -4,7 +4,7 @@
  *
  * Does      holds every room; main.c says in which order they come and go, daemon_store.c what
  *           holds items, daemon_hot.c who is in the kernel, daemon_net.c what speaks to the
- *           outside.
+ *           outside, daemon_admin.c what operators see over HTTP.
  * Errors    negative errno; what went wrong and what to do about it is in the log.
  * Owner     main.
  * Threads   main, but for the functions that rooms call back, which say so where they are given.
@@ -17,9 +17,15 @@
 #include "base/swap.h"
 #include "budget.h"
 #include "config.h"
+#include "control/metrics.h"
+#include "control/server.h"
 #include "fastpath/lease.h"
 #include "hot_file.h"
+#include "observe/http.h"
 #include "warm.h"
+
+/* Over HTTP; see daemon_admin.c. */
+#define DAEMON_PAGE_CNT 3
 
 struct daemon {
 	struct config config;
@@ -44,13 +50,19 @@ struct daemon {
 	struct net *net;
 	struct control *control;
 	struct locals *locals;
+	struct metrics *metrics;	/* NULL: no HTTP */
+	struct http *http;		/* the same, or its address was taken */
+	struct control_sources sources; /* what metrics are made of */
+	struct control_metrics numbers;
+	struct http_page pages[DAEMON_PAGE_CNT];
+	_Atomic uint64_t alive_ns; /* the main loop's last round */
 	struct lease lease;
 	struct loop loop;
 	struct loop_source on_signal, on_timer, on_address;
 	bool stopping;
-	bool serving;	    /* set up whole: what is in the store is worth keeping */
-	bool deposed;	    /* another process has the maps */
-	bool growth_failed; /* and was told of; the reclaimer's */
+	_Atomic bool serving; /* set up whole: what is in the store is worth keeping */
+	bool deposed;	      /* another process has the maps */
+	bool growth_failed;   /* and was told of; the reclaimer's */
 };
 
 /* Log, with or without a fast path, and the store in it, with what an earlier process left. */
@@ -73,6 +85,12 @@ void daemon_write_ports(const struct daemon *d);
 /* The program on its interfaces, guards and addresses in its maps; no lease yet. */
 int daemon_attach(struct daemon *d);
 int daemon_open_control(struct daemon *d);
+/* What this daemon knows, for whoever shows it. */
+struct control_sources daemon_sources(struct daemon *d);
+/* Metrics, health and readiness over HTTP: binds; then, in the sandbox, answers. */
+int daemon_open_admin(struct daemon *d);
+int daemon_start_admin(struct daemon *d);
+void daemon_stop_admin(struct daemon *d);
 
 /* The table of the configuration's routes, for the rooms to pick up. */
 int daemon_open_routes(struct daemon *d);

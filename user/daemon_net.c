@@ -256,6 +256,11 @@ static uint32_t source_times(void *ctx, uint64_t *ret_ends_ns, uint64_t *ret_cnt
 	return net_times(((struct daemon *)ctx)->net, ret_ends_ns, ret_cnts, max);
 }
 
+static void source_durations(void *ctx, uint32_t op, struct histogram *ret)
+{
+	command_durations(net_command(((struct daemon *)ctx)->net), op, ret);
+}
+
 static uint64_t source_samples_dropped(void *ctx)
 {
 	return tracker_dropped_cnt(((struct daemon *)ctx)->tracker);
@@ -280,21 +285,34 @@ static bool source_handover(void *ctx, int fd)
 	return true;
 }
 
+struct control_sources daemon_sources(struct daemon *d)
+{
+	return (struct control_sources){
+		.ctx = d,
+		.store = source_store,
+		.command = source_command,
+		.fastpath = d->fp ? source_fastpath : NULL,
+		.memory = memory_parts,
+		.times = source_times,
+		.durations = source_durations,
+		.samples_dropped = source_samples_dropped,
+		.config = source_config,
+		.hot_save = daemon_save_hot,
+		.handover = source_handover,
+		.promoter = d->promoter,
+		.routes = &d->routes,
+		.clock = d->clock,
+		.start_ns = d->start_ns,
+		.thread_cnt = d->config.thread_cnt,
+	};
+}
+
 int daemon_open_control(struct daemon *d)
 {
 	struct control_options options = {
 		.path = d->config.control_path,
 		.dispensable = !d->config.control_given,
-		.sources = {
-			.ctx = d, .store = source_store, .command = source_command,
-			.fastpath = d->fp ? source_fastpath : NULL,
-			.memory = memory_parts, .times = source_times,
-			.samples_dropped = source_samples_dropped, .config = source_config,
-			.hot_save = daemon_save_hot, .handover = source_handover,
-			.routes = &d->routes,
-			.clock = d->clock, .start_ns = d->start_ns,
-			.thread_cnt = d->config.thread_cnt,
-		},
+		.sources = daemon_sources(d),
 	};
 
 	return control_open(&options, &d->control);

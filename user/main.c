@@ -81,6 +81,7 @@ static void on_timer(struct loop_source *source, uint32_t events)
 	if (read(source->fd, &ticks, sizeof(ticks)) != sizeof(ticks))
 		return;
 	sd_notify(0, "WATCHDOG=1");
+	atomic_store(&d->alive_ns, clock_now_ns(d->clock));
 	store_set_limit(d->store, budget_log_bytes(&d->budget));
 	if (warden_is_behind(d->warden) && warden_refresh(d->warden, d->fp) > 0)
 		locals_sync(d->locals);
@@ -148,6 +149,8 @@ static int setup(struct daemon *d)
 	if (!err)
 		err = daemon_open_control(d);
 	if (!err)
+		err = daemon_open_admin(d);
+	if (!err)
 		err = daemon_load_hot(d);
 	if (!err)
 		err = process_write_pid(d->config.pid_file);
@@ -168,6 +171,8 @@ static int setup(struct daemon *d)
 		err = net_start(d->net);
 	if (!err)
 		err = control_start(d->control);
+	if (!err)
+		err = daemon_start_admin(d);
 	return err;
 }
 
@@ -208,6 +213,7 @@ static void teardown(struct daemon *d)
 {
 	/* First: from here on it is settled whether somebody takes over. */
 	control_stop(d->control);
+	daemon_stop_admin(d); /* reads every other room */
 	/* Nobody writes until the next one has taken over, so the kernel may go on that long. */
 	if (d->fp && d->warm.successor < 0)
 		lease_revoke(&d->lease);

@@ -140,6 +140,46 @@ static void histogram_merge_equals_one_histogram(void **state)
 	assert_memory_equal(&merged, &all, sizeof(all));
 }
 
+static void histogram_insert_many_equals_as_many_inserts(void **state)
+{
+	static struct histogram one, many;
+
+	(void)state;
+	histogram_init(&one);
+	histogram_init(&many);
+	for (uint64_t value = 1; value < (1ULL << 41); value *= 3) {
+		for (uint64_t i = 0; i < value % 7; i++)
+			histogram_insert(&one, value);
+		histogram_insert_many(&many, value, value % 7);
+	}
+	assert_memory_equal(&many, &one, sizeof(one));
+}
+
+/* Bounds that lie between buckets are exact; the last value is behind them all. */
+static void histogram_cumulate_counts_what_is_at_most_each_bound(void **state)
+{
+	static const uint64_t bounds[] = { 0, 5, 100, 1000, 1000000 };
+	uint64_t cnts[5];
+	struct histogram h;
+
+	(void)state;
+	histogram_init(&h);
+	assert_int_equal(histogram_cumulate(&h, bounds, 5, cnts), 0);
+	assert_int_equal(cnts[4], 0);
+	histogram_insert(&h, 0);
+	histogram_insert(&h, 5);
+	histogram_insert(&h, 6);
+	histogram_insert_many(&h, 900, 4);
+	histogram_insert(&h, 1100);
+	histogram_insert(&h, 5000000);
+	assert_int_equal(histogram_cumulate(&h, bounds, 5, cnts), 9);
+	assert_int_equal(cnts[0], 1);
+	assert_int_equal(cnts[1], 2);
+	assert_int_equal(cnts[2], 3);
+	assert_int_equal(cnts[3], 7);
+	assert_int_equal(cnts[4], 8);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -149,6 +189,8 @@ int main(void)
 		cmocka_unit_test(histogram_insert_small_is_exact),
 		cmocka_unit_test(histogram_insert_too_large_counts_as_largest),
 		cmocka_unit_test(histogram_merge_equals_one_histogram),
+		cmocka_unit_test(histogram_insert_many_equals_as_many_inserts),
+		cmocka_unit_test(histogram_cumulate_counts_what_is_at_most_each_bound),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,29 +36,69 @@ void histogram_init(struct histogram *h)
 	h->min = UINT64_MAX;
 }
 
-void histogram_insert(struct histogram *h, uint64_t value)
+/* One writer; readers in other threads need whole words, not order. */
+static uint64_t load(const uint64_t *word)
 {
+	return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+static void store(uint64_t *word, uint64_t value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
+void histogram_insert_many(struct histogram *h, uint64_t value, uint64_t cnt)
+{
+	uint64_t *bucket;
+
+	if (cnt == 0)
+		return;
 	if (value > HISTOGRAM_VALUE_MAX)
 		value = HISTOGRAM_VALUE_MAX;
-	h->cnt++;
-	h->sum += value;
+	bucket = &h->buckets[bucket_of(value)];
+	store(&h->cnt, h->cnt + cnt);
+	store(&h->sum, h->sum + value * cnt);
 	if (value < h->min)
-		h->min = value;
+		store(&h->min, value);
 	if (value > h->max)
-		h->max = value;
-	h->buckets[bucket_of(value)]++;
+		store(&h->max, value);
+	store(bucket, *bucket + cnt);
+}
+
+void histogram_insert(struct histogram *h, uint64_t value)
+{
+	histogram_insert_many(h, value, 1);
 }
 
 void histogram_merge(struct histogram *to, const struct histogram *from)
 {
-	to->cnt += from->cnt;
-	to->sum += from->sum;
-	if (from->min < to->min)
-		to->min = from->min;
-	if (from->max > to->max)
-		to->max = from->max;
+	uint64_t min = load(&from->min), max = load(&from->max);
+
+	to->cnt += load(&from->cnt);
+	to->sum += load(&from->sum);
+	if (min < to->min)
+		to->min = min;
+	if (max > to->max)
+		to->max = max;
 	for (uint32_t i = 0; i < HISTOGRAM_BUCKET_CNT; i++)
-		to->buckets[i] += from->buckets[i];
+		to->buckets[i] += load(&from->buckets[i]);
+}
+
+uint64_t histogram_cumulate(const struct histogram *h, const uint64_t *bounds, uint32_t cnt,
+			    uint64_t *ret_cnts)
+{
+	uint64_t seen = 0;
+	uint32_t bucket = 0;
+
+	for (uint32_t i = 0; i < cnt; i++) {
+		for (; bucket < HISTOGRAM_BUCKET_CNT && bucket_middle(bucket) <= bounds[i];
+		     bucket++)
+			seen += h->buckets[bucket];
+		ret_cnts[i] = seen;
+	}
+	for (; bucket < HISTOGRAM_BUCKET_CNT; bucket++)
+		seen += h->buckets[bucket];
+	return seen;
 }
 
 uint64_t histogram_quantile(const struct histogram *h, double q)

@@ -8,7 +8,8 @@
  *           ones are counted as the largest.
  * Error     a quantile is off by at most 1/256 (0.4 %) of itself; min, max, count and sum are
  *           exact.
- * Threads   one writer; merge what several wrote.
+ * Threads   one writer; merge what several wrote. Merging may run beside the writer of `from`: each
+ *           number is whole then, and what is being inserted may be in some of them only.
  */
 #ifndef XC_BASE_HISTOGRAM_H
 #define XC_BASE_HISTOGRAM_H
@@ -31,6 +32,7 @@ struct histogram {
 /* Also empties one that was in use. */
 void histogram_init(struct histogram *h);
 void histogram_insert(struct histogram *h, uint64_t value);
+void histogram_insert_many(struct histogram *h, uint64_t value, uint64_t cnt);
 void histogram_merge(struct histogram *to, const struct histogram *from);
 /*
  * The value that a share q of all values (0 to 1) do not exceed; q = 1 is the largest. 0 when
@@ -38,5 +40,11 @@ void histogram_merge(struct histogram *to, const struct histogram *from);
  */
 uint64_t histogram_quantile(const struct histogram *h, double q);
 double histogram_mean(const struct histogram *h); /* 0 when empty */
+/*
+ * How many values are at most bounds[i], which rise. Of values as near to a bound as a bucket is
+ * wide (1/128 of it) some may be counted on its other side. Returns how many there are in all.
+ */
+uint64_t histogram_cumulate(const struct histogram *h, const uint64_t *bounds, uint32_t cnt,
+			    uint64_t *ret_cnts);
 
 #endif

@@ -8,7 +8,8 @@
  * Units     times in boot-time ns, sizes in bytes.
  * Errors    what a client sees is in the reply; negative errno only where said.
  * Owner     borrows store, tracker, clock and hooks for its whole life.
- * Threads   a worker's functions: its thread alone. command_totals: any thread.
+ * Threads   a worker's functions: its thread alone. command_totals, command_own_counts,
+ *           command_durations: any thread.
  * Views     replies may borrow item bytes until command_turn or command_sleep of the same worker:
  *           send them, or response_detach, before.
  * Source    memcached doc/protocol.txt; counters: memcached 1.6.18's `stats`.
@@ -20,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "base/histogram.h"
 #include "hotkey/tracker.h"
 #include "observe/eventlog.h"
 #include "protocol/request.h"
@@ -106,6 +108,22 @@ struct command_memory {
 #define X(part) uint64_t part;
 	COMMAND_MEMORY(X)
 #undef X
+};
+
+/* Kinds of requests whose durations are told apart. X(NAME, what metrics call it) */
+#define COMMAND_OPS(X)                                                                             \
+	X(GET, "get") /* gat and mg, too */                                                        \
+	X(SET, "set") /* every command with a value */                                             \
+	X(DELETE, "delete")                                                                        \
+	X(ARITH, "incr")                                                                           \
+	X(TOUCH, "touch")                                                                          \
+	X(OTHER, "other")
+
+enum command_op {
+#define X(name, text) COMMAND_OP_##name,
+	COMMAND_OPS(X)
+#undef X
+		COMMAND_OP_CNT,
 };
 
 /* Set by whoever connects the rooms; each function may be NULL. Called from any worker. */
@@ -241,6 +259,13 @@ void command_turn(struct command_worker *w);
 /* Around a wait for events. */
 void command_sleep(struct command_worker *w);
 void command_wake(struct command_worker *w);
+/*
+ * The replies to the requests since the last call, or the start of the turn, are with the kernel:
+ * each of these requests has taken from the turn's start until now.
+ */
+void command_replied(struct command_worker *w);
+/* From the turn's start to the last command_replied in it; 0: there was none. */
+uint64_t command_turn_took_ns(const struct command_worker *w);
 /* The turn's time: its start, or later where a command had to know better. */
 uint64_t command_now_ns(const struct command_worker *w);
 /* Whose requests come next: the descriptor that watchers are told. */
@@ -312,6 +337,11 @@ struct store_watcher command_eviction_watcher(struct eventlog *events);
 
 /* Sums of all workers since the start, or since `stats reset`, kernel hits included. */
 void command_totals(struct command *command, struct command_counts *ret);
+/*
+ * How long requests of one kind took, in ns, from when their worker woke up for them to when their
+ * reply was given to the kernel; since the start, of workers that run. Adds to *ret.
+ */
+void command_durations(struct command *command, enum command_op op, struct histogram *ret);
 /* What this process answered itself since its start: no kernel hits, never reset. */
 void command_own_counts(struct command *command, struct command_counts *ret);
 uint32_t command_conn_cnt(struct command *command);

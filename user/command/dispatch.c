@@ -92,14 +92,17 @@ int command_worker_new(struct command *command, uint32_t idx, struct command_wor
 		alloc_free(w);
 		return err;
 	}
-	w->thread = store_thread_new(w->store);
+	w->durations = command_durations_new();
+	w->thread = w->durations ? store_thread_new(w->store) : NULL;
 	if (!w->thread) {
+		alloc_free(w->durations);
 		alloc_free(w);
 		return -ENOMEM;
 	}
 	if (command->options.tracker)
 		w->ring = tracker_ring(command->options.tracker, idx);
 	w->now_ns = clock_now_ns(command->options.clock);
+	w->turn_ns = w->now_ns;
 	w->wait_left_ns = WAIT_MAX_NS;
 	command_view_pick(command, &w->view);
 	pthread_mutex_lock(&command->lock);
@@ -119,6 +122,7 @@ void command_worker_free(struct command_worker *w)
 	pthread_mutex_unlock(&w->command->lock);
 	command_view_drop(w->command, &w->view);
 	store_thread_free(w->thread);
+	alloc_free(w->durations);
 	alloc_free(w);
 }
 
@@ -156,6 +160,8 @@ void command_turn(struct command_worker *w)
 	store_quiesce(w->thread);
 	command_view_pick(w->command, &w->view);
 	w->now_ns = clock_now_ns(w->command->options.clock);
+	w->turn_ns = w->now_ns;
+	w->replied_ns = 0;
 	w->wait_left_ns = WAIT_MAX_NS;
 	command_flush_due(w);
 }
@@ -377,11 +383,17 @@ static enum command_next apply(struct command_worker *w, struct request *req, st
 enum command_next command_apply(struct command_worker *w, struct request *req,
 				struct response *resp)
 {
+	const enum request_verb verb = req->verb; /* a handler may change it */
 	uint8_t raw[XC_KEY_MAX];
+	enum command_next next;
 
 	if (command_flush_at_ns(w))
 		command_flush_due(w);
 	if (req->key_base64)
 		req->key = command_key(req, raw);
-	return apply(w, req, resp);
+	next = apply(w, req, resp);
+	/* One that goes on counts when it has come to its end. */
+	if (next != COMMAND_MORE && !req->more)
+		command_note_request(w, verb);
+	return next;
 }

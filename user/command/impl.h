@@ -46,11 +46,16 @@ struct command_worker {
 	struct store_thread *thread;
 	struct tracker_ring *ring; /* NULL: not tracked */
 	uint64_t now_ns;
+	uint64_t turn_ns;	  /* when the turn began */
+	uint64_t replied_ns;	  /* the last command_replied of this turn; 0: none */
 	uint64_t wait_left_ns;	  /* of this turn: see command_wait */
 	struct command_view view; /* of this turn */
 	struct rand rand;
 	uint32_t idx;
 	int client_fd; /* command_set_client */
+	uint32_t unreplied[COMMAND_OP_CNT];
+	bool has_unreplied;
+	struct histogram *durations; /* COMMAND_OP_CNT; others read them */
 	/* Read by other threads: off the line that the worker works on. */
 	_Alignas(64) struct command_counts counts;
 };
@@ -70,6 +75,10 @@ void command_flush_due(struct command_worker *w);
 void command_add_counts(struct command_counts *sum, const struct command_counts *part);
 /* What was counted so far is left out from now on; not from command_own_counts. */
 void command_reset_counts(struct command *command);
+
+struct histogram *command_durations_new(void); /* NULL: out of memory */
+/* A request of this verb is carried out; command_replied says when its reply was sent. */
+void command_note_request(struct command_worker *w, enum request_verb verb);
 
 enum command_next command_read(struct command_worker *w, struct request *req,
 			       struct response *resp);

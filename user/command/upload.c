@@ -89,6 +89,7 @@ enum command_upload_state command_upload_start(struct command_worker *w, const s
 		return COMMAND_UPLOAD_GOES;
 	if (status == STORE_AGAIN && !last_try)
 		return COMMAND_UPLOAD_BUSY;
+	command_note_request(w, req->verb);
 	refused.expire_ns = command_expire_ns(w, NULL, req->exptime);
 	command_write_answer(w, &upload->req, resp, status, &refused);
 	return COMMAND_UPLOAD_ANSWERED;
@@ -113,6 +114,7 @@ void command_upload_finish(struct command_worker *w, struct command_upload *uplo
 	struct request *req = &upload->req;
 	enum store_status status;
 
+	command_note_request(w, req->verb);
 	if (upload->heap || bad_end) {
 		req->value = span_of(upload->heap, upload->filled);
 		req->value_bad = bad_end;

@@ -132,6 +132,7 @@ bool command_admit(struct command_worker *w, const struct request *req, struct r
 	struct request own;
 
 	if (req->verb == REQUEST_INVALID) {
+		command_note_request(w, req->verb);
 		req->compose->status(resp, req, req->error);
 		return false;
 	}
@@ -139,6 +140,7 @@ bool command_admit(struct command_worker *w, const struct request *req, struct r
 	own.key = command_key(req, raw);
 	if (memcached_bytes(&own) <= w->command->options.settings.item_max)
 		return true;
+	command_note_request(w, req->verb);
 	command_log_store(w, &own, STORE_TOO_LARGE, command_expire_ns(w, NULL, own.exptime));
 	command_tally(w, command_route(w, own.key), own.key, TALLY_SET);
 	command_count(&w->counts.store_too_large, 1);

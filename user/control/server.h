@@ -37,6 +37,7 @@
 
 struct command_counts;
 struct command_memory;
+struct histogram;
 struct promoter;
 struct store_counts;
 struct swap;
@@ -62,6 +63,8 @@ struct control_sources {
 	void (*memory)(void *ctx, struct command_memory *ret);
 	/* Turns of the workers by how long they took; returns how many buckets. */
 	uint32_t (*times)(void *ctx, uint64_t *ret_ends_ns, uint64_t *ret_cnts, uint32_t max);
+	/* Adds how long requests of one enum command_op took (command_durations). */
+	void (*durations)(void *ctx, uint32_t op, struct histogram *ret);
 	uint64_t (*samples_dropped)(void *ctx);
 	void (*config)(void *ctx, FILE *out); /* JSON */
 	/*

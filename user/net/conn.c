@@ -306,13 +306,16 @@ static bool flush(struct conn *c)
 	struct response *resp = &w->resp;
 	int64_t sent;
 
-	if (resp->bytes == 0 && !resp->failed)
+	if (resp->bytes == 0 && !resp->failed) {
+		command_replied(w->command); /* without a word: that was asked for */
 		return true;
+	}
 	sent = resp->failed ? -ENOMEM
 			    : stream_write(c->source.fd, c->tls, resp->iov, resp->iov_cnt);
 	if (sent > 0)
 		command_count(&w->counts->bytes_written, (uint64_t)sent);
 	count_broken(c, sent);
+	command_replied(w->command);
 	if (sent < 0 || ((uint64_t)sent < resp->bytes && !keep_rest(c, (uint64_t)sent))) {
 		response_reset(resp);
 		conn_close(c);

@@ -451,6 +451,7 @@ static void serve_batch(struct worker *w, int fd, uint32_t cnt)
 	}
 	if (io->out_cnt > 0)
 		send_batch(w, fd);
+	command_replied(w->command);
 }
 
 void udp_ready(struct loop_source *source, uint32_t events)

@@ -227,9 +227,11 @@ uint64_t worker_time_end_ns(uint32_t bucket)
 /* From the wake-up to the last reply: what the clients of this turn waited here at most. */
 static void note_time(struct worker *w)
 {
-	uint64_t took_ns = clock_now_ns(w->shared->clock) - command_now_ns(w->command);
+	uint64_t took_ns = command_turn_took_ns(w->command);
 	uint32_t bucket = 0;
 
+	if (took_ns == 0)
+		return; /* nobody was answered */
 	while (bucket + 1 < WORKER_TIME_CNT && took_ns > worker_time_end_ns(bucket))
 		bucket++;
 	/* One writer: no locked instruction. */
