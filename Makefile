@@ -138,10 +138,11 @@ $(foreach d,$(BENCH_DIR),$(eval $(call bench_dir_rule,$(d))))
 
 # --- tests ----------------------------------------------------------------------------------------
 # tests/unit/test_*.c: ASan+UBSan, cmocka, no root. tests/bpf/test_*.c: root, BPF_PROG_TEST_RUN.
+# tests/replica/test_*.c: no root, and no sanitizer: histories by the ten thousand.
 TESTLIB_SRC := $(wildcard tests/lib/*.c)
 UNIT_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 ROOT_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bpf/test_*.c tests/parity/test_*.c \
-	tests/coherence/test_*.c))
+	tests/coherence/test_*.c tests/replica/test_*.c))
 
 $(UNIT_BIN): $(B)/tests/%: $(B)/asan/tests/%.o $(TESTLIB_SRC:%.c=$(B)/asan/%.o) \
 		$(B)/libxdpcache_asan.a
@@ -272,6 +273,7 @@ $(FUZZ_BIN): $(B)/fuzz/%: tests/fuzz/%.c $(wildcard user/base/*.c user/protocol/
 	$(call msg,FUZZER,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(CPPFLAGS) $(FUZZ_FLAGS) $^ $(LIBS) -o $@
+$(B)/fuzz/fuzz_frame: $(wildcard user/replica/*.c)
 # The whole server but the kernel's part.
 FUZZ_ROOMS := store command net hotkey observe route
 $(B)/fuzz/fuzz_session: $(foreach room,$(FUZZ_ROOMS),$(wildcard user/$(room)/*.c))

@@ -32,7 +32,7 @@ SUITE_ORDER="lint tools unit fuzz bpf parity coherence protocol replica net vm"
 declare -A TIMEOUT_SEC=([lint]=300 [unit]=180 [fuzz]=900 [vm]=900)
 TIMEOUT_DEFAULT_SEC=300
 # Suites that work without root.
-UNPRIVILEGED="lint unit fuzz"
+UNPRIVILEGED="lint unit fuzz replica"
 # The log of a failed program is shown whole up to this many lines, else its two ends.
 LOG_LINES_MAX=600
 

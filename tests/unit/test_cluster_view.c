@@ -345,6 +345,40 @@ static void view_parse_other_texts_are_refused(void **state)
 	ring_free(ring);
 }
 
+/* etcd takes requests of 1.5 MiB. */
+static void view_compose_thousand_nodes_fits_a_document(void **state)
+{
+	static struct ring_node many[1000];
+	static struct view_seen seen[1000];
+	static char names[1000][2][32];
+	struct view *view = NULL, *next = NULL;
+	struct ring *ring = NULL;
+	char *text;
+
+	(void)state;
+	for (uint32_t i = 0; i < 1000; i++) {
+		snprintf(names[i][0], sizeof(names[i][0]), "cache-%u.rack-%u", i, i % 40);
+		snprintf(names[i][1], sizeof(names[i][1]), "10.1.%u.%u", i / 250, i % 250);
+		many[i] = (struct ring_node){ names[i][0], names[i][1], NULL, 1 };
+		seen[i] = (struct view_seen){ .alive = true, .incarnation = INT64_MAX - i };
+	}
+	assert_int_equal(ring_new(many, 1000, &ring), 0);
+	assert_true(ring->point_cnt > 150000);
+	assert_int_equal(view_new(ring, 3, seen, &view), 0);
+	view->revision = 1ULL << 40;
+	/* a storm: half of the nodes are lost at once */
+	for (uint32_t i = 0; i < 1000; i += 2)
+		seen[i].alive = false;
+	assert_int_equal(view_next(view, seen, &next), 0);
+	text = view_compose(next);
+	printf("# 1,000 nodes, %u arcs: a document of %zu bytes\n", ring->point_cnt, strlen(text));
+	assert_true(strlen(text) < 256 << 10);
+	free(text);
+	view_free(view);
+	view_free(next);
+	ring_free(ring);
+}
+
 static void view_new_out_of_memory_leaves_nothing(void **state)
 {
 	struct view_seen seen[NODE_CNT];
@@ -383,6 +417,7 @@ int main(void)
 		cmocka_unit_test(view_find_arc_random_histories_epoch_moves_with_the_primary),
 		cmocka_unit_test(view_find_arc_random_leaving_epoch_never_too_early),
 		cmocka_unit_test(view_parse_other_texts_are_refused),
+		cmocka_unit_test(view_compose_thousand_nodes_fits_a_document),
 		cmocka_unit_test(view_new_out_of_memory_leaves_nothing),
 	};
 
