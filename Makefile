@@ -32,8 +32,8 @@ SANFLAGS := -std=gnu17 -O1 -g $(WARN) -fno-strict-aliasing \
 	-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all
 DEPFLAGS = -MMD -MP
 # A program is linked to what its own rooms use.
-LIBS := -Wl,--as-needed -lbpf -lelf -lz -lconfig -ljansson -lmicrohttpd -lcap-ng -lseccomp \
-	-lsystemd -lxxhash -lmnl -lpq -lsqlite3 -lssl -lcrypto -lpthread -lm
+LIBS := -Wl,--as-needed -lbpf -lelf -lz -lconfig -lcurl -ljansson -lmicrohttpd -lcap-ng \
+	-lseccomp -lsystemd -lxxhash -lmnl -lpq -lsqlite3 -lssl -lcrypto -lpthread -lm
 
 .PHONY: all
 all: $(B)/xdpcache.bpf.o $(B)/xdpcached $(B)/xdpcache bench-programs

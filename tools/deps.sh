@@ -12,9 +12,9 @@ set -u
 export LC_ALL=C
 
 BUILD=(gcc libc6-dev make clang llvm bpftool pkg-config linux-libc-dev libbpf-dev
-	libelf-dev zlib1g-dev libconfig-dev libjansson-dev libcap-ng-dev libmicrohttpd-dev
-	libmnl-dev libncurses-dev libpq-dev libseccomp-dev libsqlite3-dev libssl-dev
-	libsystemd-dev libxxhash-dev)
+	libcurl4-openssl-dev libelf-dev zlib1g-dev libconfig-dev libjansson-dev libcap-ng-dev
+	libmicrohttpd-dev libmnl-dev libncurses-dev libpq-dev libseccomp-dev libsqlite3-dev
+	libssl-dev libsystemd-dev libxxhash-dev)
 RUN=(iproute2 util-linux mount procps xz-utils bpftool)
 # Other people's clients and proxies.
 CLIENTS=(python3-pylibmc python3-binary-memcached libcache-memcached-perl
