@@ -9,7 +9,8 @@
  *                             before; else the same as long as the epoch lasts
  *   at every entry applied    it is the one after the last
  *   after healing             every node is ready, every arc is led, a write is acknowledged, and
- *                             all members hold what the leader holds
+ *                             all members hold what the leader holds; in quorum mode each key's
+ *                             history is linearizable (lib/linear.h)
  *
  * In quorum mode a node loses its memory only while all others are whole: more is not promised.
  * Long, because it is one world: in pieces it would need a header as long again.
@@ -23,6 +24,7 @@
 
 #include "base/rand.h"
 #include "cluster/view.h"
+#include "lib/linear.h"
 
 #define MSEC 1000000ULL
 #define NODE_MAX 5
@@ -36,6 +38,7 @@
 #define EPOCH_MAX 512
 #define VIEW_MAX EPOCH_MAX
 #define PLACE_MAX 8192
+#define HISTORY_MAX 512
 #define EVENT_MAX 4096
 #define RECORD_LEN 9 /* key, value */
 #define LOG_BYTES 6000
@@ -63,8 +66,15 @@ struct event {
 	uint8_t *bytes; /* frame */
 };
 
+/* What clients saw of one key. */
+struct history {
+	struct linear_op ops[HISTORY_MAX];
+	uint32_t cnt;
+};
+
 struct pending {
 	uint32_t arc, key;
+	uint32_t op; /* its place in the history */
 	struct position at;
 	uint64_t value;
 };
@@ -105,6 +115,7 @@ struct sim {
 	uint64_t value_next;
 	struct position places[PLACE_MAX]; /* of each value */
 	struct position floor[ARC_CNT][KEY_CNT];
+	struct history histories[ARC_CNT][KEY_CNT];
 	uint16_t leader[ARC_CNT][EPOCH_MAX]; /* 1 + node, as seen by clients */
 	uint64_t seq_seen[ARC_CNT][EPOCH_MAX];
 	bool quiet; /* clients rest */
@@ -305,6 +316,7 @@ static void settle(struct node *node)
 
 		if (p->at.epoch == done.epoch && p->at.seq <= done.seq) {
 			sim->result->acked_cnt++;
+			sim->histories[p->arc][p->key].ops[p->op].end = sim->now_ns;
 			raise_floor(sim, p->arc, p->key, p->at);
 		} else if (p->at.epoch >= done.epoch) {
 			node->pending[kept++] = *p;
@@ -505,6 +517,16 @@ static bool works(const struct node *node)
 	return node->alive && node->paused_until_ns <= node->sim->now_ns;
 }
 
+static uint32_t note(struct sim *sim, uint32_t arc, uint32_t key, const struct linear_op *op)
+{
+	struct history *history = &sim->histories[arc][key];
+
+	if (history->cnt == HISTORY_MAX)
+		abort();
+	history->ops[history->cnt] = *op;
+	return history->cnt++;
+}
+
 static void check_alone(struct sim *sim, const struct node *node, uint32_t arc)
 {
 	for (uint32_t i = 0; i < sim->options.node_cnt; i++) {
@@ -550,6 +572,7 @@ static void client_write(struct sim *sim, struct node *node, uint32_t arc, uint3
 	sim->leader[arc][at.epoch] = node->idx + 1;
 	sim->seq_seen[arc][at.epoch] = at.seq;
 	*p = (struct pending){ .arc = arc, .key = key, .at = at, .value = value };
+	p->op = note(sim, arc, key, &(struct linear_op){ sim->now_ns, LINEAR_NEVER, value, true });
 	node->pending_cnt++;
 	settle(node);
 }
@@ -560,6 +583,8 @@ static void client_read(struct sim *sim, const struct node *node, uint32_t arc, 
 	struct position *floor = &sim->floor[arc][key];
 
 	sim->result->read_cnt++;
+	note(sim, arc, key,
+	     &(struct linear_op){ sim->now_ns, sim->now_ns, node->store[arc][key], false });
 	if (sim->options.ack == REPLICA_QUORUM && position_before(at, *floor))
 		broken(sim,
 		       "node %u reads %llu/%llu of arc %u key %u after %llu/%llu was acknowledged "
@@ -802,6 +827,22 @@ static void check_arc_well(struct sim *sim, uint32_t arc)
 	}
 }
 
+/* The same promise as the floor of each key keeps, judged again from what clients saw alone. */
+static void check_histories(struct sim *sim)
+{
+	uint64_t value = 0;
+
+	for (uint32_t arc = 0; arc < ARC_CNT; arc++) {
+		for (uint32_t key = 0; key < KEY_CNT; key++) {
+			struct history *history = &sim->histories[arc][key];
+
+			if (!linear_check(history->ops, history->cnt, &value))
+				broken(sim, "no order explains value %llu of arc %u key %u",
+				       (unsigned long long)value, arc, key);
+		}
+	}
+}
+
 static void check_well(struct sim *sim)
 {
 	if (sim->result->acked_cnt == sim->acked_at_healing)
@@ -813,6 +854,8 @@ static void check_well(struct sim *sim)
 	}
 	for (uint32_t arc = 0; arc < ARC_CNT; arc++)
 		check_arc_well(sim, arc);
+	if (sim->options.ack == REPLICA_QUORUM)
+		check_histories(sim);
 }
 
 static void sim_start(struct sim *sim)

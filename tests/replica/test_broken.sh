@@ -14,8 +14,8 @@ seeds=3000
 limit_sec=60
 flags=(-D_GNU_SOURCE -Iinclude -Iuser -Itests -std=gnu17 -O1 -g)
 libs=(-lxxhash -ljansson -lcrypto -lcmocka -lm)
-common=(tests/lib/replica_sim.c tests/lib/runopts.c user/base/alloc.c user/base/rand.c
-	user/base/clock.c)
+common=(tests/lib/replica_sim.c tests/lib/linear.c tests/lib/runopts.c user/base/alloc.c
+	user/base/rand.c user/base/clock.c)
 
 mapfile -t bugs < <(grep -v '^#' tests/replica/broken.txt | grep .)
 echo "1..$((${#bugs[@]} + 1))"
