@@ -352,6 +352,38 @@ static void ring_pick_copies_are_distinct_and_clockwise(void **state)
 	ring_free(ring);
 }
 
+/* What changes hands when a node comes is what it gets; when it goes, what it had. */
+static void ring_pick_another_node_moves_only_what_it_gets(void **state)
+{
+	struct ring *three, *four;
+	struct servers s = { .cnt = 0 };
+	uint32_t moved = 0;
+	struct rand r;
+	char host[32], buf[KEY_ROOM];
+
+	(void)state;
+	rand_init(&r, runopts_seed());
+	for (uint32_t i = 0; i < 4; i++) {
+		snprintf(host, sizeof(host), "10.9.0.%u", i);
+		add_server(&s, host, 11211, 1);
+	}
+	four = ring_of(&s);
+	s.cnt = 3;
+	three = ring_of(&s);
+	for (int i = 0; i < 20000; i++) {
+		struct span key = random_key(&r, buf);
+		uint16_t now = owner_of(four, key);
+
+		if (now == owner_of(three, key))
+			continue;
+		assert_int_equal(now, 3);
+		moved++;
+	}
+	assert_in_range(moved, 4000, 6000);
+	ring_free(three);
+	ring_free(four);
+}
+
 static uint32_t zones_of(const struct ring *ring, const struct ring_copy *copies, uint32_t cnt)
 {
 	uint32_t zones = 0;
@@ -529,6 +561,7 @@ int main(void)
 		cmocka_unit_test(
 			ring_pick_unequal_weights_ejecting_client_lands_elsewhere_at_times),
 		cmocka_unit_test(ring_pick_copies_are_distinct_and_clockwise),
+		cmocka_unit_test(ring_pick_another_node_moves_only_what_it_gets),
 		cmocka_unit_test(ring_pick_zones_each_copy_in_its_own_while_there_are_any),
 		cmocka_unit_test(ring_arc_width_of_all_is_the_ring_and_keys_fall_by_it),
 		cmocka_unit_test(ring_name_parse_reads_what_clients_write),

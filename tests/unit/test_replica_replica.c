@@ -45,6 +45,7 @@ static uint16_t node_cnt;
 static struct mail queue[QUEUE_MAX];
 static uint32_t queue_cnt;
 static bool away[NODE_MAX];
+static bool no_supply; /* frames of that type are lost */
 static uint64_t now_ns;
 
 static void send_mail(void *ctx, uint16_t to, const struct frame *frame)
@@ -104,7 +105,25 @@ static void committed(void *ctx, uint32_t arc, uint64_t epoch, uint64_t seq)
 	node->committed = seq;
 }
 
-/* Delivers until nobody has anything to say, with a tick in between. */
+/* Everything that is under way takes 10 ms to arrive. */
+static void deliver(void)
+{
+	uint32_t cnt = queue_cnt;
+	struct mail mails[QUEUE_MAX];
+
+	memcpy(mails, queue, cnt * sizeof(*mails));
+	queue_cnt = 0;
+	for (uint32_t i = 0; i < cnt; i++) {
+		bool lost = away[mails[i].from] || away[mails[i].to] ||
+			    (no_supply && mails[i].frame.type == FRAME_SUPPLY);
+
+		if (!lost)
+			replica_receive(nodes[mails[i].to].r, mails[i].from, &mails[i].frame,
+					now_ns);
+		free(mails[i].body);
+	}
+}
+
 static void settle(uint64_t ns)
 {
 	for (uint64_t end_ns = now_ns + ns; now_ns < end_ns; now_ns += 10 * MSEC) {
@@ -112,14 +131,7 @@ static void settle(uint64_t ns)
 			if (!away[i])
 				replica_tick(nodes[i].r, now_ns);
 		}
-		for (uint32_t i = 0; i < queue_cnt; i++) {
-			struct mail mail = queue[i];
-
-			if (!away[mail.from] && !away[mail.to])
-				replica_receive(nodes[mail.to].r, mail.from, &mail.frame, now_ns);
-			free(mail.body);
-		}
-		queue_cnt = 0;
+		deliver();
 	}
 }
 
@@ -142,6 +154,7 @@ static void start(uint16_t cnt, enum replica_ack ack)
 	node_cnt = cnt;
 	now_ns = 1000 * MSEC;
 	memset(away, 0, sizeof(away));
+	no_supply = false;
 	for (uint16_t i = 0; i < cnt; i++) {
 		const struct replica_options options = {
 			.env = { &nodes[i], send_mail, apply, clear, restore, scan, committed },
@@ -223,6 +236,37 @@ static void replica_pull_long_absence_takes_a_snapshot_while_serving(void **stat
 	expect_alike();
 	assert_int_equal(nodes[1].clear_cnt, 1);
 	assert_true(replica_whole(nodes[1].r, 0));
+	stop();
+}
+
+/* Writes go on between the parts, so that later parts say more than the snapshot's base. */
+static void replica_pull_snapshot_is_not_whole_before_the_log_has_caught_up(void **state)
+{
+	(void)state;
+	start(2, REPLICA_ASYNC);
+	settle(300 * MSEC);
+	away[1] = true;
+	for (int i = 0; i < 500; i++)
+		assert_int_equal(write_to(0, (uint8_t)(i % KEY_CNT), (uint8_t)i), 0);
+	away[1] = false;
+	no_supply = true;
+	for (uint8_t i = 0; i < 100; i++) {
+		assert_int_equal(write_to(0, i % KEY_CNT, 100 + i), 0);
+		settle(10 * MSEC);
+	}
+	/* all parts are there, and the log goes on behind the base */
+	assert_int_equal(nodes[1].clear_cnt, 1);
+	assert_true(replica_last(nodes[1].r, 0).seq > 400);
+	assert_true(replica_last(nodes[1].r, 0).seq < replica_last(nodes[0].r, 0).seq);
+	/* an answer that ends at the base of then is not enough */
+	no_supply = false;
+	away[0] = true;
+	settle(10 * MSEC);
+	assert_false(replica_whole(nodes[1].r, 0));
+	away[0] = false;
+	settle(1000 * MSEC);
+	assert_true(replica_whole(nodes[1].r, 0));
+	expect_alike();
 	stop();
 }
 
@@ -347,6 +391,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(replica_pull_short_absence_is_served_from_the_log),
 		cmocka_unit_test(replica_pull_long_absence_takes_a_snapshot_while_serving),
+		cmocka_unit_test(replica_pull_snapshot_is_not_whole_before_the_log_has_caught_up),
 		cmocka_unit_test(replica_pull_divergent_end_is_dropped),
 		cmocka_unit_test(replica_lag_is_what_the_member_lacks),
 		cmocka_unit_test(replica_write_what_cannot_be_taken_says_why),
