@@ -52,6 +52,10 @@ enum target {
 	TARGET_LEASE,
 	TARGET_ALLOW,
 	TARGET_ECHO,
+	/* with --rate-limit */
+	TARGET_RATED, /* the product's program */
+	TARGET_RATE,
+	TARGET_LRU,
 	TARGET_CNT,
 };
 
@@ -108,6 +112,9 @@ static const struct row {
 	{ "guards_local", " + local address, looked up", TARGET_LOCAL, SET_FEW_32 },
 	{ "guards_lease", " + honest source and lease", TARGET_LEASE, SET_FEW_32 },
 	{ "guards_allow", " + allowlist, looked up", TARGET_ALLOW, SET_FEW_32 },
+	{ "guards_rate", "no guard but the rate", TARGET_RATE, SET_FEW_32 },
+	{ "guards_rate_lru", "the same in an LRU hash map", TARGET_LRU, SET_FEW_32 },
+	{ "hit_32_few_rate", "hit with a rate limit, 32 B", TARGET_RATED, SET_FEW_32 },
 };
 #define ROW_CNT (sizeof(rows) / sizeof(rows[0]))
 
@@ -270,6 +277,9 @@ static int open_rig(struct bench *b)
 	targets[TARGET_LOCAL] = b->skel->progs.rig_guard_local;
 	targets[TARGET_LEASE] = b->skel->progs.rig_guard_lease;
 	targets[TARGET_ALLOW] = b->skel->progs.rig_guard_allow;
+	targets[TARGET_RATED] = b->skel->progs.xc_fastpath;
+	targets[TARGET_RATE] = b->skel->progs.rig_guard_rate;
+	targets[TARGET_LRU] = b->skel->progs.rig_guard_lru;
 	targets[TARGET_ECHO] = b->skel->progs.rig_echo;
 	for (uint32_t i = 0; i < TARGET_CNT; i++) {
 		int fd = bpf_program__fd(targets[i]);
@@ -287,6 +297,9 @@ static int open_rig(struct bench *b)
 
 static void aim(struct bench *b, const struct row *row, bool live)
 {
+	/* Never refused, never full: each request adds to its bucket. */
+	b->rig.conf->rate_burst_ns = INT64_MAX;
+	b->rig.conf->rate_cost_ns = row->target >= TARGET_RATED;
 	/* Live frames come with both ends put back. */
 	b->skel->bss->rig_front = !live && sets[row->set].value_len == 32 && !sets[row->set].asked;
 	b->skel->bss->rig_len = request_len(row->set);

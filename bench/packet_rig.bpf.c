@@ -150,6 +150,46 @@ enum rig_guards {
 	RIG_ALLOW,
 };
 
+/* What rate could have been: the kernel's own map that forgets whom it has not seen for long. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, XC_RATE_WAYS << XC_RATE_SET_SHIFT);
+	__type(key, __u64);
+	__type(value, __u64);
+} rig_lru SEC(".maps");
+
+static __always_inline enum xc_outcome rig_rate_lru(const struct xc_ctx *c)
+{
+	__u64 source = rate_source(c), full_ns = c->now_ns + c->conf->rate_cost_ns;
+	__u64 *found = bpf_map_lookup_elem(&rig_lru, &source);
+
+	if (!found) {
+		bpf_map_update_elem(&rig_lru, &source, &full_ns, BPF_ANY);
+		return XC_NEXT;
+	}
+	if (*found - c->now_ns + c->conf->rate_cost_ns > c->conf->rate_burst_ns)
+		return XC_drop_rate;
+	__sync_fetch_and_add(found, c->conf->rate_cost_ns);
+	return XC_NEXT;
+}
+
+static __always_inline int rig_rated(struct xdp_md *xdp, bool lru)
+{
+	struct xc_ctx c = { .xdp = xdp, .mtu = 1500 };
+	enum xc_outcome outcome = guard_configured(&c);
+
+	ctx_reload(&c);
+	if (outcome == XC_NEXT)
+		outcome = parse_packet(&c);
+	if (outcome == XC_NEXT)
+		outcome = guard_port(&c);
+	if (outcome == XC_NEXT)
+		c.now_ns = clock_now_ns(c.conf);
+	if (outcome == XC_NEXT)
+		outcome = lru ? rig_rate_lru(&c) : rate(&c);
+	return rig_from(&c, outcome);
+}
+
 static __always_inline int rig_guarded(struct xdp_md *xdp, enum rig_guards guards)
 {
 	struct xc_ctx c = { .xdp = xdp, .mtu = 1500 };
@@ -199,4 +239,16 @@ SEC("xdp")
 int rig_guard_allow(struct xdp_md *xdp)
 {
 	return rig_guarded(xdp, RIG_ALLOW);
+}
+
+SEC("xdp")
+int rig_guard_rate(struct xdp_md *xdp)
+{
+	return rig_rated(xdp, false);
+}
+
+SEC("xdp")
+int rig_guard_lru(struct xdp_md *xdp)
+{
+	return rig_rated(xdp, true);
 }

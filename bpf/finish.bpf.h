@@ -15,6 +15,7 @@
 
 #include "ctx.bpf.h"
 #include "maps.bpf.h"
+#include "rate.bpf.h"
 
 /*
  * True for one n in 2^XC_HIT_SHIFT, with no period that a round of keys could be in step with: n is
@@ -51,6 +52,7 @@ static __always_inline void finish_hit(struct xc_ctx *c, struct xc_stats *stats,
 		return;
 	}
 	stats->more_keys += c->scratch->key_cnt - 1;
+	rate_keys(c, c->scratch->key_cnt - 1);
 	stats->absent_keys += c->scratch->absent_cnt;
 	for (__u32 i = 0; i < XC_KEYS_MAX; i++) {
 		if (i >= c->scratch->key_cnt)
@@ -82,6 +84,7 @@ static __always_inline int finish_xdp(struct xc_ctx *c, enum xc_outcome outcome)
 	case XC_hit_head:
 		return XDP_TX;
 	case XC_drop_not_allowed:
+	case XC_drop_rate:
 	case XC_drop_broken:
 		return XDP_DROP;
 	default:

@@ -2,7 +2,7 @@
 /*
  * guard - is this packet ours, and may its sender have an answer?
  *
- * Does      local address -> port -> honest source -> lease -> allowlist, in this order.
+ * Does      local address -> port -> honest source -> lease -> allowlist -> rate, in this order.
  * Rule      until a live lease is seen nothing may be dropped: what is not ours, and everything
  *           while no daemon serves, goes on untouched.
  * Verdicts  a way (interface, MAC, tag, both addresses) that was found local, honest and allowed is
@@ -18,6 +18,7 @@
 #include "ctx.bpf.h"
 #include "maps.bpf.h"
 #include "parse_packet.bpf.h"
+#include "rate.bpf.h"
 
 /* struct xc_verdict.path, above the MAC's 48 bits */
 #define VERDICT_TAGGED (1ULL << 48)
@@ -103,6 +104,9 @@ static __always_inline enum xc_outcome guard_source(const struct xc_ctx *c, __u3
 	if ((__u8)c->src[0] == 0xff || guard_is_mapped(c->src))
 		return XC_pass_source;
 	if (c->src[0] == 0 && (c->src[1] == 0 || (wire && c->src[1] == IP6_LOOPBACK_LO)))
+		return XC_pass_source;
+	/* 0:ffff::/32, which is nobody's: rate would take its networks for IPv4 addresses. */
+	if ((__u32)c->src[0] == IP4_MAPPED)
 		return XC_pass_source;
 	return XC_NEXT;
 }
@@ -212,12 +216,14 @@ static __always_inline enum xc_outcome guard(struct xc_ctx *c)
 	if (verdict && guard_verdict_holds(c, verdict, path, ifindex, guard_gen)) {
 		c->mtu = verdict->mtu;
 		outcome = guard_sender(c);
-		return outcome == XC_NEXT ? guard_lease(c) : outcome;
+		if (outcome == XC_NEXT)
+			outcome = guard_lease(c);
+	} else {
+		outcome = guard_look(c, ifindex);
+		if (outcome == XC_NEXT && verdict)
+			guard_verdict_keep(c, verdict, path, ifindex, guard_gen);
 	}
-	outcome = guard_look(c, ifindex);
-	if (outcome == XC_NEXT && verdict)
-		guard_verdict_keep(c, verdict, path, ifindex, guard_gen);
-	return outcome;
+	return outcome == XC_NEXT ? rate(c) : outcome;
 }
 
 #endif

@@ -180,6 +180,34 @@ struct {
 	__type(value, struct xc_verdict);
 } xc_verdict SEC(".maps");
 
+/* Sets of xc_rate, and sources in one. */
+#define XC_RATE_SET_SHIFT 14
+#define XC_RATE_WAYS 4
+
+struct xc_rate_bucket {
+	__u64 source;  /* IPv4 address or IPv6 network, see bpf/rate.bpf.h */
+	__u64 full_ns; /* boot time at which nothing will be missing */
+};
+
+struct xc_rate_set {
+	struct xc_rate_bucket buckets[XC_RATE_WAYS];
+};
+
+_Static_assert(sizeof(struct xc_rate_set) == 64, "a set is one cache line");
+
+/*
+ * Hash of a source -> buckets of four. 1 MiB; mmapable, so that a set does not lie across two cache
+ * lines. Writer and reader: rate, on any CPU; the daemon zeroes it when the rate changes. Full: a
+ * new source takes the bucket of its set that has most left.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1 << XC_RATE_SET_SHIFT);
+	__type(key, __u32);
+	__type(value, struct xc_rate_set);
+} xc_rate SEC(".maps");
+
 /* Text of one datagram, and of its reply, that xc_batch works on; powers of two. */
 #define XC_TEXT_IN_MAX 2048
 #define XC_TEXT_OUT_MAX 4096

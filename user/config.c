@@ -314,6 +314,10 @@ static void finish_udp(struct config_build *b, bool checking)
 		build_warn(b, "--xdp-mode has no effect without --interface");
 	if (c->interfaces.cnt == 0)
 		c->fastpath = false;
+	if (c->rate_limit != 0 && !c->fastpath)
+		build_warn(b, "--rate-limit has no effect without the fast path: give --interface");
+	if (c->rate_burst != 0 && c->rate_limit == 0)
+		build_warn(b, "--rate-burst has no effect without --rate-limit");
 	if (c->udp_port != 0 && open_to_all(&c->allow))
 		build_warn(b, "--allow opens UDP to every source: forged requests can turn it "
 			      "against others; "

@@ -10,8 +10,8 @@
  * Layers    defaults, then the file (libconfig, or memcached.conf's lines of flags), then the
  *           files of conf.d/ beside it in order of name, then the command line. A list in a later
  *           layer replaces the earlier one's; routes add up instead.
- * Owner     immutable after start, but for the routes: a reload builds a new configuration and
- *           takes those out of it. Its strings live until config_fini.
+ * Owner     immutable after start, but for the routes and the rate: a reload builds a new
+ *           configuration and takes those out of it. Its strings live until config_fini.
  */
 #ifndef XC_CONFIG_H
 #define XC_CONFIG_H
@@ -91,6 +91,8 @@ struct config {
 	enum xdp_mode xdp_mode;		/* --xdp-mode */
 	struct config_list allow;	/* --allow CIDR; empty: loopback only */
 	struct config_list admin_allow; /* --admin-allow CIDR; empty: loopback only */
+	uint32_t rate_limit;		/* --rate-limit; 0: none */
+	uint32_t rate_burst;		/* --rate-burst; 0: a tenth of a second's worth */
 	uint32_t hot_max;		/* --hot-max; 0: from the hot budget */
 	/* --hot-threshold: estimated reads a second that make a key hot */
 	uint32_t hot_threshold;

@@ -14,6 +14,7 @@
 #include "base/cidr.h"
 #include "control/metrics.h"
 #include "fastpath/loader.h"
+#include "fastpath/rate.h"
 #include "net/net.h"
 #include "promote/promoter.h"
 #include "protocol/udp_frame.h"
@@ -281,6 +282,13 @@ const struct config_option config_options[] = {
 	  0, NULL, "auto (native, else generic, else off), native, generic or off" },
 	{ "fastpath", "allow", "allow", 0, OPT_LIST, FIELD(allow), NULL, "<cidr>", 0, 0, check_cidr,
 	  "addresses that UDP answers; repeatable. When none is given: loopback only" },
+	{ "fastpath", "rate_limit", "rate-limit", 0, OPT_UINT32, FIELD(rate_limit), "0", "<num>", 0,
+	  RATE_LIMIT_MAX, NULL,
+	  "UDP requests a second from one IPv4 address or IPv6 /64; more are dropped. 0: no "
+	  "limit" },
+	{ "fastpath", "rate_burst", "rate-burst", 0, OPT_UINT32, FIELD(rate_burst), "0", "<num>", 0,
+	  RATE_BURST_MAX, NULL,
+	  "requests that a source may make at once; 0: a tenth of a second's worth, at least 16" },
 	{ "fastpath", "hot_max", "hot-max", 0, OPT_UINT32, FIELD(hot_max), "0", "<num>", 0,
 	  FASTPATH_ENTRIES_MAX, NULL,
 	  "most keys resident in the kernel; 0: from the memory limit" },

@@ -29,7 +29,7 @@
 
 struct daemon {
 	struct config config;
-	pthread_mutex_t config_lock; /* for the routes in it, which a reload exchanges */
+	pthread_mutex_t config_lock; /* for what a reload changes in it: routes, rate */
 	int argc;
 	char **argv;
 	struct swap routes;
@@ -82,6 +82,8 @@ int daemon_save_hot(void *ctx, char *why);
 int daemon_open_net(struct daemon *d);
 /* Into the file that MEMCACHED_PORT_FILENAME names, if it does: what is listened on. */
 void daemon_write_ports(const struct daemon *d);
+/* The limit of each source, where a reload says another. */
+void daemon_reload_rate(struct daemon *d, const struct config *fresh);
 /* The program on its interfaces, guards and addresses in its maps; no lease yet. */
 int daemon_attach(struct daemon *d);
 int daemon_open_control(struct daemon *d);
@@ -97,8 +99,8 @@ int daemon_open_routes(struct daemon *d);
 /* The users of -S or -Y; after a mistake those there are stay. Also for a reload. */
 int daemon_open_users(struct daemon *d);
 /*
- * SIGHUP: reads the configuration and the users again and applies routes and users; on a mistake
- * nothing changes.
+ * SIGHUP: reads the configuration and the users again and applies routes, rate and users; on a
+ * mistake nothing changes.
  */
 void daemon_reload(struct daemon *d);
 /* The key's route lets it into the kernel. Main thread. */

@@ -24,6 +24,7 @@
 #include "fastpath/lease.h"
 #include "fastpath/loader.h"
 #include "fastpath/locals.h"
+#include "fastpath/rate.h"
 #include "hotkey/tracker.h"
 #include "net/net.h"
 #include "net/tls.h"
@@ -204,6 +205,16 @@ static void set_protocols(struct xc_conf *conf, enum command_protocol protocol)
 	__atomic_or_fetch(&conf->options, refused, __ATOMIC_SEQ_CST);
 }
 
+void daemon_reload_rate(struct daemon *d, const struct config *fresh)
+{
+	if (d->fp && rate_apply(fastpath_maps(d->fp), fresh->rate_limit, fresh->rate_burst))
+		return;
+	pthread_mutex_lock(&d->config_lock);
+	d->config.rate_limit = fresh->rate_limit;
+	d->config.rate_burst = fresh->rate_burst;
+	pthread_mutex_unlock(&d->config_lock);
+}
+
 int daemon_attach(struct daemon *d)
 {
 	const struct fastpath_maps *maps = fastpath_maps(d->fp);
@@ -213,6 +224,8 @@ int daemon_attach(struct daemon *d)
 
 	if (!err)
 		err = lease_init(&d->lease, d->fp, d->config.lease_ms);
+	if (!err)
+		err = rate_apply(maps, d->config.rate_limit, d->config.rate_burst);
 	if (!err)
 		err = fastpath_attach(d->fp);
 	if (!err)

@@ -53,6 +53,7 @@ void daemon_reload(struct daemon *d)
 			 "send SIGHUP again");
 		return;
 	}
+	daemon_reload_rate(d, &fresh);
 	config_warn_changed(&d->config, &fresh);
 	if (set_routes(d, &fresh.routes) == 0) {
 		pthread_mutex_lock(&d->config_lock);

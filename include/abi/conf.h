@@ -50,10 +50,11 @@ struct xc_conf {
 	 * XC_VERDICT_MS that a source is allowed at a local address, under this number.
 	 */
 	__u32 guard_gen;
-	__u32 pad2; /* 0 */
+	__u32 rate_cost_ns; /* of one request to its source's bucket; 0: no limit */
 	/* Hash of the object whose programs are pinned in prog/; 0: none known. Daemon only. */
 	__u64 object_id;
-	__u64 reserved[5]; /* 0 */
+	__u64 rate_burst_ns; /* a full bucket: this over rate_cost_ns requests */
+	__u64 reserved[4];   /* 0 */
 };
 
 _Static_assert(sizeof(struct xc_conf) == 128, "xc_conf is two cache lines");
@@ -126,6 +127,7 @@ struct xc_clock_sample {
 #define XC_MAP_ALLOW "xc_allow"
 #define XC_MAP_HINT "xc_hint"	    /* the program's own, as the next */
 #define XC_MAP_VERDICT "xc_verdict" /* the program's own; nobody else reads or writes it */
+#define XC_MAP_RATE "xc_rate"	    /* likewise, but that the daemon empties it */
 #define XC_MAP_SCRATCH "xc_scratch" /* likewise */
 #define XC_MAP_NEXT "xc_next"	    /* what xc_fastpath goes on with, and xc_tc */
 #define XC_MAP_NEXT_TC "xc_next_tc"

@@ -52,7 +52,8 @@
 	X(pass_keys, "more than 16 keys, or more text than the program reads")                     \
 	X(pass_binary, "binary request that is no get or noop, or whose header does not add up")   \
 	X(pass_meta, "mg with a flag that the kernel does not answer, or a wrong one")             \
-	X(pass_absent, "key known absent, and nothing to say to a quiet request")
+	X(pass_absent, "key known absent, and nothing to say to a quiet request")                  \
+	X(drop_rate, "source over its --rate-limit")
 
 enum xc_outcome {
 	XC_NEXT = -1, /* stage done, go on */

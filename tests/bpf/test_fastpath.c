@@ -353,6 +353,18 @@ static void tweak_stranger_no_lease(struct fastrig *rig)
 	rig->conf->serve_until_ns = 0;
 }
 
+static void tweak_rate_used_up(struct fastrig *rig)
+{
+	rig->conf->rate_cost_ns = 2;
+	rig->conf->rate_burst_ns = 1;
+}
+
+static void tweak_over_rate_no_lease(struct fastrig *rig)
+{
+	tweak_rate_used_up(rig);
+	rig->conf->serve_until_ns = 0;
+}
+
 static void tweak_tc_option(struct fastrig *rig)
 {
 	rig->conf->options = XC_OPT_TC;
@@ -378,6 +390,7 @@ static const uint8_t ip4_none[4] = { 0, 0, 0, 0 };
 static const uint8_t ip6_none[16] = { 0 };
 static const uint8_t ip6_multicast[16] = { 0xff, 0x02, [15] = 1 };
 static const uint8_t ip6_mapped_server[16] = { [10] = 0xff, 0xff, 192, 0, 2, 200 };
+static const uint8_t ip6_like_client[16] = { 0, 0, 0xff, 0xff, 192, 0, 2, 17, [15] = 1 };
 static const uint8_t ip6_mapped_client[16] = { [10] = 0xff, 0xff, 192, 0, 2, 17 };
 
 #define KEY_50 "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeee"
@@ -473,6 +486,25 @@ static const struct row rows[] = {
 	{ .name = "stranger, nonsense text",
 	  .outcome = XC_drop_not_allowed,
 	  .request = { .text = TEXT("stats\r\n"), .from = &pktgen_stranger } },
+	{ .name = "over its rate",
+	  .outcome = XC_drop_rate,
+	  .request = { .text = GET },
+	  .tweak = tweak_rate_used_up },
+	{ .name = "over its rate, ip6, nonsense text",
+	  .outcome = XC_drop_rate,
+	  .request = { .text = TEXT("stats\r\n"), .ip6 = true },
+	  .tweak = tweak_rate_used_up },
+	{ .name = "stranger over its rate is a stranger",
+	  .outcome = XC_drop_not_allowed,
+	  .request = { .text = GET, .from = &pktgen_stranger },
+	  .tweak = tweak_rate_used_up },
+	{ PASS(not_port, "over its rate, to another port"),
+	  .request = { .text = GET, .to_port = 11212 }, .tweak = tweak_rate_used_up },
+	{ .name = "tc: the request has paid",
+	  .outcome = XC_hit_tc,
+	  .request = { .text = GET },
+	  .hook = HOOK_TC,
+	  .tweak = tweak_rate_used_up },
 	{ .name = "value refused by the driver",
 	  .outcome = XC_drop_broken,
 	  .request = { .text = GET },
@@ -572,6 +604,8 @@ static const struct row rows[] = {
 	  .request = { .text = GETS, .from_port = PKTGEN_SERVER_PORT, .ip6 = true } },
 	{ PASS(source, "from its own address"),
 	  .request = { .text = GET, .ip_from = pktgen_server.ip4 }, .tweak = tweak_server_allowed },
+	{ PASS(source, "IPv6 that looks like IPv4's word"),
+	  .request = { .text = GET, .ip_from = ip6_like_client, .ip6 = true } },
 	{ PASS(source, "from its own address ip6"),
 	  .request = { .text = GET, .ip_from = pktgen_server.ip6, .ip6 = true },
 	  .tweak = tweak_server_allowed },
@@ -592,6 +626,9 @@ static const struct row rows[] = {
 	  .tweak = tweak_lease_ends_now },
 	{ PASS(no_lease, "stranger without a lease is not dropped"),
 	  .request = { .text = GET, .from = &pktgen_stranger }, .tweak = tweak_stranger_no_lease },
+
+	{ PASS(no_lease, "over its rate without a lease"), .request = { .text = GET },
+	  .tweak = tweak_over_rate_no_lease },
 
 	/* requests */
 	{ PASS(frame, "second datagram"), .request = { .text = GET, .seq = 1 } },
@@ -737,6 +774,7 @@ static int action_of(const struct row *row)
 	case XC_hit_tc:
 		return TC_ACT_REDIRECT;
 	case XC_drop_not_allowed:
+	case XC_drop_rate:
 	case XC_drop_broken:
 		return tc ? TC_ACT_SHOT : XDP_DROP;
 	default:

@@ -83,10 +83,11 @@ int fastrig_open(struct fastrig *rig, struct bpf_object *object)
 	rig->entries = map_shared(map_fd(rig, XC_MAP_ENTRY), map_bytes(rig, XC_MAP_ENTRY));
 	rig->uses = map_shared(map_fd(rig, XC_MAP_HITS), map_bytes(rig, XC_MAP_HITS));
 	rig->filter = map_shared(map_fd(rig, XC_MAP_FILTER), map_bytes(rig, XC_MAP_FILTER));
+	rig->rates = map_shared(map_fd(rig, XC_MAP_RATE), map_bytes(rig, XC_MAP_RATE));
 	rig->log[0] = extent_new(rig, 0);
 	rig->log[1] = extent_new(rig, RIG_FAR_EXTENT);
-	if (!rig->conf || !rig->entries || !rig->uses || !rig->filter || !rig->log[0] ||
-	    !rig->log[1]) {
+	if (!rig->conf || !rig->entries || !rig->uses || !rig->filter || !rig->rates ||
+	    !rig->log[0] || !rig->log[1]) {
 		fastrig_close(rig);
 		return -ENOMEM;
 	}
@@ -104,6 +105,8 @@ void fastrig_close(struct fastrig *rig)
 		munmap(rig->uses, map_bytes(rig, XC_MAP_HITS));
 	if (rig->filter)
 		munmap(rig->filter, map_bytes(rig, XC_MAP_FILTER));
+	if (rig->rates)
+		munmap(rig->rates, map_bytes(rig, XC_MAP_RATE));
 	for (int i = 0; i < 2; i++)
 		if (rig->log[i])
 			munmap(rig->log[i], XC_EXTENT_SIZE);
@@ -164,6 +167,7 @@ void fastrig_configure(struct fastrig *rig)
 		.flush_gen = 7,
 		.guard_gen = guard_gen,
 	};
+	memset(rig->rates, 0, map_bytes(rig, XC_MAP_RATE));
 	memcpy(local.mac, pktgen_server.mac, 6);
 	fastrig_local(rig, span_of(pktgen_server.ip4, 4), &local);
 	fastrig_local(rig, span_of(pktgen_server.ip6, 16), &local);

@@ -31,6 +31,7 @@ struct fastrig {
 	struct xc_entry *entries;
 	struct xc_use *uses;
 	uint64_t *filter;
+	void *rates; /* xc_rate */
 	uint32_t entry_cnt;
 	uint32_t ifindex; /* whose addresses fastrig_local writes; RIG_IFINDEX unless changed */
 	uint8_t *log[2];  /* extents 0 and RIG_FAR_EXTENT */
@@ -58,7 +59,8 @@ struct rig_run {
 int fastrig_open(struct fastrig *rig, struct bpf_object *object);
 void fastrig_close(struct fastrig *rig);
 
-/* Serving, clock at RIG_NOW_NS, server local, client allowed; remembered verdicts are forgotten. */
+/* Serving, clock at RIG_NOW_NS, server local, client allowed; remembered verdicts are forgotten,
+ * no source has used anything of a rate. */
 void fastrig_configure(struct fastrig *rig);
 /* Adds an address of rig->ifindex: 4 or 16 bytes. */
 void fastrig_local(struct fastrig *rig, struct span addr, const struct xc_local *local);

@@ -16,7 +16,7 @@ import lib_e2e as e2e
 
 ALLOW = ["--allow", "10.78.0.0/24"]
 KEPT = ("xc_hot", "xc_filter", "xc_hint", "xc_entry", "xc_hits", "xc_stats", "xc_local", "xc_allow",
-        "xc_verdict")
+        "xc_verdict", "xc_rate")
 
 
 def pin_of(rig, name):

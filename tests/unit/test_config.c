@@ -149,6 +149,8 @@ static void config_load_no_flags_gives_defaults(void **state)
 	assert_false(o.config.fastpath);
 	assert_int_equal(o.config.xdp_mode, XDP_MODE_AUTO);
 	assert_int_equal(o.config.allow.cnt, 0);
+	assert_int_equal(o.config.rate_limit, 0);
+	assert_int_equal(o.config.rate_burst, 0);
 	assert_int_equal(o.config.lease_ms, 1000);
 	assert_null(o.config.eviction);
 	assert_string_equal(o.config.pin_root, "/sys/fs/bpf/xdpcache");
@@ -474,13 +476,16 @@ static void config_load_our_flags_set_their_fields(void **state)
 	struct outcome o;
 
 	(void)state;
-	expect_fine(&o, "--interface xca0 --xdp-mode generic --allow 10.0.0.0/8,192.0.2.1 "
-			"--allow 2001:db8::/32 --hot-max 5 --hot-threshold 9 --lease_ms 500 "
-			"--eviction fifo --pin-root /sys/fs/bpf/x --instance two "
-			"--control /tmp/c.sock --log-level warn -v");
+	expect_fine(&o,
+		    "--interface xca0 --xdp-mode generic --allow 10.0.0.0/8,192.0.2.1 "
+		    "--allow 2001:db8::/32 --hot-max 5 --hot-threshold 9 --lease_ms 500 "
+		    "--eviction fifo --pin-root /sys/fs/bpf/x --instance two "
+		    "--control /tmp/c.sock --log-level warn -v --rate-limit 900 --rate-burst 80");
 	assert_int_equal(o.config.xdp_mode, XDP_MODE_GENERIC);
 	assert_int_equal(o.config.allow.cnt, 3);
 	assert_string_equal(o.config.allow.items[2], "2001:db8::/32");
+	assert_int_equal(o.config.rate_limit, 900);
+	assert_int_equal(o.config.rate_burst, 80);
 	assert_int_equal(o.config.hot_max, 5);
 	assert_int_equal(o.config.hot_threshold, 9);
 	assert_int_equal(o.config.lease_ms, 500);
@@ -490,6 +495,19 @@ static void config_load_our_flags_set_their_fields(void **state)
 	assert_string_equal(o.config.control_path, "/tmp/c.sock");
 	assert_int_equal(o.config.log_level, LOG_WARN);
 	assert_string_equal(o.said, "");
+	config_fini(&o.config);
+}
+
+static void config_load_rate_without_effect_warns(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	expect_fine(&o, "--rate-limit 900");
+	assert_non_null(strstr(o.said, "--rate-limit has no effect without the fast path"));
+	config_fini(&o.config);
+	expect_fine(&o, "--interface xca0 --rate-burst 9");
+	assert_non_null(strstr(o.said, "--rate-burst has no effect without --rate-limit"));
 	config_fini(&o.config);
 }
 
@@ -1132,6 +1150,7 @@ int main(void)
 		cmocka_unit_test(config_load_unix_socket_turns_network_off),
 		cmocka_unit_test(config_load_interface_turns_udp_on),
 		cmocka_unit_test(config_load_our_flags_set_their_fields),
+		cmocka_unit_test(config_load_rate_without_effect_warns),
 		cmocka_unit_test(config_load_udp_open_to_all_warns),
 		cmocka_unit_test(config_load_wrong_value_says_what_to_write),
 		cmocka_unit_test(config_load_long_socket_path_is_refused),

@@ -354,6 +354,7 @@ static int open_maps(struct fastpath *fp)
 	maps->stats_fd = bpf_map__fd(fp->skel->maps.xc_stats);
 	maps->local_fd = bpf_map__fd(fp->skel->maps.xc_local);
 	maps->allow_fd = bpf_map__fd(fp->skel->maps.xc_allow);
+	maps->rate_fd = bpf_map__fd(fp->skel->maps.xc_rate);
 	maps->entry_cnt = bpf_map__max_entries(fp->skel->maps.xc_entry);
 	fp->entries_bytes = (uint64_t)maps->entry_cnt * sizeof(struct xc_entry);
 	fp->hits_bytes = (uint64_t)maps->entry_cnt * sizeof(struct xc_use);

@@ -63,6 +63,7 @@ struct fastpath_maps {
 	int stats_fd;
 	int local_fd;
 	int allow_fd;
+	int rate_fd;
 	struct xc_conf *conf;	  /* mapped, shared with the program */
 	struct xc_entry *entries; /* mapped, entry_cnt of them */
 	struct xc_use *uses;	  /* mapped, one an entry */
