@@ -304,6 +304,19 @@ static void forged_sources_give_no_allowance_back(void **state)
 	}
 }
 
+static void do_nothing(void)
+{
+}
+
+/* One request uses a bucket up, so that sets are full of used-up ones: a newcomer has its own. */
+static void newcomer_owes_nothing_of_the_one_before_it(void **state)
+{
+	(void)state;
+	rig.conf->rate_burst_ns = COST_NS;
+	flood(false, do_nothing);
+	assert_int_equal(served_of(&one_key, 3), 1);
+}
+
 static int open_object(void **state)
 {
 	(void)state;
@@ -333,6 +346,7 @@ int main(void)
 		cmocka_unit_test_setup(hosts_of_an_ip6_network_share_a_bucket, fresh_rig),
 		cmocka_unit_test_setup(forged_sources_take_no_allowance_away, fresh_rig),
 		cmocka_unit_test_setup(forged_sources_give_no_allowance_back, fresh_rig),
+		cmocka_unit_test_setup(newcomer_owes_nothing_of_the_one_before_it, fresh_rig),
 	};
 
 	return cmocka_run_group_tests(tests, open_object, close_object);
