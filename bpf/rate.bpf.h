@@ -12,7 +12,7 @@
  * Threads   any CPU. Two that charge one bucket at once both charge it (an atomic add), so one may
  *           be let in too many, which the bucket then owes. A place that two sources take at once
  *           is the later one's.
- * Source    Turner's leaky bucket as in ITU-T I.371, annex A (virtual scheduling); decision 0011.
+ * Source    Turner's leaky bucket as in ITU-T I.371, annex A (virtual scheduling); decision 0012.
  */
 #ifndef XC_BPF_RATE_H
 #define XC_BPF_RATE_H

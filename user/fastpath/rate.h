@@ -9,7 +9,7 @@
  * Errors    negative errno after a log line; the limit is then what it was.
  * Owner     sole writer of xc_conf.rate_*.
  * Threads   main.
- * Source    docs/decisions/0011.
+ * Source    docs/decisions/0012.
  */
 #ifndef XC_FASTPATH_RATE_H
 #define XC_FASTPATH_RATE_H
