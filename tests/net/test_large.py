@@ -10,6 +10,7 @@ room it held must do for another one. A reader that stops reading may have one r
 copied, and what it kept goes when it goes.
 """
 
+import concurrent.futures
 import contextlib
 import hashlib
 import os
@@ -67,6 +68,10 @@ def line_of(s):
 def receive_value(s, key, mib):
     s.sendall(b"get %s\r\n" % key)
     assert line_of(s) == b"VALUE %s 0 %d\r\n" % (key, mib * MIB)
+    return rest_of_value(s, mib)
+
+
+def rest_of_value(s, mib):
     digest, left, buf = hashlib.blake2b(), mib * MIB, memoryview(bytearray(MIB))
     while left:
         count = s.recv_into(buf[:min(left, MIB)])
@@ -212,9 +217,53 @@ def readers_that_stop_hold_one_reply_each_until_they_go():
         daemon.stop()
 
 
+def what_is_still_being_copied_outlives_its_value():
+    """A reply is copied over many turns; in those the value goes, and eight writers take its room
+    faster than it is copied."""
+    mib, rounds, writers = 160, 3, 8
+    others = b"".join(b"set other%d 0 0 1000 noreply\r\n%s\r\n" % (n, b"o" * 1000)
+                      for n in range(24 * MIB // 1000))
+    with e2e.Rig("lo") as rig, contextlib.ExitStack() as stack:
+        daemon = e2e.Daemon(rig, "--no-fastpath", "-I", "200m", "-t", "1", memory=512)
+        s = stack.enter_context(patient(rig))
+        crowd = [stack.enter_context(patient(rig)) for _ in range(writers)]
+        with concurrent.futures.ThreadPoolExecutor(writers) as pool:
+            for number in range(rounds):
+                for _ in range(1 if number else 3):  # full: others take what was the value's
+                    list(pool.map(lambda writer: writer.sendall(others), crowd))
+                sent = send_value(s, b"v", mib)
+                assert line_of(s) == b"STORED\r\n"
+                with patient(rig) as reader:
+                    reader.sendall(b"get v\r\n")
+                    assert reader.recv(1) == b"V"
+                    s.sendall(b"delete v\r\n")
+                    list(pool.map(lambda writer: writer.sendall(others), crowd))
+                    assert line_of(s) == b"DELETED\r\n"
+                    assert line_of(reader) == b"ALUE v 0 %d\r\n" % (mib * MIB), number
+                    assert rest_of_value(reader, mib) == sent, number
+        daemon.stop()
+
+
+def what_is_still_being_copied_goes_with_its_client():
+    """And the memory behind it is freed: it would stop all reclaim, and soon all writes."""
+    mib = 20
+    with e2e.Rig("lo") as rig:
+        daemon = e2e.Daemon(rig, "--no-fastpath", "-I", "24m", "-t", "1", memory=128)
+        with patient(rig) as writer:
+            for _ in range(6):
+                send_value(writer, b"v", mib)
+                assert line_of(writer) == b"STORED\r\n"
+                with patient(rig) as reader:
+                    reader.sendall(b"get v\r\n")
+                    assert reader.recv(1) == b"V"
+        daemon.stop()
+
+
 sys.exit(e2e.main([
     a_value_streams_in_and_out_beside_others,
     a_value_over_the_limit_is_refused_and_read_past,
     half_an_upload_is_dropped_and_its_room_comes_back,
     readers_that_stop_hold_one_reply_each_until_they_go,
+    what_is_still_being_copied_outlives_its_value,
+    what_is_still_being_copied_goes_with_its_client,
 ]))

@@ -82,9 +82,16 @@ static void response_random_runs_come_out_in_order(void **state)
 
 		assert_true(resp.borrows);
 		assert_true(response_full(&resp));
+		for (uint32_t run = 0; run < resp.iov_cnt; run++) {
+			const uint8_t *at = resp.iov[run].iov_base;
+
+			assert_int_equal(response_lends(&resp, run),
+					 at >= lent && at < lent + sizeof(lent));
+		}
 		assert_is(&resp, flat, len);
 		assert_true(response_detach(&resp));
 		assert_false(resp.borrows);
+		assert_false(response_lends(&resp, 0));
 		memset(lent, 0xee, sizeof(lent));
 		assert_is(&resp, flat, len);
 		response_put(&resp, "more", 4);

@@ -4,7 +4,7 @@
  * cold data evicts nothing; what expired or was flushed gives its memory back unasked; -M refuses
  * and loses nothing; large values find room; neither many TTLs nor a tiny log nor a full index nor
  * threads that hold segments open stop writes while something can be evicted; a store that stops
- * while someone reads frees nothing under them.
+ * while someone reads, or while someone holds what was read, frees nothing under them.
  * Method: small logs, a clock set by hand, the store's own reclaimer. Seeded where random.
  */
 #include <setjmp.h>
@@ -459,6 +459,53 @@ static void reclaim_stopped_under_a_view_frees_nothing(void **state)
 	store_rig_fini(&rig);
 }
 
+/* What a thread holds stays through any number of its turns, and goes when it lets go. */
+static void reclaim_frees_nothing_that_is_held(void **state)
+{
+	struct store_options options = { .log.bytes = 1 * MIB };
+	struct store_thread *reader;
+	struct item_view view;
+	struct store_rig rig;
+	static uint8_t want[512], buf[512];
+	struct span key = span_str("held");
+	uint64_t n = 0;
+
+	(void)state;
+	store_rig_init(&rig, &options);
+	reader = store_thread_new(rig.store);
+	assert_int_equal(store_rig_set(&rig, key, value_for(want, 7, 500), 0), STORE_OK);
+	assert_true(store_find(reader, key, store_hash(rig.store, key), &view));
+	store_hold(reader);
+	assert_false(store_hold_is_waited_for(reader));
+	store_remove(rig.t, key, store_hash(rig.store, key), 0);
+	/* Until there is no room left: all that could be freed waits for what is held. */
+	for (;; n++) {
+		struct text_key other;
+		struct store_put put;
+
+		key_number(&other, "n", n);
+		put = (struct store_put){ .key = other.span,
+					  .hash = store_hash(rig.store, other.span) };
+		store_quiesce(rig.t);
+		store_quiesce(reader);
+		store_hold(reader); /* no later one replaces the first */
+		if (store_put(rig.t, &put, value_for(buf, n, 300), NULL) == STORE_OK)
+			continue;
+		store_offline(reader);
+		if (!store_wait(rig.t, 200 * NSEC_PER_MSEC))
+			break;
+		store_online(reader);
+	}
+	assert_true(n > 1000);
+	assert_true(store_hold_is_waited_for(reader));
+	assert_memory_equal(view.value, want, 500);
+	store_let_go(reader);
+	assert_false(store_hold_is_waited_for(reader));
+	assert_true(store_wait(rig.t, 10 * NSEC_PER_SEC));
+	store_thread_free(reader);
+	store_rig_fini(&rig);
+}
+
 /*
  * Graces are numbered. Whatever leaves the index notes the first one that begins after it, and the
  * number that its segment had: under another number its memory is in use again.
@@ -651,6 +698,7 @@ int main(void)
 		cmocka_unit_test(reclaim_full_index_evicts_for_new_keys),
 		cmocka_unit_test(reclaim_all_items_hot_still_gives_way),
 		cmocka_unit_test(reclaim_stopped_under_a_view_frees_nothing),
+		cmocka_unit_test(reclaim_frees_nothing_that_is_held),
 		cmocka_unit_test(reclaim_memory_is_used_again_only_after_a_grace_period),
 		cmocka_unit_test(reclaim_asks_for_grace_once_a_round),
 	};

@@ -266,6 +266,12 @@ void command_wake(struct command_worker *w);
 void command_replied(struct command_worker *w);
 /* From the turn's start to the last command_replied in it; 0: there was none. */
 uint64_t command_turn_took_ns(const struct command_worker *w);
+/* Borrowed item bytes of this turn's replies stay until command_let_go (see store_hold). let_go is
+ * called where a write has to wait for room, and must make do without them. */
+void command_hold(struct command_worker *w);
+void command_let_go(struct command_worker *w);
+bool command_hold_is_waited_for(const struct command_worker *w);
+void command_set_let_go(struct command_worker *w, void (*let_go)(void *ctx), void *ctx);
 /* The turn's time: its start, or later where a command had to know better. */
 uint64_t command_now_ns(const struct command_worker *w);
 /* Whose requests come next: the descriptor that watchers are told. */

@@ -176,6 +176,27 @@ void command_wake(struct command_worker *w)
 	store_online(w->thread);
 }
 
+void command_hold(struct command_worker *w)
+{
+	store_hold(w->thread);
+}
+
+void command_let_go(struct command_worker *w)
+{
+	store_let_go(w->thread);
+}
+
+bool command_hold_is_waited_for(const struct command_worker *w)
+{
+	return store_hold_is_waited_for(w->thread);
+}
+
+void command_set_let_go(struct command_worker *w, void (*let_go)(void *ctx), void *ctx)
+{
+	w->let_go = let_go;
+	w->let_go_ctx = ctx;
+}
+
 uint64_t command_now_ns(const struct command_worker *w)
 {
 	return w->now_ns;
@@ -242,6 +263,9 @@ bool command_wait(struct command_worker *w, struct response *resp, uint32_t trie
 	/* Waiting ends every view; what the reply has borrowed so far must outlive that. */
 	if (w->wait_left_ns == 0 || !response_detach(resp))
 		return false;
+	/* What we hold ourselves nobody can free for us. */
+	if (w->let_go)
+		w->let_go(w->let_go_ctx);
 	if (store_wait(w->thread, WAIT_STEP_NS) && tries > 0) {
 		/* There is a free segment, but the write needs more of them: let reclaim get on. */
 		store_offline(w->thread);

@@ -46,9 +46,11 @@ struct command_worker {
 	struct store_thread *thread;
 	struct tracker_ring *ring; /* NULL: not tracked */
 	uint64_t now_ns;
-	uint64_t turn_ns;	  /* when the turn began */
-	uint64_t replied_ns;	  /* the last command_replied of this turn; 0: none */
-	uint64_t wait_left_ns;	  /* of this turn: see command_wait */
+	uint64_t turn_ns;	   /* when the turn began */
+	uint64_t replied_ns;	   /* the last command_replied of this turn; 0: none */
+	uint64_t wait_left_ns;	   /* of this turn: see command_wait */
+	void (*let_go)(void *ctx); /* see command_hold; NULL: nobody holds */
+	void *let_go_ctx;
 	struct command_view view; /* of this turn */
 	struct rand rand;
 	uint32_t idx;

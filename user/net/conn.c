@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A reply is composed in the worker's struct response and sent in one system call at the end of the
- * connection's turn, or earlier when it is full. What the socket does not take is copied into
- * `out`: item bytes in the log are borrowed for one turn only, and a slow reader must not keep a
- * segment from being reused. While `out` holds bytes nothing more is read from the client.
+ * connection's turn, or earlier when it is full. What the socket does not take is kept in `out`
+ * (backlog.h). While `out` is there nothing more is read from the client.
  */
 #include "net/conn.h"
 
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "net/backlog.h"
 #include "net/serve.h"
 #include "net/stream.h"
 #include "net/tls.h"
@@ -23,9 +23,6 @@
 #define HANDSHAKE_STEPS_A_TURN 4
 /* For a refused client to read why. */
 #define LINGER_NS (2 * NSEC_PER_SEC)
-/* Under pressure, who takes less than this after that long loses what is kept for it. */
-#define STUCK_MIN_NS (2 * NSEC_PER_SEC)
-#define STUCK_BYTES_PER_SEC (64U << 10)
 #define SPARE_MAX 256
 /* Of a watcher's lines, a turn. */
 #define EVENTS_TURN_MAX 32768
@@ -75,43 +72,6 @@ static void enqueue(struct conn *c)
 	else
 		w->ready_first = c;
 	w->ready_last = c;
-}
-
-static bool take_out(struct conn *c, uint64_t len)
-{
-	struct worker *w = c->worker;
-
-	assert(!c->out.bytes);
-	if (!pool_take(&w->pool, len, &c->out))
-		return false;
-	w->backlog_bytes += c->out.cap;
-	c->out_ns = command_now_ns(w->command);
-	c->out_next = NULL;
-	c->out_prev = w->writers_last;
-	if (w->writers_last)
-		w->writers_last->out_next = c;
-	else
-		w->writers = c;
-	w->writers_last = c;
-	return true;
-}
-
-static void drop_out(struct conn *c)
-{
-	struct worker *w = c->worker;
-
-	if (!c->out.bytes)
-		return;
-	if (c->out_prev)
-		c->out_prev->out_next = c->out_next;
-	else
-		w->writers = c->out_next;
-	if (c->out_next)
-		c->out_next->out_prev = c->out_prev;
-	else
-		w->writers_last = c->out_prev;
-	w->backlog_bytes -= c->out.cap;
-	pool_give(&w->pool, &c->out);
 }
 
 void conn_watch(struct conn *c, struct eventlog_stream *events)
@@ -186,7 +146,7 @@ void conn_close(struct conn *c)
 	pthread_mutex_unlock(&w->lock);
 	serve_drop_upload(c);
 	pool_give(&w->pool, &c->in);
-	drop_out(c);
+	backlog_drop(c);
 	w->linger_cnt -= c->lingering;
 	w->handshake_cnt -= c->handshaking;
 	atomic_fetch_sub(&w->shared->conn_cnt, 1);
@@ -215,59 +175,6 @@ void conn_reap(struct worker *w)
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */
-
-/* It has had time, and has hardly taken anything. */
-static bool is_stuck(const struct conn *c, uint64_t now_ns)
-{
-	uint64_t age_ns = now_ns - c->out_ns;
-
-	return age_ns > STUCK_MIN_NS &&
-	       c->out.start / (age_ns / NSEC_PER_SEC) < STUCK_BYTES_PER_SEC;
-}
-
-/* Room for `left` bytes more, which those make who have let us wait for longest. */
-static bool make_backlog(struct worker *w, uint64_t left)
-{
-	uint64_t now_ns = command_now_ns(w->command);
-
-	for (struct conn *c = w->writers, *next; c; c = next) {
-		if (w->backlog_bytes + left <= w->shared->backlog_max ||
-		    now_ns - c->out_ns <= STUCK_MIN_NS)
-			break;
-		next = c->out_next;
-		if (!is_stuck(c, now_ns))
-			continue;
-		command_count(&w->counts->conn_no_memory, 1);
-		conn_close(c);
-	}
-	return w->backlog_bytes + left <= w->shared->backlog_max;
-}
-
-/* Copies what is left of the reply from byte `sent` on. */
-static bool keep_rest(struct conn *c, uint64_t sent)
-{
-	struct worker *w = c->worker;
-	struct response *resp = &w->resp;
-	uint64_t left = resp->bytes - sent;
-
-	if (!make_backlog(w, left) || !take_out(c, left)) {
-		command_count(&w->counts->conn_no_memory, 1);
-		return false;
-	}
-	for (uint32_t i = 0; i < resp->iov_cnt; i++) {
-		const struct iovec *iov = &resp->iov[i];
-
-		if (sent >= iov->iov_len) {
-			sent -= iov->iov_len;
-			continue;
-		}
-		memcpy(c->out.bytes + c->out.end, (uint8_t *)iov->iov_base + sent,
-		       iov->iov_len - sent);
-		c->out.end += iov->iov_len - sent;
-		sent = 0;
-	}
-	return true;
-}
 
 /* Bytes have come that are no event of the socket's any more. */
 static bool has_input(const struct conn *c)
@@ -316,7 +223,7 @@ static bool flush(struct conn *c)
 		command_count(&w->counts->bytes_written, (uint64_t)sent);
 	count_broken(c, sent);
 	command_replied(w->command);
-	if (sent < 0 || ((uint64_t)sent < resp->bytes && !keep_rest(c, (uint64_t)sent))) {
+	if (sent < 0 || ((uint64_t)sent < resp->bytes && !backlog_keep(c, (uint64_t)sent))) {
 		response_reset(resp);
 		conn_close(c);
 		return false;
@@ -330,8 +237,10 @@ static bool flush_rest(struct conn *c)
 {
 	struct iovec left = { .iov_base = c->out.bytes + c->out.start,
 			      .iov_len = buffer_len(&c->out) };
-	int64_t n = stream_write(c->source.fd, c->tls, &left, 1);
+	int64_t n = 0;
 
+	if (left.iov_len > 0)
+		n = stream_write(c->source.fd, c->tls, &left, 1);
 	if (n < 0) {
 		count_broken(c, n);
 		conn_close(c);
@@ -339,8 +248,8 @@ static bool flush_rest(struct conn *c)
 	}
 	command_count(&c->worker->counts->bytes_written, (uint64_t)n);
 	c->out.start += (uint64_t)n;
-	if (buffer_len(&c->out) == 0)
-		drop_out(c);
+	if (buffer_len(&c->out) == 0 && !backlog_grows(c))
+		backlog_drop(c);
 	if (n > 0)
 		note_state(c);
 	if (c->out.bytes)

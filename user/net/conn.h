@@ -30,6 +30,7 @@ struct conn {
 
 	struct buffer in;	       /* bytes that wait for more, or for their turn */
 	struct buffer out;	       /* reply bytes the socket did not take */
+	struct backlog_copy *copy;     /* they are still being copied; NULL: all are there */
 	uint64_t out_ns;	       /* since when it has not */
 	uint64_t need;		       /* no request is whole before this many bytes are there */
 	uint64_t scanned;	       /* bytes of `in` known to hold no line end */

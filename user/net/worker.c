@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "net/backlog.h"
 #include "net/conn.h"
 #include "net/listener.h"
 #include "net/udp.h"
@@ -54,6 +55,7 @@ int worker_init(struct worker *w, struct worker_shared *shared, struct command *
 		goto err_pool;
 	/* Offline until its thread runs: reclaim must not wait for a thread that is not there. */
 	command_sleep(w->command);
+	command_set_let_go(w->command, backlog_copy_all, w);
 	w->counts = command_counts(w->command);
 	w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	pthread_mutex_init(&w->lock, NULL);
@@ -200,7 +202,7 @@ static int wait_ms(const struct worker *w)
 	/* Also without deadlines: the reclaimer may want what this thread's segments hold. */
 	uint64_t wait = IDLE_CHECK_NS;
 
-	if (w->ready_first)
+	if (w->ready_first || w->copies)
 		return 0;
 	if (w->watchers)
 		wait = WATCH_STEP_NS;
@@ -259,6 +261,7 @@ static void run_turn(struct worker *w, int timeout_ms)
 		unpark(w);
 	}
 	run_ready(w);
+	backlog_copy(w);
 	if (n > 0)
 		note_time(w);
 	send_events(w);
@@ -292,7 +295,7 @@ static void drain(struct worker *w)
 		}
 		conn_reap(w);
 		if (w->conns)
-			run_turn(w, w->ready_first ? 0 : DRAIN_STEP_MS);
+			run_turn(w, w->ready_first || w->copies ? 0 : DRAIN_STEP_MS);
 	}
 	while (w->conns)
 		conn_close(w->conns);

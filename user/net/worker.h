@@ -87,6 +87,7 @@ struct worker {
 	struct conn *writers;  /* hold reply bytes; the one that has for longest first */
 	struct conn *writers_last;
 	uint64_t backlog_bytes;
+	struct backlog_copy *copies; /* see backlog.h */
 	uint64_t idle_check_ns;
 	uint64_t unpark_ns; /* when those that wait for room tried last */
 	uint32_t linger_cnt;

@@ -13,6 +13,7 @@
 
 struct response_block {
 	struct response_block *next;
+	size_t len;
 	uint8_t bytes[];
 };
 
@@ -72,6 +73,7 @@ static struct response_block *new_block(struct response *resp, size_t len)
 		resp->failed = true;
 		return NULL;
 	}
+	block->len = len;
 	block->next = resp->blocks;
 	resp->blocks = block;
 	return block;
@@ -148,6 +150,24 @@ void response_lend(struct response *resp, struct span bytes)
 	}
 	add_run(resp, bytes.ptr, bytes.len);
 	resp->borrows = true;
+}
+
+static bool lies_in(const uint8_t *ptr, const uint8_t *from, size_t len)
+{
+	return ptr >= from && ptr < from + len;
+}
+
+bool response_lends(const struct response *resp, uint32_t i)
+{
+	const uint8_t *ptr = resp->iov[i].iov_base;
+
+	if (!resp->borrows || lies_in(ptr, resp->arena, resp->arena_max))
+		return false;
+	for (const struct response_block *block = resp->blocks; block; block = block->next) {
+		if (lies_in(ptr, block->bytes, block->len))
+			return false;
+	}
+	return true;
 }
 
 bool response_detach(struct response *resp)

@@ -53,6 +53,8 @@ void response_commit(struct response *resp, uint32_t len);
 void response_put(struct response *resp, const void *bytes, size_t len);
 /* Copies when short, else borrows. */
 void response_lend(struct response *resp, struct span bytes);
+/* True if run i is borrowed. */
+bool response_lends(const struct response *resp, uint32_t i);
 /* Takes over what is borrowed, so that its owner may reuse it. False: out of memory. */
 bool response_detach(struct response *resp);
 

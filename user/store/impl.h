@@ -4,8 +4,8 @@
  *
  * Does      the store's own structs, and the steps that reading, writing, reclaim and restart
  *           have in common.
- * Threads   struct store_thread belongs to its thread, but for `seen` and the counters, which
- *           others read.
+ * Threads   struct store_thread belongs to its thread, but for `seen`, `held` and the counters,
+ *           which others read.
  * Invariant lock order: a bucket's lock, then pool->lock. Watchers run under the bucket's lock.
  */
 #ifndef XC_STORE_IMPL_H
@@ -45,6 +45,7 @@ struct store_tally {
 struct store_thread {
 	struct store *store;
 	_Atomic uint64_t seen; /* last epoch this thread was quiescent in */
+	_Atomic uint64_t held; /* what it had seen at store_hold; THREAD_OFFLINE: holds nothing */
 	uint32_t open[SEGMENT_QUEUES][TTL_CLASS_CNT];
 	uint32_t open_cnt;
 	uint32_t seal_gen; /* last seal request obeyed */

@@ -534,15 +534,18 @@ static void take_needed(struct store_thread *t, struct round *round)
 	atomic_store(&store->exhausted, false);
 }
 
-/* Every thread has been quiescent since; false if the store stops first. */
+/* Every thread has been quiescent since, and holds nothing from before. False: the store stops. */
 static bool wait_threads(struct store *store)
 {
 	uint64_t epoch = atomic_fetch_add(&store->epoch, 1) + 1;
 	const struct timespec poll = { .tv_nsec = EPOCH_POLL_NS };
 
 	for (uint32_t i = 0; i < store->options.thread_max; i++) {
-		while (atomic_load_explicit(&store->threads[i].seen, memory_order_acquire) <
-		       epoch) {
+		const struct store_thread *t = &store->threads[i];
+
+		/* In this order: a thread says what it holds before it sees more. */
+		while (atomic_load_explicit(&t->seen, memory_order_acquire) < epoch ||
+		       atomic_load_explicit(&t->held, memory_order_acquire) < epoch) {
 			if (atomic_load(&store->reclaimer_stop))
 				return false;
 			nanosleep(&poll, NULL);

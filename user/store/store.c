@@ -84,6 +84,7 @@ static int store_init(struct store *store, const struct store_options *options)
 	for (uint32_t i = 0; i <= options->thread_max; i++) {
 		store->threads[i].store = store;
 		atomic_store(&store->threads[i].seen, THREAD_OFFLINE);
+		atomic_store(&store->threads[i].held, THREAD_OFFLINE);
 	}
 	store->threads[options->thread_max].privileged = true;
 	if (recognised && bytes < ready_bytes(options) && options->log.trim)
@@ -164,6 +165,7 @@ void store_thread_free(struct store_thread *t)
 	if (!t)
 		return;
 	store_seal_open(t, true);
+	store_let_go(t);
 	store_offline(t);
 	pthread_mutex_lock(&t->store->thread_lock);
 	t->in_use = false;
@@ -192,6 +194,24 @@ void store_online(struct store_thread *t)
 	atomic_store(&t->seen, atomic_load(&t->store->epoch));
 	atomic_thread_fence(memory_order_seq_cst);
 	t->turn_ns = clock_now_ns(t->store->options.clock);
+}
+
+void store_hold(struct store_thread *t)
+{
+	/* What it has held for longer stays held as well. Released by the next store to `seen`. */
+	if (atomic_load_explicit(&t->held, memory_order_relaxed) == THREAD_OFFLINE)
+		atomic_store_explicit(&t->held, atomic_load(&t->seen), memory_order_release);
+}
+
+void store_let_go(struct store_thread *t)
+{
+	atomic_store_explicit(&t->held, THREAD_OFFLINE, memory_order_release);
+}
+
+bool store_hold_is_waited_for(const struct store_thread *t)
+{
+	return atomic_load_explicit(&t->store->epoch, memory_order_relaxed) >
+	       atomic_load_explicit(&t->held, memory_order_relaxed);
 }
 
 bool store_wait(struct store_thread *t, uint64_t timeout_ns)

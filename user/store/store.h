@@ -201,6 +201,11 @@ void store_thread_free(struct store_thread *t);
 void store_quiesce(struct store_thread *t);
 void store_offline(struct store_thread *t);
 void store_online(struct store_thread *t);
+/* The views of this turn stay valid until store_let_go, whatever comes meanwhile. As long no memory
+ * is freed: let go soon, and at once when somebody waits for it, or before store_wait. */
+void store_hold(struct store_thread *t);
+void store_let_go(struct store_thread *t);
+bool store_hold_is_waited_for(const struct store_thread *t);
 /* After STORE_AGAIN: waits, at most timeout_ns of real time, for the room that was lacking; false
  * on time-out. All of the thread's views end. */
 bool store_wait(struct store_thread *t, uint64_t timeout_ns);
