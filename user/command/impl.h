@@ -27,9 +27,10 @@ struct command_view {
 struct command {
 	struct command_options options;
 	uint64_t start_ns;
-	_Atomic uint64_t flush_at_ns;  /* a delayed flush_all; 0: none */
-	_Atomic uint64_t memory_bytes; /* -m, or the last cache_memlimit */
-	_Atomic uint64_t upload_bytes; /* held by values under way: see upload.c */
+	_Atomic uint64_t flush_at_ns;	   /* a delayed flush_all; 0: none */
+	_Atomic uint64_t memory_bytes;	   /* -m, or the last cache_memlimit */
+	_Atomic uint64_t upload_bytes;	   /* held by values under way: see upload.c */
+	_Atomic uint64_t upload_wanted_ns; /* when one last found no room among them; 0: never */
 	_Atomic uint32_t verbosity;
 	_Atomic bool detail;	    /* `stats detail on` */
 	struct swap prefixes;	    /* for it; none before its first time */

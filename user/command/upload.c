@@ -32,6 +32,8 @@ static bool charge(struct command_worker *w, struct command_upload *upload)
 
 	if (before > 0 && before + bytes > store_log_bytes(w->store) / SHARE_OF_LOG) {
 		atomic_fetch_sub(held, bytes);
+		atomic_store_explicit(&w->command->upload_wanted_ns, w->now_ns,
+				      memory_order_relaxed);
 		return false;
 	}
 	upload->charged = bytes;
@@ -147,10 +149,13 @@ bool command_upload_is_overdue(const struct command_worker *w, const struct comm
 			       uint64_t last_ns)
 {
 	uint64_t held = atomic_load_explicit(&w->command->upload_bytes, memory_order_relaxed);
+	uint64_t wanted_ns =
+		atomic_load_explicit(&w->command->upload_wanted_ns, memory_order_relaxed);
 	uint64_t age_ns = w->now_ns - upload->start_ns;
 
-	/* Nobody wants for room while less than half of the share is held. */
-	if (held < store_log_bytes(w->store) / SHARE_OF_LOG / 2)
+	/* Nobody has been in want of room lately, and for most values there would be some. */
+	if (held < store_log_bytes(w->store) / SHARE_OF_LOG / 2 &&
+	    (wanted_ns == 0 || wanted_ns + SILENT_MAX_NS < w->now_ns))
 		return false;
 	if (w->now_ns - last_ns > SILENT_MAX_NS)
 		return true;
