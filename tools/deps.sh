@@ -24,13 +24,14 @@ CLIENTS=(python3-pylibmc python3-binary-memcached libcache-memcached-perl
 command -v npm >/dev/null || CLIENTS+=(nodejs npm)
 TEST=("${RUN[@]}" libcmocka-dev libmemcached-dev memcached libmemcached-tools python3
 	python3-pymemcache openssl postgresql-15 prometheus python3-scapy strace tcpdump tmux
-	ethtool nftables
+	etcd-server ethtool nftables
 	"${CLIENTS[@]}")
 VM=(qemu-system-x86 cpio busybox-static kmod xz-utils zstd)
 LINT=(clang-format cppcheck shellcheck)
 FUZZ=(libclang-rt-14-dev)
 # Wanted for their programs alone; Debian would start them as services (PACKAGE:SERVICE).
-SERVICES=(memcached:memcached nginx-light:nginx nutcracker:nutcracker postgresql-15:postgresql
+SERVICES=(etcd-server:etcd memcached:memcached nginx-light:nginx nutcracker:nutcracker
+	postgresql-15:postgresql
 	prometheus:prometheus)
 
 usage() {

@@ -1,35 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * libcurl says through two callbacks which sockets it wants to hear of and when it wants to be
- * called at the latest; whenever it is called, transfers may have ended. A socket's source that
- * libcurl gives up is freed only in the next turn: the loop may still hold events of it.
- */
 #include "origin/http.h"
 
 #include <assert.h>
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/alloc.h"
+#include "base/transfers.h"
 #include "origin/cache_control.h"
 
 #define BODY_MIN 4096
 
-struct http_socket {
-	struct loop_source source; /* first */
-	struct http *http;
-	struct http_socket *next; /* given up */
-};
-
 struct http_transfer {
+	struct transfer transfer; /* first */
 	struct http *http;
 	struct http_query *query;
-	CURL *easy;
 	struct curl_slist *headers;
-	struct http_transfer *next, *prev;
 	uint8_t *body;
 	size_t len, cap;
 	bool too_long, no_memory;
@@ -42,11 +30,7 @@ struct http_transfer {
 
 struct http {
 	struct http_conf conf;
-	struct loop *loop;
-	CURLM *multi;
-	uint64_t timer_ns; /* UINT64_MAX: none */
-	struct http_transfer *transfers;
-	struct http_socket *given_up;
+	struct transfers *transfers;
 };
 
 /* --- what a transfer brings --- */
@@ -158,7 +142,7 @@ static struct answer answer_of(struct http_transfer *t, CURLcode code)
 	struct answer answer = { .kind = ANSWER_FAILED, .age = ANSWER_AGE_UNSAID };
 	long status = 0, sent = 0;
 
-	curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &sent);
+	curl_easy_getinfo(t->transfer.easy, CURLINFO_REQUEST_SIZE, &sent);
 	/* The second also says that an answer was not HTTP, which may pass. */
 	if (t->too_long || code == CURLE_URL_MALFORMAT ||
 	    (code == CURLE_UNSUPPORTED_PROTOCOL && !sent))
@@ -170,7 +154,7 @@ static struct answer answer_of(struct http_transfer *t, CURLcode code)
 					       : curl_easy_strerror(code);
 		return answer;
 	}
-	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(t->transfer.easy, CURLINFO_RESPONSE_CODE, &status);
 	answer.kind = kind_of(t->query->method, status);
 	answer.reason = "";
 	if (answer.kind == ANSWER_FAILED || answer.kind == ANSWER_REFUSED) {
@@ -189,125 +173,31 @@ static struct answer answer_of(struct http_transfer *t, CURLcode code)
 
 static void transfer_free(struct http_transfer *t)
 {
-	if (t->prev)
-		t->prev->next = t->next;
-	else if (t->http->transfers == t)
-		t->http->transfers = t->next;
-	if (t->next)
-		t->next->prev = t->prev;
-	curl_easy_cleanup(t->easy);
+	curl_easy_cleanup(t->transfer.easy);
 	curl_slist_free_all(t->headers);
 	alloc_free(t->body);
 	alloc_free(t);
 }
 
-static void transfer_end(struct http_transfer *t, CURLcode code)
+static void transfer_end(struct transfer *transfer, CURLcode code)
 {
+	struct http_transfer *t = (struct http_transfer *)transfer;
 	struct answer answer = answer_of(t, code);
 	struct http_query *query = t->query;
 
-	curl_multi_remove_handle(t->http->multi, t->easy);
 	query->transfer = NULL;
 	query->done(query, &answer);
 	transfer_free(t);
 }
 
-static void take_ends(struct http *http)
-{
-	CURLMsg *message;
-	int left;
-
-	while ((message = curl_multi_info_read(http->multi, &left))) {
-		struct http_transfer *t;
-		CURLcode code = message->data.result;
-
-		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&t);
-		transfer_end(t, code);
-	}
-}
-
-/* --- sockets and time --- */
-
-static void socket_ready(struct loop_source *source, uint32_t events)
-{
-	struct http *http = ((struct http_socket *)source)->http;
-	int what = (events & LOOP_READ ? CURL_CSELECT_IN : 0) |
-		   (events & LOOP_WRITE ? CURL_CSELECT_OUT : 0) |
-		   (events & LOOP_HANGUP ? CURL_CSELECT_ERR : 0);
-	int running;
-
-	curl_multi_socket_action(http->multi, source->fd, what, &running);
-	take_ends(http);
-}
-
-static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *arg, void *assigned)
-{
-	struct http *http = arg;
-	struct http_socket *s = assigned;
-	uint32_t events =
-		(what & CURL_POLL_IN ? LOOP_READ : 0) | (what & CURL_POLL_OUT ? LOOP_WRITE : 0);
-
-	(void)easy;
-	if (what == CURL_POLL_REMOVE) {
-		if (!s)
-			return 0;
-		loop_remove(http->loop, &s->source);
-		curl_multi_assign(http->multi, fd, NULL);
-		s->next = http->given_up;
-		http->given_up = s;
-		return 0;
-	}
-	if (s) {
-		loop_replace(http->loop, &s->source, events);
-		return 0;
-	}
-	/* A transfer whose socket is not watched ends at its deadline; an error would end all. */
-	s = alloc_zero(1, sizeof(*s));
-	if (!s)
-		return 0;
-	*s = (struct http_socket){ .source = { .fd = fd, .ready = socket_ready }, .http = http };
-	if (loop_insert(http->loop, &s->source, events))
-		alloc_free(s);
-	else
-		curl_multi_assign(http->multi, fd, s);
-	return 0;
-}
-
-static int timer_wanted(CURLM *multi, long ms, void *arg)
-{
-	struct http *http = arg;
-
-	(void)multi;
-	http->timer_ns =
-		ms < 0 ? UINT64_MAX : clock_now_ns(http->conf.clock) + (uint64_t)ms * NSEC_PER_MSEC;
-	return 0;
-}
-
-static void free_given_up(struct http *http)
-{
-	while (http->given_up) {
-		struct http_socket *s = http->given_up;
-
-		http->given_up = s->next;
-		alloc_free(s);
-	}
-}
-
 void http_turn(struct http *http)
 {
-	int running;
-
-	free_given_up(http);
-	if (clock_now_ns(http->conf.clock) < http->timer_ns)
-		return;
-	http->timer_ns = UINT64_MAX;
-	curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	take_ends(http);
+	transfers_turn(http->transfers);
 }
 
 uint64_t http_next_ns(const struct http *http)
 {
-	return http->timer_ns;
+	return transfers_next_ns(http->transfers);
 }
 
 /* --- asking --- */
@@ -340,7 +230,7 @@ static bool add_headers(struct http_transfer *t)
 
 static void set_method(struct http_transfer *t)
 {
-	CURL *easy = t->easy;
+	CURL *easy = t->transfer.easy;
 
 	if (t->query->method == HTTP_PUT) {
 		curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
@@ -360,7 +250,7 @@ static bool set_up(struct http_transfer *t)
 	uint64_t now_ns = clock_now_ns(conf->clock), deadline_ns = t->query->deadline_ns;
 	/* 0 would be no limit at all. */
 	long left_ms = deadline_ns > now_ns ? (long)((deadline_ns - now_ns) / NSEC_PER_MSEC) : 0;
-	CURL *easy = t->easy;
+	CURL *easy = t->transfer.easy;
 
 	if (!add_headers(t))
 		return false;
@@ -377,7 +267,6 @@ static bool set_up(struct http_transfer *t)
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
-	curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
 	return curl_easy_setopt(easy, CURLOPT_URL, t->query->url) == CURLE_OK;
 }
 
@@ -390,56 +279,35 @@ int http_ask(struct http *http, struct http_query *query)
 		return -ENOMEM;
 	t->http = http;
 	t->query = query;
-	t->easy = curl_easy_init();
-	if (!t->easy || !set_up(t) || curl_multi_add_handle(http->multi, t->easy) != CURLM_OK) {
+	t->transfer = (struct transfer){ .easy = curl_easy_init(), .done = transfer_end };
+	if (!t->transfer.easy || !set_up(t) || transfers_add(http->transfers, &t->transfer)) {
 		transfer_free(t);
 		return -ENOMEM;
 	}
-	t->next = http->transfers;
-	if (t->next)
-		t->next->prev = t;
-	http->transfers = t;
 	query->transfer = t;
-	/* libcurl has set its timer to now. */
-	loop_kick(http->loop);
 	return 0;
 }
 
 int http_new(const struct http_conf *conf, struct loop *loop, struct http **ret)
 {
 	struct http *http = alloc_zero(1, sizeof(*http));
+	int err;
 
 	if (!http)
 		return -ENOMEM;
-	*http = (struct http){ .conf = *conf, .loop = loop, .timer_ns = UINT64_MAX };
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-		goto err_free;
-	http->multi = curl_multi_init();
-	if (!http->multi)
-		goto err_cleanup;
-	curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, socket_wanted);
-	curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
-	curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, timer_wanted);
-	curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
-	curl_multi_setopt(http->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)conf->connection_max);
-	*ret = http;
-	return 0;
-
-err_cleanup:
-	curl_global_cleanup();
-err_free:
-	alloc_free(http);
-	return -ENOMEM;
+	http->conf = *conf;
+	err = transfers_new(conf->clock, loop, conf->connection_max, &http->transfers);
+	if (err)
+		alloc_free(http);
+	else
+		*ret = http;
+	return err;
 }
 
 void http_free(struct http *http)
 {
 	if (!http)
 		return;
-	while (http->transfers)
-		transfer_end(http->transfers, CURLE_ABORTED_BY_CALLBACK);
-	curl_multi_cleanup(http->multi);
-	free_given_up(http);
-	curl_global_cleanup();
+	transfers_free(http->transfers);
 	alloc_free(http);
 }
