@@ -234,6 +234,53 @@ static void make_room(int fd)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 }
 
+int sock_connect_tcp(const struct sock_addr *addr, const struct sock_addr *from)
+{
+	int fd = open_socket(addr->storage.ss_family, SOCK_STREAM);
+	struct sock_addr source = *from;
+	int error;
+
+	if (fd < 0)
+		return fd;
+	sock_set_port(&source, 0);
+	error = set_option(fd, SOL_SOCKET, SO_KEEPALIVE);
+	if (!error)
+		error = set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+	if (!error)
+		error = bind_to(fd, &source);
+	if (!error && connect(fd, (const struct sockaddr *)&addr->storage, addr->len) < 0 &&
+	    errno != EINPROGRESS)
+		error = -errno;
+	if (error) {
+		close(fd);
+		return error;
+	}
+	return fd;
+}
+
+/* An address as 16 bytes of IPv6; false: it is of another family. */
+static bool host_bytes(const struct sock_addr *addr, uint8_t ret[16])
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, 0xff };
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)&addr->storage;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&addr->storage;
+
+	if (addr->storage.ss_family == AF_INET6) {
+		memcpy(ret, &v6->sin6_addr, 16);
+		return true;
+	}
+	memcpy(ret, mapped, sizeof(mapped));
+	memcpy(ret + sizeof(mapped), &v4->sin_addr, 4);
+	return addr->storage.ss_family == AF_INET;
+}
+
+bool sock_same_host(const struct sock_addr *one, const struct sock_addr *other)
+{
+	uint8_t a[16], b[16];
+
+	return host_bytes(one, a) && host_bytes(other, b) && memcmp(a, b, sizeof(a)) == 0;
+}
+
 int sock_bind_udp(const struct sock_addr *addr)
 {
 	int fd = open_socket(addr->storage.ss_family, SOCK_DGRAM);

@@ -66,6 +66,13 @@ bool sock_is(int fd, int type, const struct sock_addr *addr);
  * most wait_ms (0: as long as it takes): -ETIMEDOUT.
  */
 int sock_connect_unix(const char *path, uint32_t wait_ms);
+/*
+ * Begins a TCP connection: it is there, or has failed (SO_ERROR), once it can be written to. from:
+ * whose address it is to come from, whatever its port.
+ */
+int sock_connect_tcp(const struct sock_addr *addr, const struct sock_addr *from);
+/* Both name one host, whatever the ports. An IPv4 address is the same inside an IPv6 one. */
+bool sock_same_host(const struct sock_addr *one, const struct sock_addr *other);
 /* A message over a unix socket, whole, with a descriptor in it unless fd is -1. */
 int sock_send_message(int sock, const void *bytes, size_t len, int fd);
 /* *ret_fd (the caller's from then on): -1 when none came. -EPIPE: the other side has ended;

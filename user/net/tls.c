@@ -258,7 +258,7 @@ int tls_reload(struct tls *tls, char why[TLS_WHY_MAX])
 
 	pthread_mutex_lock(&tls->reload);
 	ERR_clear_error();
-	context = SSL_CTX_new(TLS_server_method());
+	context = SSL_CTX_new(TLS_method());
 	if (context)
 		SSL_CTX_set_app_data(context, tls);
 	error = context ? set_up(context, tls->options, why)
@@ -332,7 +332,7 @@ void tls_close(struct tls *tls)
 
 /* --- connections ------------------------------------------------------------------------------ */
 
-struct tls_conn *tls_accept(struct tls *tls, int fd, uint8_t *record)
+static struct tls_conn *conn_new(struct tls *tls, int fd, uint8_t *record)
 {
 	struct tls_conn *conn = alloc_zero(1, sizeof(*conn));
 
@@ -348,6 +348,24 @@ struct tls_conn *tls_accept(struct tls *tls, int fd, uint8_t *record)
 	}
 	conn->record = record;
 	conn->record_cap = tls->options->wbuf_kib << 10;
+	return conn;
+}
+
+struct tls_conn *tls_accept(struct tls *tls, int fd, uint8_t *record)
+{
+	struct tls_conn *conn = conn_new(tls, fd, record);
+
+	if (conn)
+		SSL_set_accept_state(conn->ssl);
+	return conn;
+}
+
+struct tls_conn *tls_connect(struct tls *tls, int fd, uint8_t *record)
+{
+	struct tls_conn *conn = conn_new(tls, fd, record);
+
+	if (conn)
+		SSL_set_connect_state(conn->ssl);
 	return conn;
 }
 
@@ -382,7 +400,7 @@ int tls_handshake(struct tls_conn *conn)
 
 	ERR_clear_error();
 	errno = 0;
-	n = SSL_accept(conn->ssl);
+	n = SSL_do_handshake(conn->ssl);
 	if (n == 1) {
 		conn->shaken = true;
 		conn->read_wants_write = false;

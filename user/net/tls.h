@@ -43,6 +43,8 @@ uint64_t tls_heap_bytes(void);
 
 /* record: wbuf_kib of the options, where small pieces are put together to be encrypted. */
 struct tls_conn *tls_accept(struct tls *tls, int fd, uint8_t *record);
+/* … of a connection that this side has begun; both sides show their certificates. */
+struct tls_conn *tls_connect(struct tls *tls, int fd, uint8_t *record);
 /* 0: done. Anything else but -EAGAIN ends the connection. */
 int tls_handshake(struct tls_conn *conn);
 /* Bytes; 0: the peer has said everything; or negative errno. */

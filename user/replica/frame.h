@@ -37,6 +37,7 @@ enum frame_type {
 	FRAME_PROBE,	/* who leads at this epoch asks where a log ends */
 	FRAME_POSITION, /* it ends at `at` */
 	FRAME_REFUSED,	/* a higher epoch is known here */
+	FRAME_HELLO,	/* first on a connection: whose it is (net/peers.c) */
 	FRAME_TYPE_END,
 };
 
