@@ -94,6 +94,9 @@ $(B)/asan/%.o: %.c Makefile | $(B)/fastpath.skel.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -Itests $(SANFLAGS) $(DEPFLAGS) -c $< -o $@
 
+# It has the status page's files in it.
+$(foreach d,obj asan tsan,$(B)/$(d)/user/observe/page.o): $(wildcard user/observe/page/*)
+
 $(B)/libxdpcache.a: $(USER_OBJ)
 	$(call msg,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -306,7 +309,8 @@ INSTALLED := 0755:$(B)/xdpcached:$(PREFIX)/sbin/xdpcached \
 	0644:tools/packaging/xdpcache.sysusers:$(PREFIX)/lib/sysusers.d/xdpcache.conf \
 	0644:tools/packaging/xdpcached.conf:$(DOCS)/xdpcached.conf \
 	$(foreach f,README.md LICENSE,0644:$(f):$(DOCS)/$(f)) \
-	$(foreach f,$(wildcard docs/*.md docs/*.svg docs/decisions/*.md),0644:$(f):$(DOCS)/$(f))
+	$(foreach f,$(wildcard docs/*.md docs/*.svg docs/*.png docs/decisions/*.md),\
+		0644:$(f):$(DOCS)/$(f))
 OWN_DIRS := $(PREFIX)/lib/xdpcache $(DOCS)/docs/decisions $(DOCS)/docs $(DOCS) \
 	$(SYSCONFDIR)/xdpcache
 

@@ -23,8 +23,8 @@ CLIENTS=(python3-pylibmc python3-binary-memcached libcache-memcached-perl
 # Debian's npm and other builds of Node.js exclude each other: what is there will do.
 command -v npm >/dev/null || CLIENTS+=(nodejs npm)
 TEST=("${RUN[@]}" libcmocka-dev libmemcached-dev memcached libmemcached-tools python3
-	python3-pymemcache openssl postgresql-15 prometheus python3-scapy strace tcpdump tmux
-	etcd-server ethtool nftables
+	python3-pymemcache chromium openssl postgresql-15 prometheus python3-scapy strace
+	tcpdump tmux etcd-server ethtool nftables
 	"${CLIENTS[@]}")
 VM=(qemu-system-x86 cpio busybox-static kmod xz-utils zstd)
 LINT=(clang-format cppcheck shellcheck)

@@ -22,10 +22,11 @@
 #include "fastpath/lease.h"
 #include "hot_file.h"
 #include "observe/http.h"
+#include "observe/page.h"
 #include "warm.h"
 
 /* Over HTTP; see daemon_admin.c. */
-#define DAEMON_PAGE_CNT 3
+#define DAEMON_PAGE_CNT (3 + PAGE_FILE_CNT)
 
 struct daemon {
 	struct config config;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What operators and their programs see over HTTP: metrics, health, readiness. Health is whether
- * the main loop goes round, since it renews the lease and obeys signals; readiness, whether
- * requests are answered.
+ * What operators and their programs see over HTTP: metrics, a page that shows them, health,
+ * readiness. Health is whether the main loop goes round, since it renews the lease and obeys
+ * signals; readiness, whether requests are answered.
  */
 #include "daemon.h"
 
@@ -56,9 +56,19 @@ static int show_readiness(void *ctx, const char *accept, struct http_reply *ret)
 		   atomic_load(&d->serving) ? "ready\n" : "starting\n");
 }
 
+static int show_file(void *ctx, const char *accept, struct http_reply *ret)
+{
+	const struct page_file *file = ctx;
+
+	(void)accept;
+	ret->body = (char *)file->body;
+	ret->len = (size_t)(file->end - file->body);
+	return 0;
+}
+
 int daemon_open_admin(struct daemon *d)
 {
-	const struct http_page pages[DAEMON_PAGE_CNT] = {
+	const struct http_page pages[] = {
 		{ .path = "/metrics", .make = show_metrics, .ctx = d },
 		{ .path = "/healthz",
 		  .type = "text/plain; charset=utf-8",
@@ -84,6 +94,12 @@ int daemon_open_admin(struct daemon *d)
 	if (!d->config.admin)
 		return 0;
 	memcpy(d->pages, pages, sizeof(pages));
+	for (uint32_t i = 0; i < PAGE_FILE_CNT; i++)
+		d->pages[DAEMON_PAGE_CNT - PAGE_FILE_CNT + i] =
+			(struct http_page){ .path = page_files[i].path,
+					    .type = page_files[i].type,
+					    .make = show_file,
+					    .ctx = (void *)&page_files[i] };
 	d->metrics = metrics_new();
 	return d->metrics ? http_open(&options, &d->http) : -ENOMEM;
 }
