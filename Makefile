@@ -310,8 +310,10 @@ INSTALLED := 0755:$(B)/xdpcached:$(PREFIX)/sbin/xdpcached \
 	0644:tools/packaging/xdpcached.conf:$(DOCS)/xdpcached.conf \
 	$(foreach f,README.md LICENSE,0644:$(f):$(DOCS)/$(f)) \
 	$(foreach f,$(wildcard docs/*.md docs/*.svg docs/*.png docs/decisions/*.md),\
-		0644:$(f):$(DOCS)/$(f))
-OWN_DIRS := $(PREFIX)/lib/xdpcache $(DOCS)/docs/decisions $(DOCS)/docs $(DOCS) \
+		0644:$(f):$(DOCS)/$(f)) \
+	$(foreach f,$(wildcard tools/observability/*),0644:$(f):$(DOCS)/$(f:tools/%=%))
+OWN_DIRS := $(PREFIX)/lib/xdpcache $(DOCS)/docs/decisions $(DOCS)/docs $(DOCS)/observability \
+	$(DOCS) \
 	$(SYSCONFDIR)/xdpcache
 
 # The unit names where things were installed.
