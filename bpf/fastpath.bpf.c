@@ -53,6 +53,7 @@ int xc_fastpath(struct xdp_md *xdp)
 {
 	struct xc_ctx c = { .xdp = xdp };
 
+	finish_begin();
 	ctx_reload(&c);
 	return finish(&c, stages(&c));
 }

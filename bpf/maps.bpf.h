@@ -119,8 +119,8 @@ struct {
 } xc_seg SEC(".maps");
 
 /*
- * 0 -> packets by outcome, reply bytes and keys. 512 bytes a CPU. Writers: finish, on its own CPU.
- * Readers: the daemon and the command line, which add the CPUs up. Cannot fill.
+ * 0 -> packets by outcome, reply bytes and keys, and sampled times. 1.3 KiB a CPU. Writers: finish,
+ * on its own CPU. Readers: the daemon and the command line, which add the CPUs up. Cannot fill.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -128,6 +128,17 @@ struct {
 	__type(key, __u32);
 	__type(value, struct xc_stats);
 } xc_stats SEC(".maps");
+
+/*
+ * 0 -> keys answered by route. 16 KiB a CPU. Writers: finish, on its own CPU. Readers: the daemon,
+ * which adds the CPUs up. Cannot fill: the daemon has no more routes.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct xc_routes);
+} xc_routes SEC(".maps");
 
 /*
  * Interface and address -> how requests reach it. About 100 bytes an element. Writer: locals in the

@@ -13,7 +13,9 @@
 #include "base/log.h"
 #include "command/command.h"
 #include "control/command.h"
+#include "fastpath/counters.h"
 #include "fastpath/kmap.h"
+#include "fastpath/loader.h"
 #include "fastpath/pins.h"
 #include "hot_file.h"
 #include "net/net.h"
@@ -91,6 +93,16 @@ static void kernel_hits(void *ctx, struct span key, uint64_t hits, bool absent)
 	command_kernel_hits(net_command(((struct daemon *)ctx)->net), key, hits, absent);
 }
 
+static int read_routes(void *ctx, struct xc_routes *ret)
+{
+	return counters_routes(fastpath_maps(((struct daemon *)ctx)->fp)->routes_fd, ret);
+}
+
+static void route_hits(void *ctx, const struct route *route, uint64_t hits, uint64_t absent)
+{
+	command_kernel_route(net_command(((struct daemon *)ctx)->net), route, hits, absent);
+}
+
 int daemon_start_promoter(struct daemon *d)
 {
 	struct promoter_options options = { .store = d->store,
@@ -98,7 +110,8 @@ int daemon_start_promoter(struct daemon *d)
 					    .tracker = d->tracker,
 					    .routes = &d->routes,
 					    .on_hits = kernel_hits,
-					    .on_hits_ctx = d,
+					    .on_route_hits = route_hits,
+					    .ctx = d,
 					    .clock = d->clock,
 					    .threshold = d->config.hot_threshold,
 					    .negative_ttl_sec = d->config.negative_ttl_sec,
@@ -109,6 +122,8 @@ int daemon_start_promoter(struct daemon *d)
 					    .wish_cnt = d->hot.wish_cnt };
 	int err;
 
+	if (d->fp)
+		options.read_routes = read_routes;
 	options.entry_max = d->kmap ? kmap_entry_cnt(d->kmap) : 0;
 	if (d->config.hot_max && options.entry_max > d->config.hot_max)
 		options.entry_max = d->config.hot_max;

@@ -123,6 +123,7 @@ struct xc_clock_sample {
 #define XC_MAP_SEG "xc_seg"
 #define XC_MAP_CONF "xc_conf"
 #define XC_MAP_STATS "xc_stats"
+#define XC_MAP_ROUTES "xc_routes"
 #define XC_MAP_LOCAL "xc_local"
 #define XC_MAP_ALLOW "xc_allow"
 #define XC_MAP_HINT "xc_hint"	    /* the program's own, as the next */

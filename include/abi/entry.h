@@ -17,6 +17,7 @@
  *           (bpf/lookup.bpf.h: how, per CPU).
  * Writing   seq + 1 (odd), store barrier, the fields, store barrier, seq + 1 (even). One writer at
  *           a time per entry: the holder of the item's bucket lock in the store.
+ * Route     only counts: a hit that falls on its change counts for either route.
  * Vacant    an entry that xc_hot does not name is vacant: the program may come to an entry by a
  *           number that it remembers (xc_hint in bpf/maps.bpf.h) after the name is gone.
  * Filter    xc_filter has a bit for each low word of a digest, shared by many. It is set while a
@@ -53,7 +54,8 @@ struct xc_entry {
 	__u16 head_csum;	    /* of "VALUE <key> <flags> <bytes>" */
 	__u16 value_csum;	    /* of the value */
 	__u8 suffix_len;	    /* bytes of suffix in use */
-	__u8 pad[3];		    /* 0 */
+	__u8 pad;		    /* 0 */
+	__u16 route;		    /* number of the key's route; 0: none. Not under seq */
 	char suffix[XC_SUFFIX_MAX]; /* " <flags> <bytes>", no terminator, rest 0 */
 };
 

@@ -59,6 +59,9 @@
 /* An item lives up to so much longer than it was told to: expiry is kept in tenths of a second. */
 #define XC_EXPIRE_LATE_NS 100000000ULL
 
+/* Routes that hits are counted by. */
+#define XC_ROUTE_MAX 1024
+
 /* VLAN tags the parser walks. */
 #define XC_VLAN_MAX 2
 

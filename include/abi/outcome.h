@@ -14,6 +14,9 @@
 
 #include <linux/types.h>
 
+#include "abi/limits.h"
+#include "abi/times.h"
+
 /* X(name, meaning); order is ABI: new rows go to the end of the table. */
 #define XC_OUTCOMES(X)                                                                             \
 	X(hit_tail, "answered in the driver, packet grown at its end")                             \
@@ -66,7 +69,10 @@ enum xc_outcome {
 /* A power of two: a mask bounds an outcome, and more outcomes change no map. */
 #define XC_STATS_WORDS 64
 
-/* Value of xc_stats, one per CPU: packets by outcome, and what replies carried. */
+/* xc_stats.timed: the next request is the one to be timed; above: when its packet came. */
+#define XC_TIME_NEXT 1
+
+/* Value of xc_stats, one per CPU: packets by outcome, what replies carried, and sampled times. */
 struct xc_stats {
 #define X(name, meaning) __u64 name;
 	XC_OUTCOMES(X)
@@ -75,9 +81,24 @@ struct xc_stats {
 	__u64 absent_keys;				  /* of the keys answered, known absent */
 	__u64 reply_bytes;				  /* UDP payload */
 	__u64 more_keys; /* keys answered behind the first of their datagram */
+	/* Requests of the sample, in the driver: answered there, and passed or dropped. */
+	__u64 hit_times[XC_TIME_BUCKETS];
+	__u64 other_times[XC_TIME_BUCKETS];
+	__u64 timed; /* XC_TIME_NEXT, or bpf_ktime_get_ns(); 0: nothing is timed */
 };
 
-_Static_assert(sizeof(struct xc_stats) == XC_STATS_WORDS * 8,
-	       "xc_stats is an array of counters by outcome");
+/* Keys answered of one route. */
+struct xc_route_use {
+	__u64 hits;   /* with their values */
+	__u64 absent; /* as having none */
+};
+
+/* Value of xc_routes, one per CPU; use[n] is of route number n. */
+struct xc_routes {
+	struct xc_route_use use[XC_ROUTE_MAX + 1]; /* [0]: of no route; not counted */
+};
+
+_Static_assert(__builtin_offsetof(struct xc_stats, hit_times) == XC_STATS_WORDS * 8,
+	       "xc_stats begins with an array of counters by outcome");
 
 #endif

@@ -160,6 +160,11 @@ def kernel_answers_are_counted_in_their_tier():
                              for how in ("hit_tail", "hit_head", "hit_tc"))
         stats = daemon.stats()
         assert after.get("xdpcache_fastpath_entries") == stats["fastpath.entries"]
+        assert after.get("xdpcache_kernel_program_seconds_count", result="answered") <= kernel
+        assert after.get("xdpcache_kernel_program_seconds_bucket", result="other", le="+Inf") == \
+            after.get("xdpcache_kernel_program_seconds_count", result="other")
+        if stats["fastpath.times.hits.samples"]:
+            assert 0 < stats["fastpath.times.hits.p50_ns"] <= stats["fastpath.times.hits.p99_ns"]
         assert after.get("xdpcache_fastpath_state", state="generic") == 1
         assert after.sum("xdpcache_fastpath_state") == 1
         assert 0 < after.get("xdpcache_fastpath_lease_seconds") <= 1

@@ -152,6 +152,30 @@ static void print_outcomes(const struct view *v, const char *group, const char *
 	}
 }
 
+/* Of a sample, in the program alone. */
+static void print_times(const struct view *v)
+{
+	static const struct {
+		const char *name, *title;
+	} rows[] = { { "hits", "answered" }, { "others", "passed or dropped" } };
+	const json_t *times = json_object_get(json_object_get(v->now, "fastpath"), "times");
+	bool titled = false;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const json_t *row = json_object_get(times, rows[i].name);
+		json_int_t samples = json_integer_value(json_object_get(row, "samples"));
+
+		if (samples == 0)
+			continue;
+		if (!titled)
+			printf("  time in the program, of one request in %d\n", 1 << XC_TIME_SHIFT);
+		titled = true;
+		table_line("    %-20s %10lld ns, 99 of 100 within %lld ns", rows[i].title,
+			   (long long)json_integer_value(json_object_get(row, "p50_ns")),
+			   (long long)json_integer_value(json_object_get(row, "p99_ns")));
+	}
+}
+
 static void print_fastpath(const struct view *v)
 {
 	const json_t *fastpath = json_object_get(v->now, "fastpath");
@@ -177,6 +201,7 @@ static void print_fastpath(const struct view *v)
 	print_outcomes(v, "hits_by", "answered");
 	print_outcomes(v, "passes", "passed on, untouched");
 	print_outcomes(v, "drops", "dropped");
+	print_times(v);
 }
 
 static void print_store(const struct view *v)

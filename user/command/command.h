@@ -355,9 +355,12 @@ uint32_t command_conn_cnt(struct command *command);
 void command_limit_conns(struct command *command, uint32_t conn_max);
 
 /*
- * Counts what the kernel answered, as far as its sample tells, for the key's route and prefix:
- * hits, or that the key has no item. One thread.
+ * Counts what the kernel answered: hits, or that the key has no item. For the key's prefix (stats
+ * detail), as far as the kernel's sample tells; for a route of a table that the caller holds, as
+ * the kernel counted. One thread for both.
  */
 void command_kernel_hits(struct command *command, struct span key, uint64_t hits, bool absent);
+void command_kernel_route(struct command *command, const struct route *route, uint64_t hits,
+			  uint64_t absent);
 
 #endif

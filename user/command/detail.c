@@ -67,11 +67,12 @@ static void dump_prefix(void *ctx, struct span prefix, const struct tally *sum)
 {
 	const struct dump *dump = ctx;
 	uint64_t hits = sum->cnt[TALLY_HIT] + sum->cnt[TALLY_KERNEL_HIT];
+	uint64_t misses = sum->cnt[TALLY_MISS] + sum->cnt[TALLY_KERNEL_ABSENT];
 	char line[LINE_MAX_LEN];
 
 	snprintf(line, sizeof(line),
 		 "PREFIX %.*s get %" PRIu64 " hit %" PRIu64 " set %" PRIu64 " del %" PRIu64,
-		 (int)prefix.len, (const char *)prefix.ptr, hits + sum->cnt[TALLY_MISS], hits,
+		 (int)prefix.len, (const char *)prefix.ptr, hits + misses, hits,
 		 sum->cnt[TALLY_SET], sum->cnt[TALLY_DELETE]);
 	dump->req->compose->line(dump->resp, dump->req, line);
 }

@@ -142,17 +142,21 @@ void command_view_drop(struct command *command, struct command_view *view)
 
 void command_kernel_hits(struct command *command, struct span key, uint64_t hits, bool absent)
 {
-	const enum tally_event event = absent ? TALLY_MISS : TALLY_KERNEL_HIT;
+	const enum tally_event event = absent ? TALLY_KERNEL_ABSENT : TALLY_KERNEL_HIT;
 	struct command_view *view = &command->kernel;
-	uint32_t slot = command->options.worker_cnt;
-	const struct route *route;
 
 	command_view_pick(command, view);
-	route = view->routes ? routes_find(routes_of(view->routes), key) : NULL;
-	if (route)
-		tally_add(&route->tally[slot], event, hits);
 	if (atomic_load_explicit(&command->detail, memory_order_relaxed))
-		command_detail_count(command, view, slot, key, event, hits);
+		command_detail_count(command, view, command->options.worker_cnt, key, event, hits);
+}
+
+void command_kernel_route(struct command *command, const struct route *route, uint64_t hits,
+			  uint64_t absent)
+{
+	struct tally *tally = &route->tally[command->options.worker_cnt];
+
+	tally_add(tally, TALLY_KERNEL_HIT, hits);
+	tally_add(tally, TALLY_KERNEL_ABSENT, absent);
 }
 
 void command_turn(struct command_worker *w)

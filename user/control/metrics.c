@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Every sum of the totals is exact, but for the kernel's share by route, which its sample tells. A
+ * Every sum is exact, but that the kernel's share by route comes a tenth of a second late. A
  * counter is never made from a difference of two that run on meanwhile: it could go back by one,
  * which readers take for a restart.
  */
@@ -106,6 +106,36 @@ static void add_durations(const struct control_sources *s, struct metrics_page *
 	alloc_free(h);
 }
 
+static void kernel_times(struct metrics_page *page, const __u64 times[XC_TIME_BUCKETS],
+			 const char *result)
+{
+	/* One end for each doubling: at XC_TIME_SUB buckets each. */
+	uint64_t ends_ns[XC_TIME_BUCKETS / XC_TIME_SUB - 1],
+		cnts[XC_TIME_BUCKETS / XC_TIME_SUB - 1];
+	struct metrics_buckets buckets = { .ends_ns = ends_ns, .cnts = cnts };
+
+	for (uint32_t b = 0; b < XC_TIME_BUCKETS; b++) {
+		if (b > 0 && b % XC_TIME_SUB == 0) {
+			ends_ns[buckets.bucket_cnt] = xc_time_bucket_ns(b);
+			cnts[buckets.bucket_cnt++] = buckets.cnt;
+		}
+		buckets.cnt += times[b];
+		buckets.sum_ns += times[b] * (xc_time_bucket_ns(b) + xc_time_bucket_ns(b + 1)) / 2;
+	}
+	metrics_buckets(page, &buckets, "result", result);
+}
+
+static void add_kernel_times(struct metrics_page *page, const struct control_fastpath *fp)
+{
+	if (!fp)
+		return;
+	metrics_family(
+		page, METRICS_HISTOGRAM, "xdpcache_kernel_program_seconds",
+		"Time in the driver's program, of a sample of requests; sums are estimated.");
+	kernel_times(page, fp->stats.hit_times, "answered");
+	kernel_times(page, fp->stats.other_times, "other");
+}
+
 static void route_rows(struct metrics_page *page, const char *name, const struct tally *sum)
 {
 	static const struct {
@@ -116,6 +146,7 @@ static void route_rows(struct metrics_page *page, const char *name, const struct
 		[TALLY_SET] = { "set", "daemon", "done" },
 		[TALLY_DELETE] = { "delete", "daemon", "done" },
 		[TALLY_KERNEL_HIT] = { "get", "kernel", "hit" },
+		[TALLY_KERNEL_ABSENT] = { "get", "kernel", "negative" },
 	};
 
 	for (int event = 0; event < TALLY_EVENT_CNT; event++)
@@ -135,7 +166,7 @@ static void add_routes(const struct control_metrics *m, struct metrics_page *pag
 	routes = routes_of(held);
 	if (routes)
 		metrics_family(page, METRICS_COUNTER, "xdpcache_route_requests",
-			       "Requests by route; the kernel's are estimated from its sample.");
+			       "Requests by route, one for each key.");
 	for (uint32_t i = 0; routes && i < routes->cnt; i++) {
 		struct span prefix = routes->all[i].rule.prefix;
 
@@ -378,6 +409,7 @@ void control_metrics(void *ctx, struct metrics_page *page)
 	add_process(s, page);
 	add_requests(m, page, &counts, fp);
 	add_durations(s, page);
+	add_kernel_times(page, fp);
 	add_routes(m, page);
 	add_connections(page, &counts, fp);
 	add_drops(page, &counts, fp);

@@ -67,6 +67,13 @@ json_t *stats_interfaces_json(const struct fastpath_interface *interfaces, uint3
 	return array;
 }
 
+static json_t *times_json(const __u64 times[XC_TIME_BUCKETS])
+{
+	return json_pack("{s:I, s:I, s:I}", "samples", (json_int_t)counters_timed(times), "p50_ns",
+			 (json_int_t)counters_time_ns(times, 0.5), "p99_ns",
+			 (json_int_t)counters_time_ns(times, 0.99));
+}
+
 json_t *stats_fastpath_json(const struct control_fastpath *fp, uint64_t now_ns)
 {
 	uint64_t left_ns = fp->serve_until_ns > now_ns ? fp->serve_until_ns - now_ns : 0;
@@ -83,6 +90,9 @@ json_t *stats_fastpath_json(const struct control_fastpath *fp, uint64_t now_ns)
 	json_object_set_new(object, "passes", counters_json(&fp->stats, "pass_"));
 	json_object_set_new(object, "drops", counters_json(&fp->stats, "drop_"));
 	json_object_set_new(object, "reply_bytes", json_integer((json_int_t)fp->stats.reply_bytes));
+	json_object_set_new(object, "times",
+			    json_pack("{s:o, s:o}", "hits", times_json(fp->stats.hit_times),
+				      "others", times_json(fp->stats.other_times)));
 	json_object_set_new(object, "entries", json_integer(fp->entry_cnt));
 	json_object_set_new(object, "entries_max", json_integer(fp->entry_max));
 	json_object_set_new(object, "owner_epoch", json_integer((json_int_t)fp->owner_epoch));

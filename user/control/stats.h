@@ -3,7 +3,7 @@
  * stats - the fast path's part of `stats`, for the daemon and for the command without a daemon.
  *
  * Does      turns counters and attachments into the JSON object `fastpath`, and sums them up.
- * Shape     {state, interfaces[], hits, misses, hits_by{}, passes{}, drops{}, entries,
+ * Shape     {state, interfaces[], hits, misses, hits_by{}, passes{}, drops{}, times{}, entries,
  *           entries_max, reply_bytes, lease_ms, lease_left_ms}; counters by their names in
  *           abi/outcome.h.
  * Units     as the names say; all numbers are integers.

@@ -332,6 +332,11 @@ void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item)
 	entry_end(entry);
 }
 
+void kmap_set_route(struct kmap *kmap, uint32_t idx, uint32_t route)
+{
+	__atomic_store_n(&kmap->options.entries[idx].route, (uint16_t)route, __ATOMIC_RELAXED);
+}
+
 void kmap_vacate(struct kmap *kmap, uint32_t idx)
 {
 	struct xc_entry *entry = &kmap->options.entries[idx];

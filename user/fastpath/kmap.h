@@ -10,8 +10,9 @@
  * Errors    -ENOSPC no free place, -EEXIST the digest already has one, other errno from the map
  *           call.
  * Owner     sole writer of xc_hot, xc_entry and xc_filter; keeps locations, copies no values.
- * Threads   kmap_insert, kmap_remove, kmap_release: promoter thread. kmap_find, kmap_switch,
- *           kmap_vacate: any thread that holds the key's lock in the store; no system call.
+ * Threads   kmap_insert, kmap_set_route, kmap_remove, kmap_release: promoter thread. kmap_find,
+ *           kmap_switch, kmap_vacate: any thread that holds the key's lock in the store; no system
+ *           call.
  * Invariant an entry is switched or emptied before the write that caused it is acknowledged. A
  *           place is given to another key only after its xc_hot element is gone and an RCU grace
  *           period has passed.
@@ -62,6 +63,8 @@ bool kmap_fits(const struct kmap *kmap, const struct kmap_item *item);
 int kmap_insert(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret_idx);
 /* The key's place; false when it has none. */
 bool kmap_find(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret_idx);
+/* Answers for the key count for this route (xc_routes) until told otherwise; 0: for none. */
+void kmap_set_route(struct kmap *kmap, uint32_t idx, uint32_t route);
 /* From the return on the kernel serves this version, which it has not answered yet. */
 void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item);
 /* From the return on the kernel passes this key. */

@@ -352,6 +352,7 @@ static int open_maps(struct fastpath *fp)
 	maps->seg_fd = bpf_map__fd(fp->skel->maps.xc_seg);
 	maps->conf_fd = bpf_map__fd(fp->skel->maps.xc_conf);
 	maps->stats_fd = bpf_map__fd(fp->skel->maps.xc_stats);
+	maps->routes_fd = bpf_map__fd(fp->skel->maps.xc_routes);
 	maps->local_fd = bpf_map__fd(fp->skel->maps.xc_local);
 	maps->allow_fd = bpf_map__fd(fp->skel->maps.xc_allow);
 	maps->rate_fd = bpf_map__fd(fp->skel->maps.xc_rate);

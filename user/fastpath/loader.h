@@ -61,6 +61,7 @@ struct fastpath_maps {
 	int seg_fd;
 	int conf_fd;
 	int stats_fd;
+	int routes_fd;
 	int local_fd;
 	int allow_fd;
 	int rate_fd;

@@ -245,26 +245,36 @@ static void fill_bounds(uint64_t ret[BOUND_CNT])
 	}
 }
 
-void metrics_put_durations(struct metrics_page *page, const struct histogram *h,
-			   const char *const *labels)
+void metrics_put_buckets(struct metrics_page *page, const struct metrics_buckets *buckets,
+			 const char *const *labels)
 {
-	uint64_t bounds_ns[BOUND_CNT], cnts[BOUND_CNT], cnt;
 	char bound[32];
 
 	assert(page->kind == METRICS_HISTOGRAM);
-	fill_bounds(bounds_ns);
-	cnt = histogram_cumulate(h, bounds_ns, BOUND_CNT, cnts);
-	for (uint32_t i = 0; i < BOUND_CNT; i++) {
+	for (uint32_t i = 0; i < buckets->bucket_cnt; i++) {
 		snprintf(bound, sizeof(bound), "%.10g",
-			 (double)bounds_ns[i] / (double)NSEC_PER_SEC);
+			 (double)buckets->ends_ns[i] / (double)NSEC_PER_SEC);
 		put_name(page, "_bucket", labels, bound);
-		fprintf(page->out, "%llu\n", (unsigned long long)cnts[i]);
+		fprintf(page->out, "%llu\n", (unsigned long long)buckets->cnts[i]);
 	}
 	put_name(page, "_bucket", labels, "+Inf");
-	fprintf(page->out, "%llu\n", (unsigned long long)cnt);
+	fprintf(page->out, "%llu\n", (unsigned long long)buckets->cnt);
 	put_name(page, "_sum", labels, NULL);
-	fprintf(page->out, "%.12g\n", (double)h->sum / (double)NSEC_PER_SEC);
+	fprintf(page->out, "%.12g\n", (double)buckets->sum_ns / (double)NSEC_PER_SEC);
 	/* What the buckets add up to: a value must not be in one of the two alone. */
 	put_name(page, "_count", labels, NULL);
-	fprintf(page->out, "%llu\n", (unsigned long long)cnt);
+	fprintf(page->out, "%llu\n", (unsigned long long)buckets->cnt);
+}
+
+void metrics_put_durations(struct metrics_page *page, const struct histogram *h,
+			   const char *const *labels)
+{
+	uint64_t bounds_ns[BOUND_CNT], cnts[BOUND_CNT];
+	struct metrics_buckets buckets = {
+		.ends_ns = bounds_ns, .cnts = cnts, .bucket_cnt = BOUND_CNT, .sum_ns = h->sum
+	};
+
+	fill_bounds(bounds_ns);
+	buckets.cnt = histogram_cumulate(h, bounds_ns, BOUND_CNT, cnts);
+	metrics_put_buckets(page, &buckets, labels);
 }

@@ -60,12 +60,24 @@ void metrics_put_u64(struct metrics_page *page, uint64_t value, const char *cons
 void metrics_put_double(struct metrics_page *page, double value, const char *const *labels);
 void metrics_put_durations(struct metrics_page *page, const struct histogram *h,
 			   const char *const *labels);
+/* A histogram whose buckets are its own: cnts[i] values are below ends_ns[i], cnt there are. */
+struct metrics_buckets {
+	const uint64_t *ends_ns;
+	const uint64_t *cnts;
+	uint32_t bucket_cnt;
+	uint64_t cnt;
+	uint64_t sum_ns;
+};
+void metrics_put_buckets(struct metrics_page *page, const struct metrics_buckets *buckets,
+			 const char *const *labels);
 
 /* Macros, since the language has no other list of strings whose end need not be written. */
 #define METRICS_LABELS(...) ((const char *const[]){ __VA_ARGS__, NULL })
 #define metrics_u64(page, value, ...) metrics_put_u64(page, value, METRICS_LABELS(__VA_ARGS__))
 #define metrics_double(page, value, ...)                                                           \
 	metrics_put_double(page, value, METRICS_LABELS(__VA_ARGS__))
+#define metrics_buckets(page, buckets, ...)                                                        \
+	metrics_put_buckets(page, buckets, METRICS_LABELS(__VA_ARGS__))
 /* A histogram of nanoseconds, shown in seconds; from 1 us to 10 s in steps of about 1.5. */
 #define metrics_durations(page, h, ...) metrics_put_durations(page, h, METRICS_LABELS(__VA_ARGS__))
 

@@ -77,6 +77,7 @@ struct promoter {
 	uint32_t place_wanted_cnt; /* by pins, in vain */
 	uint64_t last_ns;
 	struct swap_item *routes; /* the round's */
+	struct xc_routes *kernel; /* as read last; NULL: not counted */
 	uint32_t released;	  /* places of the kmap known to be free again */
 	uint32_t threshold;	  /* the round's */
 	uint32_t entry_max;
@@ -115,6 +116,13 @@ void know_key(const struct promoter *p, struct span key, uint64_t hash, struct p
 	      uint64_t *ret_value_len);
 /* Reads a second, whoever answers them. */
 double rate_of(const struct resident *resident);
+
+/* The number that the kernel counts the key's answers under. */
+uint32_t route_number(const struct promoter *p, struct span key);
+/* Before the first round. */
+int routes_start(struct promoter *p);
+/* Tells what the kernel has answered of the routes of the round before. */
+void routes_note(struct promoter *p);
 
 /* The round's rows, and the answers to all questions; tells those who wait. */
 void rows_publish(struct promoter *p);

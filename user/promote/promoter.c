@@ -114,9 +114,10 @@ static void stop_serving(void *ctx)
 	kmap_unlink(target->promoter->options.kmap, target->idx);
 }
 
-static void resident_add(struct promoter *p, uint32_t idx, uint64_t now_ns)
+static void resident_add(struct promoter *p, uint32_t idx, struct span key, uint64_t now_ns)
 {
 	p->resident_at[idx] = p->resident_cnt;
+	kmap_set_route(p->options.kmap, idx, route_number(p, key));
 	p->residents[p->resident_cnt++] = (struct resident){
 		.idx = idx,
 		.hits_seen = kmap_hits(p->options.kmap, idx),
@@ -161,7 +162,7 @@ static enum policy_reason promote(struct promoter *p, struct span key, uint64_t 
 
 	if (err)
 		return err == -ENOSPC ? POLICY_NO_ROOM : POLICY_REFUSED;
-	resident_add(p, target.idx, clock_now_ns(p->options.clock));
+	resident_add(p, target.idx, key, clock_now_ns(p->options.clock));
 	p->residents[p->resident_cnt - 1].read_rate = rate; /* as it is listed in this round */
 	note_move(p, key, true, reason, rate);
 	/* Deleted or grown meanwhile: the place is mended or given up in a later round. */
@@ -196,8 +197,7 @@ static void note_kernel_hits(struct promoter *p, uint64_t now_ns)
 			continue;
 		store_note_hits(p->thread, key, hash, new_hits);
 		if (p->options.on_hits)
-			p->options.on_hits(p->options.on_hits_ctx, key,
-					   (uint64_t)new_hits << XC_HIT_SHIFT,
+			p->options.on_hits(p->options.ctx, key, (uint64_t)new_hits << XC_HIT_SHIFT,
 					   state == KMAP_ABSENT);
 	}
 	p->last_ns = now_ns;
@@ -214,6 +214,7 @@ static void pick_routes(struct promoter *p)
 
 		if (kmap_state(p->options.kmap, p->residents[r - 1].idx, &key, &hash) == KMAP_FREE)
 			continue;
+		kmap_set_route(p->options.kmap, p->residents[r - 1].idx, route_number(p, key));
 		rule = rule_of(p, key);
 		if (rule != POLICY_HOT)
 			demote(p, r - 1, rule);
@@ -459,6 +460,7 @@ static void run_round(struct promoter *p)
 		return;
 	}
 	note_kernel_hits(p, now_ns);
+	routes_note(p);
 	pick_routes(p);
 	pick_wishes(p);
 	gather(p);
@@ -506,6 +508,7 @@ static void promoter_free(struct promoter *p)
 	store_thread_free(p->thread);
 	if (p->options.routes)
 		swap_drop(p->options.routes, &p->routes);
+	alloc_free(p->kernel);
 	alloc_free(p->residents);
 	alloc_free(p->resident_at);
 	alloc_free(p->policy_residents);
@@ -530,7 +533,7 @@ static void adopt_residents(struct promoter *p)
 		uint64_t hash;
 
 		if (kmap_state(p->options.kmap, idx, &key, &hash) != KMAP_FREE)
-			resident_add(p, idx, now_ns);
+			resident_add(p, idx, key, now_ns);
 	}
 }
 
@@ -572,7 +575,8 @@ int promoter_start(const struct promoter_options *options, struct promoter **ret
 	p->candidate_reasons = alloc_zero(CANDIDATES, sizeof(*p->candidate_reasons));
 	p->rows = alloc_zero(ROWS_MAX + PROMOTER_WISH_MAX + ROWS_MAX, sizeof(*p->rows));
 	if (!p->thread || !p->residents || !p->resident_at || !p->policy_residents || !p->hot ||
-	    !p->candidates || !p->policy_keys || !p->candidate_reasons || !p->rows) {
+	    !p->candidates || !p->policy_keys || !p->candidate_reasons || !p->rows ||
+	    routes_start(p)) {
 		promoter_free(p);
 		return -ENOMEM;
 	}

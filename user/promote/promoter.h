@@ -31,7 +31,9 @@
 
 struct kmap;
 struct promoter;
+struct route;
 struct store;
+struct xc_routes;
 struct swap;
 struct tracker;
 
@@ -65,7 +67,11 @@ struct promoter_options {
 	 * has no item. May be NULL.
 	 */
 	void (*on_hits)(void *ctx, struct span key, uint64_t hits, bool absent);
-	void *on_hits_ctx;
+	/* What the kernel counted by route numbers since it was loaded; NULL: nothing. */
+	int (*read_routes)(void *ctx, struct xc_routes *ret);
+	/* Told of what it answered of a route's keys since the last round. */
+	void (*on_route_hits)(void *ctx, const struct route *route, uint64_t hits, uint64_t absent);
+	void *ctx; /* of these three */
 	/* In force from the start; borrowed during promoter_start. */
 	struct promoter_limits limits;
 	const struct promoter_wish *wishes;

@@ -174,6 +174,7 @@ static int open_account(struct route *route, uint32_t slot_cnt, const struct rou
 			account = account_of(&old->all[i]);
 			atomic_fetch_add(&account->ref_cnt, 1);
 			route->tally = account->slots;
+			route->number = old->all[i].number;
 			return 0;
 		}
 	}
@@ -203,6 +204,23 @@ static int add_route(struct routes *routes, const struct route_rule *rule, const
 	return open_account(route, routes->slot_cnt, old);
 }
 
+/* The new ones take what numbers the others leave. */
+static void number_routes(struct routes *routes)
+{
+	bool taken[ROUTE_MAX + 1] = { false };
+	uint32_t number = 1;
+
+	for (uint32_t i = 0; i < routes->cnt; i++)
+		taken[routes->all[i].number] = true;
+	for (uint32_t i = 0; i < routes->cnt; i++) {
+		if (routes->all[i].number)
+			continue;
+		while (taken[number])
+			number++;
+		routes->all[i].number = number++;
+	}
+}
+
 static void free_item(struct swap_item *item)
 {
 	routes_free(routes_of(item));
@@ -227,8 +245,10 @@ int routes_new(const struct route_rule *rules, uint32_t cnt, uint32_t slot_cnt,
 		err = -ENOMEM;
 	for (uint32_t i = 0; i < cnt && !err; i++)
 		err = add_route(routes, &rules[i], old);
-	if (!err)
+	if (!err) {
+		number_routes(routes);
 		err = build_trie(routes);
+	}
 	if (err) {
 		routes_free(routes);
 		return err;

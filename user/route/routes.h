@@ -23,11 +23,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "abi/limits.h"
 #include "base/span.h"
 #include "base/swap.h"
 #include "route/tally.h"
 
-#define ROUTE_MAX 1024
+#define ROUTE_MAX XC_ROUTE_MAX
 #define ROUTE_JITTER_MAX_SEC (30 * 24 * 3600)
 #define ROUTE_NEGATIVE_MAX_SEC 86400
 
@@ -44,6 +45,7 @@ struct route_rule {
 struct route {
 	struct route_rule rule;
 	struct tally *tally; /* a slot for each thread that counts */
+	uint32_t number;     /* 1..ROUTE_MAX, kept by the prefix in tables that follow */
 };
 
 struct routes {

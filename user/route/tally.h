@@ -17,7 +17,9 @@
 	X(MISS, "get_misses")                                                                      \
 	X(SET, "sets")                                                                             \
 	X(DELETE, "deletes")                                                                       \
-	X(KERNEL_HIT, "kernel_hits") /* estimated from the kernel's sample */
+	/* of a prefix: estimated from the kernel's sample */                                      \
+	X(KERNEL_HIT, "kernel_hits")                                                               \
+	X(KERNEL_ABSENT, "kernel_absent")
 
 enum tally_event {
 #define X(name, text) TALLY_##name,
