@@ -145,6 +145,10 @@ def explain_names_what_keeps_each_key_out():
             listed = {key: row["reason"] for key, row in rows(daemon).items()}
             for key in ("cart:1", "login:1", "big", "base", "bad", "hot"):
                 assert listed[key] == want[key], (key, listed[key])
+            # Read as often as the others, and most of what is sent.
+            most = daemon.cli("hot", "list", "1", "--by", "bytes")["keys"]
+            assert [row["key"] for row in most] == ["big"], most
+            assert most[0]["bytes_sec"] > 1000 * most[0]["reads_sec"] > 0, most
             # Whoever is told to win has won it for everybody.
             assert b" W" in daemon.ask(b"mg stale v\r\n", b"\r\nx\r\n")
             assert explain(daemon, "stale")["reason"] == "won"

@@ -162,6 +162,8 @@ def keys_select_sort_pin_ban_and_explain():
             screen.top(daemon, "--interval", "0.2")
             screen.await_text("apple", "pear", "cold")
             screen.press("s", "s", "s", "s", "s")
+            screen.await_text("sort: bytes a second")
+            screen.press("s")
             screen.await_text("sort: key")
             screen.press("Up", "Up")
             e2e.wait_until(lambda: row_of(screen, "apple").startswith(">"), 5, "apple selected")

@@ -14,14 +14,15 @@
 
 #define KEY_COLUMNS_MAX 40
 #define KEY_COLUMNS_MIN 16
-#define OTHER_COLUMNS 62 /* of a row without its key, with most reasons */
+#define OTHER_COLUMNS 73 /* of a row without its key, with most reasons */
 #define LIST_MAX_ROWS 1024
 
 int hot_usage(void)
 {
 	fprintf(stderr,
 		"xdpcache hot: write one of\n"
-		"  xdpcache hot list [MAX]       hot and resident keys, hottest first\n"
+		"  xdpcache hot list [MAX] [--by bytes]\n"
+		"                                hot and resident keys, hottest first\n"
 		"  xdpcache hot explain KEY      why KEY is, or is not, in the kernel\n"
 		"  xdpcache hot pin KEY          keep KEY in the kernel\n"
 		"  xdpcache hot unpin KEY        leave KEY to its rate again\n"
@@ -72,15 +73,16 @@ static void print_row(const json_t *row, int columns)
 {
 	const char *key = json_string_value(json_object_get(row, "key"));
 	char reads[TABLE_TEXT_MAX], kernel[TABLE_TEXT_MAX], writes[TABLE_TEXT_MAX],
-		bytes[TABLE_TEXT_MAX];
+		bytes[TABLE_TEXT_MAX], rate[TABLE_TEXT_MAX];
 	bool cut = strlen(key) > (size_t)columns;
 
 	columns -= cut;
-	printf("%-*.*s%s %9s %9s %9s %10s  %-9s %s\n", columns, columns, key, cut ? "…" : "",
+	printf("%-*.*s%s %9s %9s %9s %10s %10s  %-9s %s\n", columns, columns, key, cut ? "…" : "",
 	       table_count(kernel, hot_number(row, "kernel_reads_sec")),
 	       table_count(reads, hot_number(row, "reads_sec")),
 	       table_count(writes, hot_number(row, "writes_sec")),
-	       table_bytes(bytes, hot_number(row, "value_bytes")), where_in(row),
+	       table_bytes(bytes, hot_number(row, "value_bytes")),
+	       table_bytes(rate, hot_number(row, "bytes_sec")), where_in(row),
 	       json_string_value(json_object_get(row, "why")));
 }
 
@@ -95,8 +97,8 @@ static void print_list(const json_t *result)
 		return;
 	}
 	printf("%-*s %9s %9s\n", columns, "", "KERNEL", "DAEMON");
-	printf("%-*s %9s %9s %9s %10s  %-9s %s\n", columns, "KEY", "GET/S", "GET/S", "WRITE/S",
-	       "VALUE", "IN", "WHY");
+	printf("%-*s %9s %9s %9s %10s %10s  %-9s %s\n", columns, "KEY", "GET/S", "GET/S", "WRITE/S",
+	       "VALUE", "BYTES/S", "IN", "WHY");
 	for (size_t i = 0; i < json_array_size(keys); i++) {
 		print_row(json_array_get(keys, i), columns);
 		pinned |= json_is_true(json_object_get(json_array_get(keys, i), "pinned"));
@@ -129,17 +131,24 @@ void hot_show(const struct cli *cli, const json_t *result, void (*print)(const j
 
 static int list(const struct cli *cli, int argc, char **argv)
 {
+	bool by_bytes =
+		argc >= 2 && !strcmp(argv[argc - 2], "--by") && !strcmp(argv[argc - 1], "bytes");
+	json_t *request, *result;
 	char *end = NULL;
-	long max = argc > 0 ? strtol(argv[0], &end, 10) : 50;
-	json_t *result;
+	long max;
 
+	argc -= 2 * by_bytes;
+	max = argc > 0 ? strtol(argv[0], &end, 10) : 50;
 	if (argc > 1 || (end && *end))
 		return hot_usage();
 	if (max < 1 || max > LIST_MAX_ROWS) {
 		fprintf(stderr, "xdpcache hot list: write a number from 1 to %d\n", LIST_MAX_ROWS);
 		return CLI_USAGE;
 	}
-	if (hot_ask(cli, json_pack("{s:s, s:i}", "cmd", "hot_list", "max", (int)max), &result))
+	request = json_pack("{s:s, s:i}", "cmd", "hot_list", "max", (int)max);
+	if (by_bytes)
+		json_object_set_new(request, "by", json_string("bytes"));
+	if (hot_ask(cli, request, &result))
 		return CLI_FAILED;
 	hot_show(cli, result, print_list);
 	json_decref(result);

@@ -36,7 +36,10 @@ static const char stats_details[] =
 	"  --watch [SECONDS] again and again, with rates (every second)\n\n"
 	"Without a daemon: the fast path's part, from the pins.\n";
 static const char hot_details[] =
-	"  list [MAX]        hot and resident keys, hottest first, and why each is where it is\n"
+	"  list [MAX] [--by bytes]\n"
+	"                    hot and resident keys, hottest first (or by the bytes of their values "
+	"a\n"
+	"                    second), and why each is where it is\n"
 	"  explain KEY       why KEY is, or is not, in the kernel, and what can be done\n"
 	"  pin KEY           keep KEY in the kernel whenever it exists and fits\n"
 	"  unpin KEY         leave KEY to its rate again\n"

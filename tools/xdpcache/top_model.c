@@ -125,6 +125,8 @@ static double weight(const json_t *row, enum top_sort sort)
 		return (double)top_number(row, NULL, "writes_sec");
 	case TOP_BY_SIZE:
 		return (double)top_number(row, NULL, "value_bytes");
+	case TOP_BY_BYTES:
+		return (double)top_number(row, NULL, "bytes_sec");
 	default:
 		return kernel + daemon;
 	}
@@ -182,7 +184,7 @@ int32_t top_moved(const struct top_sample *before, const json_t *row, uint32_t p
 const char *top_sort_name(enum top_sort sort)
 {
 	static const char *const names[TOP_SORT_CNT] = {
-		"reads", "kernel reads", "daemon reads", "writes", "size", "key",
+		"reads", "kernel reads", "daemon reads", "writes", "size", "bytes a second", "key",
 	};
 
 	return names[sort];

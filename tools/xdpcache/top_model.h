@@ -49,6 +49,7 @@ enum top_sort {
 	TOP_BY_DAEMON,
 	TOP_BY_WRITES,
 	TOP_BY_SIZE,
+	TOP_BY_BYTES,
 	TOP_BY_KEY,
 	TOP_SORT_CNT,
 };

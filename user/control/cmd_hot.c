@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "abi/limits.h"
@@ -20,6 +21,19 @@ static void set_reason(json_t *object, enum policy_reason reason)
 	json_object_set_new(object, "why", json_string(policy_text(reason)));
 }
 
+/* Of values, a second, whoever sends them. */
+static double byte_rate(const struct promoter_row *r)
+{
+	return (r->read_rate + r->kernel_rate) * (double)r->value_len;
+}
+
+static int most_bytes_first(const void *a, const void *b)
+{
+	double left = byte_rate(a), right = byte_rate(b);
+
+	return (left < right) - (left > right);
+}
+
 static json_t *row_json(const struct promoter_row *r)
 {
 	json_t *row = json_object();
@@ -30,6 +44,7 @@ static json_t *row_json(const struct promoter_row *r)
 	json_object_set_new(row, "kernel_reads_sec",
 			    json_integer((json_int_t)(r->kernel_rate + 0.5)));
 	json_object_set_new(row, "value_bytes", json_integer((json_int_t)r->value_len));
+	json_object_set_new(row, "bytes_sec", json_integer((json_int_t)(byte_rate(r) + 0.5)));
 	if (r->ttl_ms)
 		json_object_set_new(row, "ttl_ms", json_integer((json_int_t)r->ttl_ms));
 	json_object_set_new(row, "resident", json_boolean(r->resident));
@@ -50,11 +65,13 @@ static bool no_promoter(const struct control_sources *sources, char error[CONTRO
 json_t *answer_hot_list(const struct control_sources *sources, const json_t *request,
 			char error[CONTROL_ERROR_MAX])
 {
-	const json_t *max_json = json_object_get(request, "max");
+	const json_t *max_json = json_object_get(request, "max"),
+		     *by = json_object_get(request, "by");
 	json_int_t max = max_json ? json_integer_value(max_json) : 100;
 	struct promoter_row *rows;
 	json_t *list;
 	uint32_t cnt;
+	bool bytes;
 
 	if (no_promoter(sources, error))
 		return NULL;
@@ -63,12 +80,19 @@ json_t *answer_hot_list(const struct control_sources *sources, const json_t *req
 			 CONTROL_HOT_MAX);
 		return NULL;
 	}
-	rows = alloc_zero((size_t)max, sizeof(*rows));
+	bytes = by && json_is_string(by) && !strcmp(json_string_value(by), "bytes");
+	if (by && !bytes) {
+		snprintf(error, CONTROL_ERROR_MAX, "\"by\" is not \"bytes\"");
+		return NULL;
+	}
+	rows = alloc_zero(CONTROL_HOT_MAX, sizeof(*rows));
 	if (!rows)
 		return NULL;
-	cnt = promoter_list(sources->promoter, rows, (uint32_t)max);
+	cnt = promoter_list(sources->promoter, rows, bytes ? CONTROL_HOT_MAX : (uint32_t)max);
+	if (bytes)
+		qsort(rows, cnt, sizeof(*rows), most_bytes_first);
 	list = json_array();
-	for (uint32_t i = 0; i < cnt; i++)
+	for (uint32_t i = 0; i < cnt && i < max; i++)
 		json_array_append_new(list, row_json(&rows[i]));
 	alloc_free(rows);
 	return json_pack("{s:o}", "keys", list);
