@@ -181,6 +181,7 @@ static bool may_change_it(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static bool flush_is_due;
 	char reply[256];
 	int other;
 
@@ -190,6 +191,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 2 || holds(data, size, "shutdown") || holds(data, size, "verbosity"))
 		return 0;
 	other = dial();
+	/* One with a delay, of an input before, ends with one that has none. */
+	if (flush_is_due)
+		require(!strcmp(ask(other, "flush_all\r\n", reply, sizeof(reply)), "OK\r\n"),
+			"flush_all");
+	flush_is_due = holds(data, size, "flush") || holds(data, size, "\x80");
 	require(!strcmp(ask(other, "set canary 7 0 6\r\nsinger\r\n", reply, sizeof(reply)),
 			"STORED\r\n"),
 		"canary is not stored");
