@@ -60,6 +60,7 @@ verdict install_works $?
 		644 ./opt/x/share/doc/xdpcache/xdpcached.conf
 	EOF
 	find docs -type f -printf '644 ./opt/x/share/doc/xdpcache/%p\n'
+	find tools/observability -type f -printf '644 ./opt/x/share/doc/xdpcache/observability/%P\n'
 } | sort -k2 | diff - "$dir/files" >"$dir/out"
 verdict install_puts_each_file_in_its_place $?
 unit=$dir/root/opt/x/lib/systemd/system/xdpcached.service
