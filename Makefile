@@ -164,7 +164,7 @@ $(ROOT_BIN): $(B)/tests/%: $(B)/obj/tests/%.o $(TESTLIB_SRC:%.c=$(B)/obj/%.o) $(
 # What several threads share, under the thread sanitizer: the store, with its tests that have some,
 # and the whole daemon, for tests/protocol/test_races.py.
 TSAN_OBJ := $(patsubst %.c,$(B)/tsan/%.o,$(wildcard user/store/*.c) \
-	$(addprefix user/base/,alloc.c clock.c log.c rand.c) \
+	$(addprefix user/base/,alloc.c clock.c log.c rand.c utf8.c) \
 	$(addprefix tests/lib/,fake_clock.c runopts.c store_rig.c))
 TSAN_BIN := $(addprefix $(B)/tsan/test_store_,threads limit)
 

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <net/if.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -374,11 +375,14 @@ static void log_sink(void *ctx, enum log_level level, const char *line)
 	log_line(level, "config", "%s", line);
 }
 
-/* What the first look at the flags is for: the file's name and the questions to answer at once. */
+/*
+ * What the first look at the flags is for: the file's name, how the lines about it are to be
+ * written, and the questions to answer at once.
+ */
 static void look_flag(struct config_build *b, const struct config_option *option, const char *text,
 		      const struct config_where *where)
 {
-	if (option->type == OPT_FILE)
+	if (option->type == OPT_FILE || option->offset == offsetof(struct config, log_format))
 		build_set(b, option, text, where);
 	else if (option->type == OPT_ACTION && !b->action)
 		b->action = option;
@@ -415,6 +419,13 @@ static int look(struct config_build *b, int argc, char **argv)
 	return 0;
 }
 
+void config_use_log_format(const struct config *config)
+{
+	bool json = config->log_format && !strcmp(config->log_format, "json");
+
+	log_set_format(json ? LOG_JSON : LOG_TEXT);
+}
+
 int config_load(int argc, char **argv, struct config *ret, bool *ret_exit)
 {
 	const struct config_sink sink = { .line = log_sink };
@@ -435,10 +446,12 @@ int config_load(int argc, char **argv, struct config *ret, bool *ret_exit)
 		config_fini(&config);
 		return 0;
 	}
+	config_use_log_format(&config);
 	if (config.config_file)
 		build_file(&b, config.config_file);
 	b.layer++;
 	build_flags(&b, argc, argv, NULL);
+	config_use_log_format(&config);
 	build_finish(&b, false);
 	rc = b.error_cnt ? -EINVAL : 0;
 	if (rc)

@@ -114,6 +114,7 @@ struct config {
 	bool control_given;	   /* the path is the operator's choice, not the default */
 	const char *config_file;   /* --config */
 	enum log_level log_level;
+	const char *log_format; /* --log-format */
 	/* -D, one byte of it counts; NULL: ':', and `stats detail` is off at the start */
 	const char *prefix_delimiter;
 	struct config_routes routes;
@@ -132,6 +133,8 @@ struct config_sink {
  * --version was asked and answered; leave with status 0.
  */
 int config_load(int argc, char **argv, struct config *ret, bool *ret_exit);
+/* config_load does so itself as soon as it knows, so that what it says is written so, too. */
+void config_use_log_format(const struct config *config);
 /*
  * Defaults and one file with its conf.d, as the daemon would see them; every mistake goes to the
  * sink. On failure ret is untouched. For `config check` and `config show --config`.

@@ -105,6 +105,14 @@ static bool check_eviction(const char *text, char why[CONFIG_WHY_MAX])
 	return false;
 }
 
+static bool check_log_format(const char *text, char why[CONFIG_WHY_MAX])
+{
+	if (!strcmp(text, "text") || !strcmp(text, "json"))
+		return true;
+	snprintf(why, CONFIG_WHY_MAX, "write text or json");
+	return false;
+}
+
 static bool check_protocol(const char *text, char why[CONFIG_WHY_MAX])
 {
 	if (!strcmp(text, "auto") || !strcmp(text, "auto-negotiate") || !strcmp(text, "ascii") ||
@@ -219,6 +227,8 @@ const struct config_option config_options[] = {
 	  NULL, "log more; -vv and -vvv log still more" },
 	{ "process", "log_level", "log-level", 0, OPT_LOG_LEVEL, FIELD(log_level), "info",
 	  "<level>", 0, 0, NULL, "error, warn, info or debug; -v means debug" },
+	{ "process", "log_format", "log-format", 0, OPT_STRING, FIELD(log_format), "text", "<name>",
+	  0, 0, check_log_format, "how lines of the log are written: text or json" },
 	{ "process", "instance", "instance", 0, OPT_STRING, FIELD(instance), "default", "<name>", 0,
 	  0, check_instance,
 	  "name of this daemon's pins and lock, for several daemons on one host" },

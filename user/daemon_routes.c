@@ -46,8 +46,10 @@ void daemon_reload(struct daemon *d)
 	struct config_routes old;
 	struct config fresh;
 	bool leave;
+	int err = config_load(d->argc, d->argv, &fresh, &leave);
 
-	if (config_load(d->argc, d->argv, &fresh, &leave)) {
+	config_use_log_format(&d->config); /* another one takes a restart */
+	if (err) {
 		log_line(LOG_ERROR, "main",
 			 "not reloaded, everything stays as it was: correct the configuration and "
 			 "send SIGHUP again");

@@ -138,6 +138,23 @@ def load_as_nobody_says_to_be_root():
         assert done.returncode == 1 and "run it as root" in done.stderr, done
 
 
+def log_as_json_is_json_to_the_last_line():
+    with e2e.Rig("lo") as rig:
+        path = f"{rig.folder}/x.conf"
+        with open(path, "w", encoding="ascii") as out:
+            out.write('process: { log_level = "debug"; };\n')
+        daemon = e2e.Daemon(rig, "--log-format", "json", "--config", path)
+        with open(path, "w", encoding="ascii") as out:
+            out.write('process: { log_level = "loud"; };\n')
+        daemon.process.send_signal(signal.SIGHUP)
+        e2e.wait_until(lambda: "not reloaded" in daemon.output(), what="the word")
+        daemon.stop()
+        lines = [json.loads(line) for line in daemon.output().splitlines()]
+        ready, = [line for line in lines if line["message"].startswith("ready: ")]
+        assert (ready["level"], ready["module"], ready["tcp"]) == ("info", "main", e2e.PORT), ready
+        assert lines[-1]["ts"] >= lines[0]["ts"] and len(lines) > 5, lines
+
+
 sys.exit(e2e.main([
     unprivileged_daemon_serves_without_the_default_control_socket,
     second_daemon_goes_on_without_the_default_control_socket,
@@ -146,4 +163,5 @@ sys.exit(e2e.main([
     unknown_interface_gets_one_hint,
     doctor_does_not_take_the_daemon_for_a_stranger,
     load_as_nobody_says_to_be_root,
+    log_as_json_is_json_to_the_last_line,
 ]))

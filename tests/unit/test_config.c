@@ -157,6 +157,7 @@ static void config_load_no_flags_gives_defaults(void **state)
 	assert_string_equal(o.config.instance, "default");
 	assert_string_equal(o.config.control_path, "/run/xdpcache/control.sock");
 	assert_int_equal(o.config.log_level, LOG_INFO);
+	assert_string_equal(o.config.log_format, "text");
 	config_fini(&o.config);
 }
 
@@ -480,7 +481,8 @@ static void config_load_our_flags_set_their_fields(void **state)
 		    "--interface xca0 --xdp-mode generic --allow 10.0.0.0/8,192.0.2.1 "
 		    "--allow 2001:db8::/32 --hot-max 5 --hot-threshold 9 --lease_ms 500 "
 		    "--eviction fifo --pin-root /sys/fs/bpf/x --instance two "
-		    "--control /tmp/c.sock --log-level warn -v --rate-limit 900 --rate-burst 80");
+		    "--control /tmp/c.sock --log-level warn -v --rate-limit 900 --rate-burst 80 "
+		    "--log-format json");
 	assert_int_equal(o.config.xdp_mode, XDP_MODE_GENERIC);
 	assert_int_equal(o.config.allow.cnt, 3);
 	assert_string_equal(o.config.allow.items[2], "2001:db8::/32");
@@ -494,6 +496,7 @@ static void config_load_our_flags_set_their_fields(void **state)
 	assert_string_equal(o.config.instance, "two");
 	assert_string_equal(o.config.control_path, "/tmp/c.sock");
 	assert_int_equal(o.config.log_level, LOG_WARN);
+	assert_string_equal(o.config.log_format, "json");
 	assert_string_equal(o.said, "");
 	config_fini(&o.config);
 }
@@ -574,6 +577,7 @@ static const char *const wrong[][2] = {
 	{ "--interface xca0 -p 0", "write -U 11211" },
 	{ "--xdp-mode fast", "none of auto, native, generic, off" },
 	{ "--log-level loud", "none of error" },
+	{ "--log-format xml", "write text or json" },
 	{ "--lease-ms 5", "from 100 to 60000" },
 	{ "--instance a/b", "letters" },
 	{ "--pin-root relative", "absolute" },

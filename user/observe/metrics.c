@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/utf8.h"
 
 struct metrics {
 	struct {
@@ -155,34 +156,13 @@ void metrics_family(struct metrics_page *page, enum metrics_kind kind, const cha
 		fprintf(page->out, "# UNIT %s %s\n", name, unit_of(name));
 }
 
-/* Bytes of the UTF-8 character that text begins with; 0: it is none, or steers a terminal. */
-static uint32_t character_len(const unsigned char *text)
-{
-	uint32_t len = text[0] < 0x80 ? 1 : text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
-
-	if (len == 1)
-		return text[0] >= ' ' && text[0] != 0x7f;
-	if (text[0] < 0xc2 || text[0] > 0xf4)
-		return 0;
-	for (uint32_t i = 1; i < len; i++) {
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	/* Longer than need be, a surrogate, beyond Unicode, or a control character. */
-	if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f) ||
-	    (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f) ||
-	    (text[0] == 0xc2 && text[1] < 0xa0))
-		return 0;
-	return len;
-}
-
 /* What is no plain text is shown as \xNN, whose backslash is escaped like any other. */
 static void put_text(FILE *out, const char *text)
 {
 	const unsigned char *at = (const unsigned char *)text;
 
 	while (*at) {
-		uint32_t len = character_len(at);
+		uint32_t len = utf8_character_len(at);
 
 		if (*at == '"' || *at == '\\')
 			fputc('\\', out);
