@@ -332,6 +332,18 @@ static void finish_udp(struct config_build *b, bool checking)
 	}
 }
 
+static void finish_cluster(struct config_build *b)
+{
+	struct config *c = b->config;
+
+	if (c->cluster_file && !*c->cluster_file)
+		c->cluster_file = NULL;
+	if (c->cluster_file && (!c->node || !*c->node))
+		build_error(b, "--cluster needs --node: which of the nodes in the file this is");
+	if (!c->cluster_file && c->node && *c->node)
+		build_warn(b, "--node has no effect without --cluster: this daemon is alone");
+}
+
 void build_finish(struct config_build *b, bool checking)
 {
 	struct config *c = b->config;
@@ -341,6 +353,7 @@ void build_finish(struct config_build *b, bool checking)
 	finish_ports(b);
 	finish_auth(b);
 	finish_tls(b);
+	finish_cluster(b);
 	finish_memory(b);
 	finish_udp(b, checking);
 	if (c->thread_cnt == 0)

@@ -46,6 +46,7 @@ struct config_routes {
  */
 struct config_cluster {
 	struct ring_node *nodes;
+	const char **peers; /* where the other nodes reach each; NULL: see config_cluster_peer */
 	uint32_t node_cnt;
 	uint32_t copies;
 	struct config_memory *memory; /* what the nodes' strings lie in */
@@ -113,6 +114,9 @@ struct config {
 	bool metrics_hash_keys;	   /* --metrics-hash-keys */
 	bool control_given;	   /* the path is the operator's choice, not the default */
 	const char *config_file;   /* --config */
+	const char *cluster_file;  /* --cluster; NULL: this daemon is alone */
+	const char *node;	   /* --node: which of them it is; not NULL with a cluster */
+	uint32_t forward_ms;	   /* --forward-timeout-ms */
 	enum log_level log_level;
 	const char *log_format; /* --log-format */
 	/* -D, one byte of it counts; NULL: ':', and `stats detail` is off at the start */
@@ -146,6 +150,10 @@ void config_fini(struct config *config); /* safe on a zeroed one, and twice */
 int config_cluster_load(const char *path, const struct config_sink *sink,
 			struct config_cluster *ret);
 void config_cluster_fini(struct config_cluster *cluster); /* safe on a zeroed one, and twice */
+/* "host:port" of a node, for other nodes: what the file says, else its ring_name's host. */
+#define CONFIG_PEER_MAX (RING_NAME_MAX + 16)
+void config_cluster_peer(const struct config_cluster *cluster, uint32_t node,
+			 char ret[CONFIG_PEER_MAX]);
 
 /*
  * What is in effect: a file that config_load reads back to the same values, with a comment where a

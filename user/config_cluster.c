@@ -18,8 +18,14 @@
 
 #include "base/alloc.h"
 
-#define FIELD(member) offsetof(struct ring_node, member)
+#define FIELD(member) offsetof(struct node_entry, member)
 #define COPIES_DEFAULT 2
+#define PEER_PORT_DEFAULT 11311
+
+struct node_entry {
+	struct ring_node ring;
+	const char *peer;
+};
 
 static bool check_ring_name(const char *text, char why[CONFIG_WHY_MAX])
 {
@@ -31,6 +37,17 @@ static bool check_ring_name(const char *text, char why[CONFIG_WHY_MAX])
 	snprintf(why, CONFIG_WHY_MAX,
 		 "no server's name; write it as the clients' list of servers does: host, "
 		 "host:port, [v6] or [v6]:port");
+	return false;
+}
+
+static bool check_peer(const char *text, char why[CONFIG_WHY_MAX])
+{
+	struct span host;
+	uint16_t port;
+
+	if (ring_name_parse(text, &host, &port))
+		return true;
+	snprintf(why, CONFIG_WHY_MAX, "no address; write host:port or [v6]:port");
 	return false;
 }
 
@@ -46,14 +63,16 @@ static bool check_name(const char *text, char why[CONFIG_WHY_MAX])
 }
 
 static const struct config_option node_options[] = {
-	{ "nodes", "name", NULL, 0, OPT_STRING, FIELD(name), NULL, "<name>", 0, 0, check_name,
+	{ "nodes", "name", NULL, 0, OPT_STRING, FIELD(ring.name), NULL, "<name>", 0, 0, check_name,
 	  "what commands and logs call the node" },
-	{ "nodes", "ring_name", NULL, 0, OPT_STRING, FIELD(ring_name), NULL, "<host[:port]>", 0, 0,
-	  check_ring_name, "as the clients' list of servers has it" },
-	{ "nodes", "weight", NULL, 0, OPT_UINT32, FIELD(weight), "1", "<n>", 1, RING_WEIGHT_MAX,
-	  NULL, "as the clients have it" },
-	{ "nodes", "zone", NULL, 0, OPT_STRING, FIELD(zone), NULL, "<name>", 0, 0, check_name,
+	{ "nodes", "ring_name", NULL, 0, OPT_STRING, FIELD(ring.ring_name), NULL, "<host[:port]>",
+	  0, 0, check_ring_name, "as the clients' list of servers has it" },
+	{ "nodes", "weight", NULL, 0, OPT_UINT32, FIELD(ring.weight), "1", "<n>", 1,
+	  RING_WEIGHT_MAX, NULL, "as the clients have it" },
+	{ "nodes", "zone", NULL, 0, OPT_STRING, FIELD(ring.zone), NULL, "<name>", 0, 0, check_name,
 	  "what may fail at once: copies of an item lie in different zones" },
+	{ "nodes", "peer", NULL, 0, OPT_STRING, FIELD(peer), NULL, "<host:port>", 0, 0, check_peer,
+	  "where the other nodes reach it" },
 };
 
 static const struct config_entries node_entries = {
@@ -84,10 +103,12 @@ struct cluster_build {
 	const char *sources[RING_NODE_MAX]; /* file and line of each node */
 };
 
-static void add_node(struct cluster_build *b, const struct ring_node *node, const char *source)
+static void add_node(struct cluster_build *b, const struct node_entry *entry, const char *source)
 {
+	const struct ring_node *node = &entry->ring;
 	struct config_cluster *c = b->cluster;
 	struct ring_node *nodes;
+	const char **peers;
 
 	for (uint32_t i = 0; i < c->node_cnt; i++) {
 		if (!strcmp(c->nodes[i].name, node->name)) {
@@ -104,18 +125,21 @@ static void add_node(struct cluster_build *b, const struct ring_node *node, cons
 		return;
 	}
 	nodes = alloc_resize(c->nodes, (c->node_cnt + 1) * sizeof(*nodes));
-	if (!nodes) {
+	c->nodes = nodes ? nodes : c->nodes;
+	peers = alloc_resize(c->peers, (c->node_cnt + 1) * sizeof(*peers));
+	c->peers = peers ? peers : c->peers;
+	if (!nodes || !peers) {
 		build_error(&b->base, "out of memory");
 		return;
 	}
-	c->nodes = nodes;
+	peers[c->node_cnt] = entry->peer;
 	b->sources[c->node_cnt] = build_string(&b->base, source);
 	nodes[c->node_cnt++] = *node;
 }
 
 static void read_node(struct cluster_build *b, config_setting_t *group, const char *path)
 {
-	struct ring_node node = { 0 };
+	struct node_entry node = { 0 };
 	uint32_t error_cnt = b->base.error_cnt;
 	char source[512];
 
@@ -133,11 +157,11 @@ static void read_node(struct cluster_build *b, config_setting_t *group, const ch
 			    config_setting_get_elem(group, (unsigned int)i), path);
 	if (b->base.error_cnt > error_cnt)
 		return;
-	if (!node.name || !node.ring_name)
+	if (!node.ring.name || !node.ring.ring_name)
 		build_error(&b->base, "%s: nodes: a node without a %s; write %s", source,
-			    node.name ? "ring_name" : "name",
-			    node.name ? "ring_name = \"10.0.0.1\", as the clients' list has it"
-				      : "name = \"cache-a\"");
+			    node.ring.name ? "ring_name" : "name",
+			    node.ring.name ? "ring_name = \"10.0.0.1\", as the clients' list has it"
+					   : "name = \"cache-a\"");
 	else
 		add_node(b, &node, source);
 }
@@ -267,11 +291,28 @@ int config_cluster_load(const char *path, const struct config_sink *sink,
 	return 0;
 }
 
+void config_cluster_peer(const struct config_cluster *cluster, uint32_t node,
+			 char ret[CONFIG_PEER_MAX])
+{
+	const char *text = cluster->peers[node];
+	struct span host;
+	uint16_t port;
+
+	if (text) {
+		snprintf(ret, CONFIG_PEER_MAX, "%s", text);
+		return;
+	}
+	ring_name_parse(cluster->nodes[node].ring_name, &host, &port);
+	snprintf(ret, CONFIG_PEER_MAX, memchr(host.ptr, ':', host.len) ? "[%.*s]:%u" : "%.*s:%u",
+		 (int)host.len, (const char *)host.ptr, PEER_PORT_DEFAULT);
+}
+
 void config_cluster_fini(struct config_cluster *cluster)
 {
 	struct config strings = { .memory = cluster->memory };
 
 	config_fini(&strings);
 	alloc_free(cluster->nodes);
+	alloc_free(cluster->peers);
 	*cluster = (struct config_cluster){ 0 };
 }

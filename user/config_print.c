@@ -10,9 +10,10 @@
 
 /* Sections in the order of the table, with their headings. */
 static const char *const sections[][2] = {
-	{ "network", "Network" },   { "memory", "Memory" }, { "process", "Process" },
-	{ "commands", "Commands" }, { "tls", "TLS" },	    { "fastpath", "Fast path" },
-	{ "admin", "Watching it" },
+	{ "network", "Network" },   { "memory", "Memory" },
+	{ "process", "Process" },   { "commands", "Commands" },
+	{ "tls", "TLS" },	    { "fastpath", "Fast path" },
+	{ "admin", "Watching it" }, { "cluster", "Several nodes" },
 };
 
 #define SECTION_CNT (sizeof(sections) / sizeof(sections[0]))

@@ -332,6 +332,15 @@ const struct config_option config_options[] = {
 	{ "admin", "routes", "metrics-routes", 0, OPT_UINT32, FIELD(metrics_routes), "100", "<num>",
 	  0, ROUTE_MAX, NULL, "routes told apart; the others are one" },
 
+	/* --- cluster --- */
+	{ "cluster", "file", "cluster", 0, OPT_STRING, FIELD(cluster_file), NULL, "<file>", 0, 0,
+	  check_absolute_or_none,
+	  "the nodes of a cluster, the same file on each; empty: this daemon is alone" },
+	{ "cluster", "node", "node", 0, OPT_STRING, FIELD(node), NULL, "<name>", 0, 0, NULL,
+	  "which of them this daemon is" },
+	{ "cluster", "forward_timeout_ms", "forward-timeout-ms", 0, OPT_UINT32, FIELD(forward_ms),
+	  "1000", "<ms>", 10, 60000, NULL, "how long a key's own node may take to answer" },
+
 	/* --- answered at once --- */
 	{ NULL, NULL, "help", 'h', OPT_ACTION, 0, NULL, NULL, 0, 0, NULL, "print this and leave" },
 	{ NULL, NULL, "version", 'V', OPT_ACTION, 0, NULL, NULL, 0, 0, NULL,

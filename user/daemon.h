@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/loop.h"
+#include "base/sock.h"
 #include "base/swap.h"
 #include "budget.h"
 #include "config.h"
@@ -27,6 +28,14 @@
 
 /* Over HTTP; see daemon_admin.c. */
 #define DAEMON_PAGE_CNT (3 + PAGE_FILE_CNT)
+
+struct daemon_cluster {
+	struct config_cluster nodes;
+	struct ring *ring;
+	struct sock_addr *addrs; /* of each, for the others */
+	uint16_t self;
+	struct node *node; /* NULL: alone */
+};
 
 struct daemon {
 	struct config config;
@@ -49,6 +58,7 @@ struct daemon {
 	struct eventlog *events;
 	struct promoter *promoter;
 	struct net *net;
+	struct daemon_cluster cluster;
 	struct control *control;
 	struct locals *locals;
 	struct metrics *metrics;	/* NULL: no HTTP */
@@ -94,6 +104,20 @@ struct control_sources daemon_sources(struct daemon *d);
 int daemon_open_admin(struct daemon *d);
 int daemon_start_admin(struct daemon *d);
 void daemon_stop_admin(struct daemon *d);
+
+/* This daemon's place in the cluster, if it is of one; after the store, before what counts workers.
+ */
+int daemon_open_cluster(struct daemon *d);
+int daemon_start_cluster(struct daemon *d);
+/* For the control server: its thread. */
+void daemon_print_cluster(void *ctx, FILE *out);
+/* After net: its commands end first. */
+void daemon_close_cluster(struct daemon *d);
+/* Command workers: net's threads, and the node's. */
+static inline uint32_t daemon_worker_cnt(const struct daemon *d)
+{
+	return d->config.thread_cnt + (d->config.cluster_file ? 1 : 0);
+}
 
 /* The table of the configuration's routes, for the rooms to pick up. */
 int daemon_open_routes(struct daemon *d);

@@ -27,6 +27,7 @@
 #include "fastpath/rate.h"
 #include "hotkey/tracker.h"
 #include "net/net.h"
+#include "net/node.h"
 #include "net/tls.h"
 #include "process.h"
 #include "store/store.h"
@@ -133,7 +134,9 @@ int daemon_open_net(struct daemon *d)
 		.listen = c->listen.items, .listen_cnt = c->listen.cnt,
 		.allow = c->allow.items, .allow_cnt = c->allow.cnt,
 		.store = d->store, .tracker = d->tracker, .events = d->events,
-		.routes = &d->routes, .clock = d->clock,
+		.routes = &d->routes,
+		.forward = d->cluster.node ? node_forward(d->cluster.node) : NULL,
+		.clock = d->clock,
 		.users = c->sasl || c->auth_file ? &d->users : NULL,
 		.hooks = { .ctx = d, .memory = memory_parts, .set_memory = set_memory,
 			   .flush_at = flush_at, .flush_due_ns = flush_due(d),
@@ -310,6 +313,7 @@ struct control_sources daemon_sources(struct daemon *d)
 		.durations = source_durations,
 		.samples_dropped = source_samples_dropped,
 		.config = source_config,
+		.cluster = d->cluster.node ? daemon_print_cluster : NULL,
 		.hot_save = daemon_save_hot,
 		.handover = source_handover,
 		.promoter = d->promoter,

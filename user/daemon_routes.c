@@ -20,7 +20,7 @@ static int set_routes(struct daemon *d, const struct config_routes *from)
 	int err = from->cnt == 0
 			  ? 0
 			  : routes_new(from->rules, from->cnt,
-				       command_slot_cnt(d->config.thread_cnt), current(d), &routes);
+				       command_slot_cnt(daemon_worker_cnt(d)), current(d), &routes);
 
 	if (err)
 		log_line(LOG_ERROR, "main", "cannot set the routes up: %s", strerror(-err));

@@ -182,7 +182,7 @@ int daemon_open_store(struct daemon *d)
 {
 	struct store_options options = {
 		.item_max = d->config.item_max,
-		.thread_max = d->config.thread_cnt + OTHER_THREADS,
+		.thread_max = daemon_worker_cnt(d) + OTHER_THREADS,
 		.no_evict = d->config.no_evict,
 		.eviction = d->config.eviction,
 		.clock = d->clock,
@@ -287,7 +287,7 @@ int daemon_adopt_entries(struct daemon *d)
 int daemon_open_tracker(struct daemon *d)
 {
 	struct tracker_options tracker = { .key_cnt = HOT_KEYS,
-					   .ring_cnt = d->config.thread_cnt,
+					   .ring_cnt = daemon_worker_cnt(d),
 					   .half_life_ms = HOT_HALF_LIFE_MS,
 					   .clock = d->clock };
 

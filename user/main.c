@@ -27,6 +27,7 @@
 #include "fastpath/warden.h"
 #include "hotkey/tracker.h"
 #include "net/net.h"
+#include "net/node.h"
 #include "observe/eventlog.h"
 #include "process.h"
 #include "promote/promoter.h"
@@ -130,14 +131,16 @@ static int setup_loop(struct daemon *d, int signal_fd)
 static int setup(struct daemon *d)
 {
 	int signal_fd = process_signal_fd();
-	int err = signal_fd < 0 ? signal_fd : daemon_open_routes(d);
+	int err = signal_fd < 0 ? signal_fd : daemon_open_users(d);
 
-	if (!err)
-		err = daemon_open_users(d);
 	if (!err)
 		err = daemon_open_store(d);
 	if (!err && d->fp)
 		err = daemon_adopt_entries(d);
+	if (!err)
+		err = daemon_open_cluster(d);
+	if (!err)
+		err = daemon_open_routes(d);
 	if (!err)
 		err = daemon_open_tracker(d);
 	if (!err)
@@ -168,6 +171,8 @@ static int setup(struct daemon *d)
 	if (!err)
 		err = setup_loop(d, signal_fd);
 	if (!err)
+		err = daemon_start_cluster(d);
+	if (!err)
 		err = net_start(d->net);
 	if (!err)
 		err = control_start(d->control);
@@ -197,6 +202,8 @@ static void close_net(struct daemon *d)
 	if (d->warm.successor >= 0)
 		d->warm.socket_cnt = net_share(d->net, d->warm.sockets, WARM_SOCKET_MAX);
 	net_stop(d->net);
+	/* What is still on its way to another node comes home before its home goes. */
+	node_stop(d->cluster.node);
 	net_close(d->net);
 }
 
@@ -219,6 +226,7 @@ static void teardown(struct daemon *d)
 		lease_revoke(&d->lease);
 	promoter_stop(d->promoter); /* it counts in net's */
 	close_net(d);
+	daemon_close_cluster(d);
 	close_store(d);
 	hot_choices_fini(&d->hot);
 	tracker_free(d->tracker);

@@ -152,6 +152,8 @@ static void config_load_no_flags_gives_defaults(void **state)
 	assert_int_equal(o.config.rate_limit, 0);
 	assert_int_equal(o.config.rate_burst, 0);
 	assert_int_equal(o.config.lease_ms, 1000);
+	assert_null(o.config.cluster_file);
+	assert_int_equal(o.config.forward_ms, 1000);
 	assert_null(o.config.eviction);
 	assert_string_equal(o.config.pin_root, "/sys/fs/bpf/xdpcache");
 	assert_string_equal(o.config.instance, "default");
@@ -482,7 +484,11 @@ static void config_load_our_flags_set_their_fields(void **state)
 		    "--allow 2001:db8::/32 --hot-max 5 --hot-threshold 9 --lease_ms 500 "
 		    "--eviction fifo --pin-root /sys/fs/bpf/x --instance two "
 		    "--control /tmp/c.sock --log-level warn -v --rate-limit 900 --rate-burst 80 "
-		    "--log-format json");
+		    "--log-format json "
+		    "--cluster /etc/x/cluster.conf --node b --forward-timeout-ms 250");
+	assert_string_equal(o.config.cluster_file, "/etc/x/cluster.conf");
+	assert_string_equal(o.config.node, "b");
+	assert_int_equal(o.config.forward_ms, 250);
 	assert_int_equal(o.config.xdp_mode, XDP_MODE_GENERIC);
 	assert_int_equal(o.config.allow.cnt, 3);
 	assert_string_equal(o.config.allow.items[2], "2001:db8::/32");
@@ -579,6 +585,9 @@ static const char *const wrong[][2] = {
 	{ "--log-level loud", "none of error" },
 	{ "--log-format xml", "write text or json" },
 	{ "--lease-ms 5", "from 100 to 60000" },
+	{ "--cluster relative --node a", "absolute" },
+	{ "--cluster /etc/x/cluster.conf", "--cluster needs --node" },
+	{ "--forward-timeout-ms 1", "from 10 to 60000" },
 	{ "--instance a/b", "letters" },
 	{ "--pin-root relative", "absolute" },
 	{ "--control relative", "absolute" },

@@ -46,6 +46,34 @@ static int load(const char *text, struct said *said, struct config_cluster *ret)
 	return config_cluster_load(path, &sink, ret);
 }
 
+static void config_cluster_peer_is_what_is_written_or_the_ring_names_host(void **state)
+{
+	struct config_cluster c = { 0 };
+	char text[CONFIG_PEER_MAX];
+	struct said said;
+
+	(void)state;
+	assert_int_equal(
+		load("nodes = (\n"
+		     "  { name = \"a\"; ring_name = \"10.0.0.1:11212\"; },\n"
+		     "  { name = \"b\"; ring_name = \"[fd00::1]:11212\"; },\n"
+		     "  { name = \"c\"; ring_name = \"cache-c\"; peer = \"10.1.0.3:7\"; } );\n",
+		     &said, &c),
+		0);
+	config_cluster_peer(&c, 0, text);
+	assert_string_equal(text, "10.0.0.1:11311");
+	config_cluster_peer(&c, 1, text);
+	assert_string_equal(text, "[fd00::1]:11311");
+	config_cluster_peer(&c, 2, text);
+	assert_string_equal(text, "10.1.0.3:7");
+	config_cluster_fini(&c);
+	assert_int_equal(
+		load("nodes = ( { name = \"a\"; ring_name = \"h\"; peer = \"h:99999\"; } );\n",
+		     &said, &c),
+		-EINVAL);
+	assert_non_null(strstr(said.text, "write host:port"));
+}
+
 static void config_cluster_load_reads_nodes_and_defaults(void **state)
 {
 	struct config_cluster c = { 0 };
@@ -187,6 +215,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(config_cluster_load_reads_nodes_and_defaults),
+		cmocka_unit_test(config_cluster_peer_is_what_is_written_or_the_ring_names_host),
 		cmocka_unit_test(config_cluster_load_mistakes_are_refused_with_place_and_hint),
 		cmocka_unit_test(config_cluster_load_useless_settings_are_warned_about),
 		cmocka_unit_test(config_cluster_load_out_of_memory_leaves_nothing),

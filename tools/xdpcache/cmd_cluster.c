@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * xdpcache cluster ring: who owns a key and why, from the file of nodes alone. What is printed is
- * made from what --json prints.
+ * xdpcache cluster ring: who owns a key and why, from the file of nodes alone. xdpcache cluster
+ * status: how a daemon gets on with the other nodes. What is printed is made from what --json
+ * prints.
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "client.h"
 #include "cluster/ring.h"
 #include "config.h"
 #include "control/key.h"
@@ -26,6 +28,8 @@ static int usage(void)
 			"  xdpcache cluster ring --hex HEX [--file FILE]  the same of a key that "
 			"is no text\n"
 			"  xdpcache cluster ring [--file FILE]            every node's share\n"
+			"  xdpcache cluster status                        the nodes, as the daemon "
+			"here sees them\n"
 			"Without --file: " CLUSTER_FILE_DEFAULT "\n");
 	return CLI_USAGE;
 }
@@ -288,6 +292,64 @@ static int show_ring(const struct cli *cli, const struct words *words,
 	return CLI_DONE;
 }
 
+/* --- status --- */
+
+static json_int_t number_of(const json_t *object, const char *name)
+{
+	return json_integer_value(json_object_get(object, name));
+}
+
+static const char *link_state(const json_t *node)
+{
+	bool connected = json_is_true(json_object_get(node, "connected"));
+	bool heard = json_is_true(json_object_get(node, "heard"));
+
+	if (json_is_true(json_object_get(node, "self")))
+		return "this one";
+	return connected && heard ? "connected" : connected ? "silent" : "not reached";
+}
+
+static void print_status(const json_t *root)
+{
+	json_t *node;
+	size_t i;
+
+	table_line("%-16s %-24s %-24s %-11s %6s %12s %12s", "NODE", "RING NAME", "REACHED AT",
+		   "STATE", "LOST", "SENT", "RECEIVED");
+	json_array_foreach(json_object_get(root, "nodes"), i, node)
+	{
+		table_line("%-16s %-24s %-24s %-11s %6" JSON_INTEGER_FORMAT
+			   " %12" JSON_INTEGER_FORMAT " %12" JSON_INTEGER_FORMAT,
+			   text_of(node, "node"), text_of(node, "ring_name"), text_of(node, "peer"),
+			   link_state(node), number_of(node, "lost_connections"),
+			   number_of(node, "sent_bytes"), number_of(node, "received_bytes"));
+	}
+	printf("\nasked of other nodes: %" JSON_INTEGER_FORMAT ", answered %" JSON_INTEGER_FORMAT
+	       ", failed %" JSON_INTEGER_FORMAT "; carried out for them: %" JSON_INTEGER_FORMAT
+	       "\n",
+	       number_of(root, "asked"), number_of(root, "answered"), number_of(root, "failed"),
+	       number_of(root, "guests"));
+}
+
+static int show_status(const struct cli *cli)
+{
+	char error[CLIENT_ERROR_MAX];
+	json_t *root;
+
+	if (client_ask(cli->control, json_pack("{s:s}", "cmd", "cluster"), &root, error)) {
+		fprintf(stderr, "xdpcache cluster status: %s\n", error);
+		return CLI_FAILED;
+	}
+	if (cli->json) {
+		json_dumpf(root, stdout, JSON_INDENT(2));
+		printf("\n");
+	} else {
+		print_status(root);
+	}
+	json_decref(root);
+	return CLI_DONE;
+}
+
 int cmd_cluster(const struct cli *cli, int argc, char **argv)
 {
 	struct words words = { .file = CLUSTER_FILE_DEFAULT };
@@ -295,6 +357,8 @@ int cmd_cluster(const struct cli *cli, int argc, char **argv)
 	struct config_cluster cluster = { 0 };
 	int rc;
 
+	if (argc == 2 && !strcmp(argv[1], "status"))
+		return show_status(cli);
 	if (argc < 2 || strcmp(argv[1], "ring") || !take_words(argc - 2, argv + 2, &words))
 		return usage();
 	if (config_cluster_load(words.file, &sink, &cluster)) {

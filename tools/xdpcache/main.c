@@ -75,8 +75,9 @@ static const char cluster_details[] =
 	"clients,\n"
 	"                     and why\n"
 	"  ring --hex HEX     a key that is no text\n"
-	"  ring               every node's share\n\n"
-	"Read from the file of nodes; no daemon is asked.\n\n"
+	"  ring               every node's share\n"
+	"  status             the nodes, as the daemon here sees them\n\n"
+	"The ring is read from the file of nodes; no daemon is asked.\n\n"
 	"  --file FILE        the cluster's nodes (" CLUSTER_FILE_DEFAULT ")\n";
 static const char doctor_details[] =
 	"Tries what the fast path needs and undoes the trial. On each --interface that carries no\n"
@@ -99,7 +100,8 @@ static const struct cli_command commands[] = {
 	{ "top", "[--once]", "who answers, how fast, and the hot keys, as a screen", top_details,
 	  cmd_top },
 	{ "config", "check|show", "what is configured", config_details, cmd_config },
-	{ "cluster", "ring [KEY]", "which nodes keys belong to", cluster_details, cmd_cluster },
+	{ "cluster", "ring [KEY]|status", "which nodes keys belong to, and how they are",
+	  cluster_details, cmd_cluster },
 	{ "doctor", "[--interface IF...]", "check this host, and say what to do about it",
 	  doctor_details, cmd_doctor },
 };

@@ -22,6 +22,8 @@
 
 #include "base/clock.h"
 #include "base/histogram.h"
+#include "base/wait.h"
+#include "cluster/forward.h"
 #include "hotkey/tracker.h"
 #include "observe/eventlog.h"
 #include "protocol/request.h"
@@ -227,9 +229,10 @@ struct command_conns {
 
 struct command_options {
 	struct store *store;
-	struct tracker *tracker; /* NULL: hot keys are not tracked */
-	struct eventlog *events; /* NULL: nobody can watch */
-	struct swap *routes;	 /* tables of command_slot_cnt(worker_cnt); NULL: none ever */
+	struct tracker *tracker;       /* NULL: hot keys are not tracked */
+	struct eventlog *events;       /* NULL: nobody can watch */
+	struct swap *routes;	       /* tables of command_slot_cnt(worker_cnt); NULL: none ever */
+	const struct forward *forward; /* keys of other nodes; NULL: there are none */
 	const struct clock *clock;
 	struct command_hooks hooks;
 	struct command_settings settings;
@@ -274,8 +277,33 @@ bool command_hold_is_waited_for(const struct command_worker *w);
 void command_set_let_go(struct command_worker *w, void (*let_go)(void *ctx), void *ctx);
 /* The turn's time: its start, or later where a command had to know better. */
 uint64_t command_now_ns(const struct command_worker *w);
-/* Whose requests come next: the descriptor that watchers are told. */
-void command_set_client(struct command_worker *w, int fd);
+
+/*
+ * Whoever sends requests. One whose request needs an answer from elsewhere waits for it
+ * (COMMAND_WAITS), and nobody else does: until resume is called, from command_turn, nothing more of
+ * it is applied. A client that leaves calls command_leave.
+ */
+struct command_client {
+	int fd;		   /* what watchers are told */
+	bool is_node;	   /* of the cluster: its requests go no further */
+	struct wait *wait; /* of the request that is next; NULL: it has none */
+	/* Apply the request again; NULL: it cannot wait, and is told what is here. */
+	void (*resume)(struct command_client *client);
+};
+
+/* The answers are still to come. */
+static inline bool command_client_waits(const struct command_client *client)
+{
+	return client->wait && !client->wait->over;
+}
+
+/* Whose requests come next. */
+void command_set_client(struct command_worker *w, struct command_client *client);
+void command_leave(struct command_client *client);
+/* The loop that sleeps between the worker's turns; before it runs. */
+void command_use_loop(struct command_worker *w, struct loop *loop);
+/* By then command_turn is to be called for those who wait; UINT64_MAX: nobody does. */
+uint64_t command_waits_next_ns(const struct command_worker *w);
 /* When the delayed flush_all is due; 0: none. */
 uint64_t command_flush_at_ns(const struct command_worker *w);
 
@@ -292,6 +320,8 @@ enum command_next {
 	COMMAND_DONE,
 	COMMAND_MORE,  /* the reply is full: send it, then go on with the keys left in req->keys */
 	COMMAND_CLOSE, /* send what there is, then close */
+	/* Nothing was done: apply it again, as it was, when its client is resumed. */
+	COMMAND_WAITS,
 	COMMAND_WATCH, /* req->number: the kinds of events the client wants to see from now on */
 };
 

@@ -27,6 +27,8 @@
 #define WAIT_MAX_NS (2 * NSEC_PER_SEC)
 #define WAIT_STEP_NS (4 * NSEC_PER_MSEC)
 #define WAIT_MORE_NS (1 * NSEC_PER_MSEC)
+/* Of one worker, for answers from elsewhere; the next is refused. */
+#define CLIENTS_WAITING_MAX 16384
 
 int command_new(const struct command_options *options, struct command **ret)
 {
@@ -104,6 +106,7 @@ int command_worker_new(struct command *command, uint32_t idx, struct command_wor
 	w->now_ns = clock_now_ns(command->options.clock);
 	w->turn_ns = w->now_ns;
 	w->wait_left_ns = WAIT_MAX_NS;
+	waits_init(&w->waits, NULL, CLIENTS_WAITING_MAX);
 	command_view_pick(command, &w->view);
 	pthread_mutex_lock(&command->lock);
 	command->workers[idx] = w;
@@ -121,6 +124,8 @@ void command_worker_free(struct command_worker *w)
 	command_add_counts(&w->command->gone, &w->counts);
 	pthread_mutex_unlock(&w->command->lock);
 	command_view_drop(w->command, &w->view);
+	command_drop_spent(w);
+	waits_fini(&w->waits);
 	store_thread_free(w->thread);
 	alloc_free(w->durations);
 	alloc_free(w);
@@ -168,6 +173,10 @@ void command_turn(struct command_worker *w)
 	w->replied_ns = 0;
 	w->wait_left_ns = WAIT_MAX_NS;
 	command_flush_due(w);
+	if (w->command->options.forward) {
+		command_drop_spent(w);
+		waits_turn(&w->waits, w->now_ns);
+	}
 }
 
 void command_sleep(struct command_worker *w)
@@ -211,9 +220,19 @@ uint64_t command_flush_at_ns(const struct command_worker *w)
 	return atomic_load_explicit(&w->command->flush_at_ns, memory_order_relaxed);
 }
 
-void command_set_client(struct command_worker *w, int fd)
+void command_set_client(struct command_worker *w, struct command_client *client)
 {
-	w->client_fd = fd;
+	w->client = client;
+}
+
+void command_use_loop(struct command_worker *w, struct loop *loop)
+{
+	w->waits.box.loop = loop;
+}
+
+uint64_t command_waits_next_ns(const struct command_worker *w)
+{
+	return waits_next_ns(&w->waits);
 }
 
 struct command_counts *command_counts(struct command_worker *w)
@@ -408,6 +427,30 @@ static enum command_next apply(struct command_worker *w, struct request *req, st
 	return COMMAND_DONE;
 }
 
+/* A list of keys, some of which may be another node's. */
+static enum command_next seek_and_apply(struct command_worker *w, struct request *req,
+					struct response *resp)
+{
+	enum command_next next = COMMAND_DONE;
+
+	switch (command_seek(w, req)) {
+	case SEEK_WAITS:
+		return COMMAND_WAITS;
+	case SEEK_AWAY:
+		req->compose->status(resp, req, STATUS_NODE_AWAY);
+		if (req->more)
+			req->verb = REQUEST_INVALID;
+		break;
+	case SEEK_NOTHING:
+		next = apply(w, req, resp);
+		break;
+	}
+	/* The rest of the keys was asked for together with those that have been answered. */
+	if (w->client && w->client->wait && next != COMMAND_MORE)
+		command_spend_wait(w);
+	return next;
+}
+
 enum command_next command_apply(struct command_worker *w, struct request *req,
 				struct response *resp)
 {
@@ -419,9 +462,19 @@ enum command_next command_apply(struct command_worker *w, struct request *req,
 		command_flush_due(w);
 	if (req->key_base64)
 		req->key = command_key(req, raw);
-	next = apply(w, req, resp);
+	switch (command_forward(w, req, resp)) {
+	case FORWARD_WAITS:
+		return COMMAND_WAITS;
+	case FORWARD_DONE:
+		command_note_request(w, verb);
+		return COMMAND_DONE;
+	case FORWARD_NOTHING:
+		break;
+	}
+	next = w->command->options.forward && req->keys.len ? seek_and_apply(w, req, resp)
+							    : apply(w, req, resp);
 	/* One that goes on counts when it has come to its end. */
-	if (next != COMMAND_MORE && !req->more)
+	if (next != COMMAND_MORE && next != COMMAND_WAITS && !req->more)
 		command_note_request(w, verb);
 	return next;
 }

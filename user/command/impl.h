@@ -55,10 +55,12 @@ struct command_worker {
 	struct command_view view; /* of this turn */
 	struct rand rand;
 	uint32_t idx;
-	int client_fd; /* command_set_client */
 	uint32_t unreplied[COMMAND_OP_CNT];
 	bool has_unreplied;
-	struct histogram *durations; /* COMMAND_OP_CNT; others read them */
+	struct histogram *durations;   /* COMMAND_OP_CNT; others read them */
+	struct command_client *client; /* command_set_client; NULL: nobody that is known */
+	struct waits waits;
+	struct wait *spent; /* whose values this turn's replies may borrow */
 	/* Read by other threads: off the line that the worker works on. */
 	_Alignas(64) struct command_counts counts;
 };
@@ -138,6 +140,44 @@ enum command_next command_lru_crawler(struct command_worker *w, struct request *
 				      struct response *resp);
 enum command_next command_watch(struct command_worker *w, struct request *req,
 				struct response *resp);
+
+/* --- answers from elsewhere (seek.c) --- */
+
+enum command_seek {
+	SEEK_NOTHING, /* carry the request out */
+	SEEK_WAITS,
+	SEEK_AWAY, /* one of its keys' nodes was not reached */
+};
+
+enum command_seek command_seek(struct command_worker *w, const struct request *req);
+void command_spend_wait(struct command_worker *w);
+void command_drop_spent(struct command_worker *w);
+
+/* --- keys of other nodes (forward.c) --- */
+
+enum command_forward {
+	FORWARD_NOTHING, /* carry the request out */
+	FORWARD_WAITS,
+	FORWARD_DONE, /* it is answered */
+};
+
+struct forward_ask;
+
+bool command_is_elsewhere(const struct command_worker *w, struct span key);
+/* A request of one key. */
+enum command_forward command_forward(struct command_worker *w, const struct request *req,
+				     struct response *resp);
+/* One of a list, which is elsewhere: asks for it. False: it cannot be said what it has. */
+bool command_forward_key(struct command_worker *w, const struct request *req, struct span key);
+/* What the request under way has asked for this key of a list; NULL: nothing. */
+const struct forward_ask *command_forwarded(const struct command_worker *w, struct span key);
+/* Its part of the reply; false: it is an error, and nothing may follow. */
+bool command_put_forwarded(const struct forward_ask *ask, struct response *resp);
+
+static inline int command_client_fd(const struct command_worker *w)
+{
+	return w->client ? w->client->fd : 0;
+}
 
 /* --- what watchers are told; nothing when there are none --- */
 

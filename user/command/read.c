@@ -174,11 +174,17 @@ enum command_next command_read(struct command_worker *w, struct request *req, st
 
 	for (batch_fill(w, req->keys, &batch); batch.cnt; batch_fill(w, req->keys, &batch)) {
 		for (uint32_t i = 0; i < batch.cnt; i++) {
-			enum store_status status;
+			const struct forward_ask *ask = command_forwarded(w, batch.key[i]);
+			enum store_status status = STORE_NOT_FOUND;
 			struct item_view view;
 
 			req->keys = batch.rest[i];
-			status = read_key(w, req, batch.key[i], batch.hash[i], resp, &view);
+			if (ask && !command_put_forwarded(ask, resp)) {
+				req->verb = REQUEST_INVALID;
+				return COMMAND_DONE;
+			}
+			if (!ask)
+				status = read_key(w, req, batch.key[i], batch.hash[i], resp, &view);
 			if (status == STORE_OK) {
 				add_item(w, req, resp, &view);
 			} else if (status != STORE_NOT_FOUND) {

@@ -86,6 +86,10 @@ enum command_upload_state command_upload_start(struct command_worker *w, const s
 		memcpy(upload->opaque, req->meta.opaque.ptr, req->meta.opaque.len);
 		upload->req.meta.opaque.ptr = upload->opaque;
 	}
+	if (command_is_elsewhere(w, upload->req.key)) {
+		req->compose->status(resp, req, STATUS_NODE_LARGE);
+		return COMMAND_UPLOAD_ANSWERED;
+	}
 	status = reserve(w, upload, resp);
 	if (status == STORE_OK)
 		return COMMAND_UPLOAD_GOES;

@@ -37,7 +37,8 @@ enum command_next command_watch(struct command_worker *w, struct request *req,
 static void log_fetch(struct command_worker *w, struct span key, const char *status, uint64_t len)
 {
 	eventlog_write(w->command->options.events, EVENTLOG_FETCHERS, "item_get", key,
-		       "status=%s " CLASS_FIELD " cfd=%d size=%" PRIu64, status, w->client_fd, len);
+		       "status=%s " CLASS_FIELD " cfd=%d size=%" PRIu64, status,
+		       command_client_fd(w), len);
 }
 
 void command_log_fetch(struct command_worker *w, struct span key, const struct item_view *item)
@@ -117,7 +118,7 @@ void command_log_store(struct command_worker *w, const struct request *req,
 		ttl_sec = (expire_ns - w->now_ns) / NSEC_PER_SEC;
 	eventlog_write(w->command->options.events, EVENTLOG_MUTATIONS, "item_store", req->key,
 		       "status=%s cmd=%s ttl=%" PRIu64 " " CLASS_FIELD " cfd=%d size=%" PRIu64,
-		       store_text(status), command_text(req->verb), ttl_sec, w->client_fd,
+		       store_text(status), command_text(req->verb), ttl_sec, command_client_fd(w),
 		       req->value_len);
 }
 
@@ -126,7 +127,7 @@ void command_log_delete(struct command_worker *w, struct span key)
 	if (!eventlog_wants(w->command->options.events, EVENTLOG_DELETIONS))
 		return;
 	eventlog_write(w->command->options.events, EVENTLOG_DELETIONS, "deleted", key,
-		       "cmd=delete " CLASS_FIELD " cfd=%d", w->client_fd);
+		       "cmd=delete " CLASS_FIELD " cfd=%d", command_client_fd(w));
 }
 
 /* Under the key's lock, in the reclaimer's thread. */

@@ -43,6 +43,7 @@ static const struct control_command commands[] = {
 	{ "hot_moves", "who came into the kernel and who left it \"since\" the last \"next\"",
 	  answer_hot_moves },
 	{ "config", "the configuration in effect", answer_config },
+	{ "cluster", "the nodes of the cluster, as this one sees them", answer_cluster },
 	{ "handover", "ends the daemon and gives sockets and items to who asks: --upgrade",
 	  answer_handover },
 	{ "version", "version of daemon and map layout", answer_version },

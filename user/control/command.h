@@ -46,6 +46,8 @@ json_t *answer_hot_limits(const struct control_sources *sources, const json_t *r
 			  char error[CONTROL_ERROR_MAX]);
 json_t *answer_hot_moves(const struct control_sources *sources, const json_t *request,
 			 char error[CONTROL_ERROR_MAX]);
+json_t *answer_cluster(const struct control_sources *sources, const json_t *request,
+		       char error[CONTROL_ERROR_MAX]);
 json_t *answer_config(const struct control_sources *sources, const json_t *request,
 		      char error[CONTROL_ERROR_MAX]);
 

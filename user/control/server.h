@@ -66,7 +66,8 @@ struct control_sources {
 	/* Adds how long requests of one enum command_op took (command_durations). */
 	void (*durations)(void *ctx, uint32_t op, struct histogram *ret);
 	uint64_t (*samples_dropped)(void *ctx);
-	void (*config)(void *ctx, FILE *out); /* JSON */
+	void (*config)(void *ctx, FILE *out);  /* JSON */
+	void (*cluster)(void *ctx, FILE *out); /* JSON */
 	/*
 	 * A client asked for {"cmd":"handover"}: takes its connection over, or returns false and
 	 * the client is refused.

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -145,6 +146,7 @@ void conn_close(struct conn *c)
 	close(c->source.fd);
 	pthread_mutex_unlock(&w->lock);
 	serve_drop_upload(c);
+	command_leave(&c->client);
 	pool_give(&w->pool, &c->in);
 	backlog_drop(c);
 	w->linger_cnt -= c->lingering;
@@ -191,7 +193,8 @@ static void watch(struct conn *c, bool writing)
 	if (c->tls)
 		events = tls_events(c->tls, writing);
 	/* A parked one's bytes stay in the socket, and would wake us again and again. */
-	if (c->parked_ns && c->queued && !writing)
+	if ((c->parked_ns && c->queued && !writing) ||
+	    (command_client_waits(&c->client) && !writing))
 		events = 0;
 	if (events == c->waits_for)
 		return;
@@ -409,12 +412,13 @@ static void turn(struct conn *c, bool readable)
 	bool open = true;
 	int64_t n = 0;
 
-	command_set_client(w->command, c->source.fd);
+	command_set_client(w->command, &c->client);
 	__atomic_store_n(&c->state, STATE_PARSE, __ATOMIC_RELAXED);
 	assert(in != &w->scratch || (in->start == 0 && in->end == 0));
 	if (!readable) {
 		open = serve(c, in, &budget);
-		readable = !c->queued && !c->out.bytes && has_input(c);
+		readable = !c->queued && !command_client_waits(&c->client) && !c->out.bytes &&
+			   has_input(c);
 	}
 	for (uint32_t i = 0; open && readable && i < READS_A_TURN; i++) {
 		uint64_t room;
@@ -424,7 +428,7 @@ static void turn(struct conn *c, bool readable)
 		if (n <= 0)
 			break;
 		open = serve(c, in, &budget);
-		if (c->queued || c->out.bytes || room > 0)
+		if (c->queued || command_client_waits(&c->client) || c->out.bytes || room > 0)
 			break;
 	}
 	if (c->dead) {
@@ -445,7 +449,7 @@ static void turn(struct conn *c, bool readable)
 	}
 	note_state(c);
 	watch(c, c->out.bytes != NULL);
-	if (!c->dead && !c->writing && has_input(c))
+	if (!c->dead && !c->writing && !command_client_waits(&c->client) && has_input(c))
 		enqueue(c);
 }
 
@@ -476,7 +480,8 @@ void conn_close_overdue(struct conn *c, uint64_t now_ns)
 	} else if (c->upload && command_upload_is_overdue(w->command, c->upload, c->last_ns)) {
 		command_count(&w->counts->upload_stalled, 1);
 		conn_close(c);
-	} else if (!c->lingering && !c->events && limit_ns && idle_ns > limit_ns) {
+	} else if (!c->lingering && !c->events && !command_client_waits(&c->client) && limit_ns &&
+		   idle_ns > limit_ns) {
 		command_count(&w->counts->idle_kicks, 1);
 		c->end_reason = "idle_timeout";
 		conn_close(c);
@@ -526,12 +531,12 @@ static void conn_ready(struct loop_source *source, uint32_t events)
 			enqueue(c);
 		return;
 	}
-	if (c->parked_ns && (events & LOOP_HANGUP)) {
+	if ((c->parked_ns || command_client_waits(&c->client)) && (events & LOOP_HANGUP)) {
 		conn_close(c);
 		return;
 	}
-	/* A queued connection has requests to finish before it may read more, or see its end. */
-	if (c->queued)
+	/* Such a connection has requests to finish before it may read more, or see its end. */
+	if (c->queued || command_client_waits(&c->client))
 		return;
 	if (c->lingering)
 		linger(c);
@@ -553,9 +558,19 @@ bool conn_drain(struct conn *c)
 {
 	if (c->dead) /* it made room for the one before it */
 		return true;
+	if (command_client_waits(&c->client))
+		return false;
 	if (!c->queued && !c->writing && !c->lingering && !c->handshaking)
 		turn(c, true);
-	return c->dead || (!c->queued && !c->writing);
+	return c->dead || (!c->queued && !c->writing && !command_client_waits(&c->client));
+}
+
+/* Its request has its answers: out of a turn of the connection's own. */
+static void resume_client(struct command_client *client)
+{
+	struct conn *c = (struct conn *)((char *)client - offsetof(struct conn, client));
+
+	enqueue(c);
 }
 
 void conn_open(struct worker *w, const struct worker_socket *from, int fd)
@@ -576,6 +591,7 @@ void conn_open(struct worker *w, const struct worker_socket *from, int fd)
 	}
 	c->source.fd = fd;
 	c->source.ready = conn_ready;
+	c->client = (struct command_client){ .fd = fd, .resume = resume_client };
 	c->worker = w;
 	c->from = from;
 	c->protocol = w->shared->settings->protocol;

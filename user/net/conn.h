@@ -16,6 +16,7 @@
 
 struct conn {
 	struct loop_source source;
+	struct command_client client;
 	struct worker *worker;
 	struct conn *prev; /* worker->conns */
 	struct conn *next;

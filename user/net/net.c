@@ -325,10 +325,11 @@ static int make_workers(struct net *net)
 			   .tls_status = tls_status_of,
 			   .tls_reload = reload_tls,
 			   .ctx = net },
-		.worker_cnt = net->options.settings.thread_cnt,
+		.forward = net->options.forward,
+		.worker_cnt = net->options.settings.thread_cnt + (net->options.forward ? 1 : 0),
 	};
 	uint64_t least = 2 * (net->options.settings.item_max + MIB);
-	uint64_t share = BACKLOG_MAX / options.worker_cnt;
+	uint64_t share = BACKLOG_MAX / net->options.settings.thread_cnt;
 	int error = command_new(&options, &net->command);
 
 	if (error)
@@ -338,7 +339,7 @@ static int make_workers(struct net *net)
 	net->shared.events = net->options.events;
 	net->shared.users = net->options.users;
 	net->shared.backlog_max = share > least ? share : least;
-	for (uint32_t i = 0; i < options.worker_cnt; i++) {
+	for (uint32_t i = 0; i < net->options.settings.thread_cnt; i++) {
 		error = worker_init(&net->workers[i], &net->shared, net->command, i);
 		if (error)
 			return error;

@@ -36,6 +36,8 @@ struct net_options {
 	struct eventlog *events; /* NULL: nobody can watch */
 	struct swap *routes;	 /* command's; NULL: none ever */
 	struct swap *users;	 /* NULL: nobody has to authenticate */
+	/* Keys of other nodes; NULL: there are none. Its thread takes one more command worker. */
+	const struct forward *forward;
 	const struct clock *clock;
 	struct command_hooks hooks;
 	/* Bound sockets of an earlier process: those that fit are used and are net's then, and -1

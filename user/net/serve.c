@@ -9,6 +9,9 @@
  *            |     \- retrieval -------> keys answered until the reply is full,+
  *            |                           sent, and so on (in_line)             |
  *            \------- anything else --------------------------------------- ---+
+ *
+ * A request that waits for an answer from elsewhere stays where it is, and all behind it, until
+ * its connection is resumed; then it is read again from its start.
  */
 #include "net/serve.h"
 
@@ -170,7 +173,9 @@ static enum serve_step step_store(struct conn *c, struct buffer *in, struct requ
 	req->value = span_of(bytes.ptr + line_len, req->value_len);
 	end = req->value.ptr + req->value_len;
 	req->value_bad = !req->value_bare && (end[0] != '\r' || end[1] != '\n');
-	command_apply(c->worker->command, req, &c->worker->resp);
+	req->raw = span_of(bytes.ptr, whole);
+	if (command_apply(c->worker->command, req, &c->worker->resp) == COMMAND_WAITS)
+		return SERVE_PARK;
 	serve_take(c, in, whole);
 	return SERVE_ON;
 }
@@ -196,8 +201,12 @@ static enum serve_step start_watch(struct conn *c, struct buffer *in, const stru
 /* Carries out a request whose line is `len` bytes from the buffer's start. */
 static enum serve_step apply(struct conn *c, struct buffer *in, struct request *req, uint64_t len)
 {
-	enum command_next next = command_apply(c->worker->command, req, &c->worker->resp);
+	enum command_next next;
 
+	req->raw = span_of(in->bytes + in->start, len);
+	next = command_apply(c->worker->command, req, &c->worker->resp);
+	if (next == COMMAND_WAITS)
+		return SERVE_PARK;
 	if (next == COMMAND_WATCH)
 		return start_watch(c, in, req, len);
 	if (next == COMMAND_MORE && req->verb == REQUEST_DUMP) {
@@ -281,6 +290,8 @@ static enum serve_step step_line(struct conn *c, struct buffer *in)
 
 enum serve_step serve_step(struct conn *c, struct buffer *in)
 {
+	if (command_client_waits(&c->client))
+		return SERVE_PARK;
 	if (c->events) {
 		serve_take(c, in, buffer_len(in));
 		return SERVE_WAIT;

@@ -20,7 +20,7 @@ enum serve_step {
 	SERVE_ON,    /* progress; look for more */
 	SERVE_WAIT,  /* more input is needed */
 	SERVE_SEND,  /* the reply is full */
-	SERVE_PARK,  /* there is no room for the value now */
+	SERVE_PARK,  /* there is no room for the value now, or no answer yet */
 	SERVE_CLOSE, /* after sending */
 };
 

@@ -52,7 +52,7 @@ struct packet {
 
 /* Where a request came to: the reply leaves from there. */
 struct origin {
-	const struct packet *packet;
+	const struct sockaddr_storage *peer;
 	socklen_t peer_len;
 	uint32_t ifindex;
 	union {
@@ -69,6 +69,24 @@ struct mtu_entry {
 	uint64_t read_ns;
 };
 
+/*
+ * A request that waits for an answer from elsewhere: what its datagram's commands have been
+ * answered so far, and those that are left.
+ */
+struct udp_wait {
+	struct command_client client;
+	struct worker *worker;
+	struct udp_wait *prev, *next; /* io->waits, or io->ready by next alone */
+	struct sockaddr_storage peer;
+	struct origin from;
+	int fd;
+	uint16_t request_id;
+	uint32_t done_cnt;
+	uint64_t reply_len;
+	struct span body;
+	uint8_t bytes[]; /* the reply so far, then the body */
+};
+
 struct udp_io {
 	struct mmsghdr in[BATCH];
 	struct packet in_packets[BATCH];
@@ -79,7 +97,15 @@ struct udp_io {
 	uint32_t out_cnt;
 	struct mtu_entry mtus[MTU_CACHE];
 	struct response resp;
+	struct udp_wait *waits;
+	struct udp_wait *ready; /* may go on */
 };
+
+/* Never called: a request that waits moves to a struct udp_wait first. */
+static void on_stack(struct command_client *client)
+{
+	(void)client;
+}
 
 int udp_new(struct udp_io **ret)
 {
@@ -115,10 +141,23 @@ int udp_new(struct udp_io **ret)
 	return 0;
 }
 
+static void free_waits(struct udp_wait *wait)
+{
+	while (wait) {
+		struct udp_wait *next = wait->next;
+
+		command_leave(&wait->client);
+		alloc_free(wait);
+		wait = next;
+	}
+}
+
 void udp_free(struct udp_io *io)
 {
 	if (!io)
 		return;
+	free_waits(io->waits);
+	free_waits(io->ready);
 	response_fini(&io->resp);
 	alloc_free(io->in_bytes);
 	alloc_free(io);
@@ -186,7 +225,7 @@ static struct packet *take_slot(struct worker *w, int fd, const struct origin *f
 	if (io->out_cnt == SLOT_CNT)
 		send_batch(w, fd);
 	p = &io->out_packets[io->out_cnt];
-	memcpy(&p->peer, &from->packet->peer, from->peer_len);
+	memcpy(&p->peer, from->peer, from->peer_len);
 	io->out[io->out_cnt].msg_hdr.msg_namelen = from->peer_len;
 	set_source(&io->out[io->out_cnt].msg_hdr, from);
 	io->out_cnt++;
@@ -290,11 +329,20 @@ static bool take_value(struct span *body, struct request *req)
 	return true;
 }
 
-/* One command of the datagram. False: the rest of it is of no use. */
-static bool serve_one(struct worker *w, struct span *body, struct request *req, uint32_t done_cnt)
+enum served {
+	SERVED,	      /* on with the next command */
+	SERVED_LAST,  /* the rest of the datagram is of no use */
+	SERVED_WAITS, /* the command is as it was, and so is the reply */
+};
+
+/* One command of the datagram. */
+static enum served serve_one(struct worker *w, struct span *body, struct request *req,
+			     uint32_t done_cnt)
 {
 	struct response *resp = &w->udp->resp;
 	bool binary = parse_binary_is_request(*body);
+	const struct span before = *body;
+	uint64_t reply_before = resp->bytes;
 	ssize_t len;
 
 	/*
@@ -303,42 +351,48 @@ static bool serve_one(struct worker *w, struct span *body, struct request *req, 
 	 */
 	if (!binary && !parse_text_is_command(*body)) {
 		command_count(&w->counts->udp_unknown, 1);
-		return false;
+		return SERVED_LAST;
 	}
 	len = binary ? parse_binary(*body, req) : parse_text(*body, 0, req);
 	if (len < 0) {
 		/* Half a command behind whole ones: those were answered, so the client will see. */
 		if (done_cnt == 0)
 			command_count(&w->counts->udp_malformed, 1);
-		return false;
+		return SERVED_LAST;
 	}
 	*body = span_of(body->ptr + len, body->len - (size_t)len);
 	if (!command_fits_udp(req)) {
 		req->compose->status(resp, req, STATUS_UDP_REFUSED);
-		return true;
+		return SERVED;
 	}
 	if (request_has_value(req)) {
 		if (!command_admit(w->command, req, resp))
-			return take_value(body, req);
+			return take_value(body, req) ? SERVED : SERVED_LAST;
 		if (!take_value(body, req)) {
 			req->compose->status(resp, req, STATUS_BAD_CHUNK);
-			return false;
+			return SERVED_LAST;
 		}
 	}
+	req->raw = span_of(before.ptr, before.len - body->len);
 	for (;;) {
 		enum command_next next = command_apply(w->command, req, resp);
 
+		if (next == COMMAND_WAITS) {
+			response_truncate(resp, reply_before);
+			*body = before;
+			return SERVED_WAITS;
+		}
 		if (next != COMMAND_DONE || req->close)
-			return false;
+			return SERVED_LAST;
 		if (!req->more)
-			return true;
+			return SERVED;
 		if (req->verb == REQUEST_INVALID)
-			return false;
+			return SERVED_LAST;
 		len = parse_text_more(*body, 0, req);
 		if (len < 0) {
 			command_count(&w->counts->udp_malformed, 1);
 			response_reset(resp);
-			return false;
+			return SERVED_LAST;
 		}
 		*body = span_of(body->ptr + len, body->len - (size_t)len);
 	}
@@ -349,16 +403,129 @@ static uint64_t reply_max(const struct worker *w, const struct origin *from)
 {
 	uint8_t addr[16];
 
-	if (cidr_addr_of((const struct sockaddr *)&from->packet->peer, addr) &&
+	if (cidr_addr_of((const struct sockaddr *)from->peer, addr) &&
 	    cidr_is_loopback(addr))
 		return UDP_REPLY_MAX;
 	return w->shared->settings->udp_reply_max;
+}
+
+static void copy_bytes(const struct response *resp, uint8_t *to)
+{
+	struct cursor at = { .iov = resp->iov };
+
+	copy_out(&at, to, resp->bytes);
+}
+
+static void resume_client(struct command_client *client)
+{
+	struct udp_wait *wait = (struct udp_wait *)client;
+	struct udp_io *io = wait->worker->udp;
+
+	if (wait->prev)
+		wait->prev->next = wait->next;
+	else
+		io->waits = wait->next;
+	if (wait->next)
+		wait->next->prev = wait->prev;
+	wait->next = io->ready;
+	io->ready = wait;
+}
+
+/* Keeps what is left of the datagram until its answer is there. False: out of memory. */
+static bool suspend(struct worker *w, int fd, const struct origin *from, struct udp_wait *at)
+{
+	struct udp_io *io = w->udp;
+	uint64_t reply_len = io->resp.bytes;
+	struct udp_wait *wait = alloc_zero(1, sizeof(*wait) + reply_len + at->body.len);
+
+	if (!wait)
+		return false;
+	wait->client = (struct command_client){ .wait = at->client.wait, .resume = resume_client };
+	wait->client.wait->ctx = &wait->client;
+	at->client.wait = NULL;
+	wait->worker = w;
+	wait->peer = *from->peer;
+	wait->from = *from;
+	wait->from.peer = &wait->peer;
+	wait->fd = fd;
+	wait->request_id = at->request_id;
+	wait->done_cnt = at->done_cnt;
+	wait->reply_len = reply_len;
+	copy_bytes(&io->resp, wait->bytes);
+	memcpy(wait->bytes + reply_len, at->body.ptr, at->body.len);
+	wait->body = span_of(wait->bytes + reply_len, at->body.len);
+	wait->next = io->waits;
+	if (wait->next)
+		wait->next->prev = wait;
+	io->waits = wait;
+	return true;
+}
+
+/* Serves commands from at->body on, and sends what they are answered, at once or later. */
+static void serve_body(struct worker *w, int fd, const struct origin *from, struct udp_wait *at)
+{
+	struct response *resp = &w->udp->resp;
+	struct request req = { .compose = &compose_text };
+	enum served served = SERVED;
+
+	command_set_client(w->command, &at->client);
+	at->client.fd = fd;
+	while (at->body.len > 0 && served == SERVED) {
+		served = serve_one(w, &at->body, &req, at->done_cnt);
+		at->done_cnt++;
+	}
+	if (served == SERVED_WAITS) {
+		at->done_cnt--;
+		if (suspend(w, fd, from, at)) {
+			command_set_client(w->command, NULL);
+			response_reset(resp);
+			return;
+		}
+		req.compose->status(resp, &req, STATUS_NO_MEMORY);
+	}
+	command_leave(&at->client);
+	command_set_client(w->command, NULL);
+	if (resp->bytes > reply_max(w, from) || resp->failed) {
+		response_reset(resp);
+		req.noreply = false;
+		req.compose->status(resp, &req, STATUS_UDP_TOO_LARGE);
+	}
+	send_reply(w, fd, from, at->request_id);
+	response_reset(resp);
+}
+
+void udp_resume(struct worker *w)
+{
+	struct udp_io *io = w->udp;
+	struct udp_wait *wait = io->ready;
+	int fd = -1;
+
+	io->ready = NULL;
+	while (wait) {
+		struct udp_wait *next = wait->next;
+
+		/* One batch goes out through one socket; without sockets the worker stops. */
+		if (io->out_cnt > 0 && fd != wait->fd)
+			send_batch(w, fd);
+		fd = wait->fd;
+		response_reset(&io->resp);
+		response_put(&io->resp, wait->bytes, wait->reply_len);
+		if (w->socket_cnt > 0)
+			serve_body(w, fd, &wait->from, wait);
+		command_leave(&wait->client);
+		alloc_free(wait);
+		wait = next;
+	}
+	if (io->out_cnt > 0)
+		send_batch(w, fd);
+	response_reset(&io->resp);
 }
 
 static void serve(struct worker *w, int fd, const struct origin *from, struct span datagram)
 {
 	struct response *resp = &w->udp->resp;
 	struct request req = { .compose = &compose_text };
+	struct udp_wait at = { .client = { .resume = on_stack } };
 	struct udp_frame frame;
 	struct span body;
 	int error = udp_frame_parse(datagram, &frame, &body);
@@ -368,6 +535,7 @@ static void serve(struct worker *w, int fd, const struct origin *from, struct sp
 		return;
 	}
 	response_reset(resp);
+	at.request_id = frame.request_id;
 	if (error) {
 		/* One answer for a request of several datagrams, not one for each. */
 		command_count(&w->counts->udp_multi_packet, 1);
@@ -375,22 +543,15 @@ static void serve(struct worker *w, int fd, const struct origin *from, struct sp
 			req.compose->status(resp, &req, STATUS_UDP_MULTI_PACKET);
 	} else {
 		command_count(&w->counts->udp_requests, 1);
-		for (uint32_t cnt = 0; body.len > 0 && serve_one(w, &body, &req, cnt); cnt++)
-			;
+		at.body = body;
 	}
-	if (resp->bytes > reply_max(w, from) || resp->failed) {
-		response_reset(resp);
-		req.noreply = false;
-		req.compose->status(resp, &req, STATUS_UDP_TOO_LARGE);
-	}
-	send_reply(w, fd, from, frame.request_id);
-	response_reset(resp);
+	serve_body(w, fd, from, &at);
 }
 
 static void read_origin(struct msghdr *hdr, const struct packet *packet, struct origin *ret)
 {
 	*ret = (struct origin){
-		.packet = packet,
+		.peer = &packet->peer,
 		.peer_len = hdr->msg_namelen,
 		.is_v6 = packet->peer.ss_family == AF_INET6,
 	};

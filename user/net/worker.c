@@ -56,6 +56,7 @@ int worker_init(struct worker *w, struct worker_shared *shared, struct command *
 	/* Offline until its thread runs: reclaim must not wait for a thread that is not there. */
 	command_sleep(w->command);
 	command_set_let_go(w->command, backlog_copy_all, w);
+	command_use_loop(w->command, &w->loop);
 	w->counts = command_counts(w->command);
 	w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	pthread_mutex_init(&w->lock, NULL);
@@ -196,6 +197,15 @@ static void close_overdue(struct worker *w)
 	}
 }
 
+/* No longer than until then. */
+static uint64_t least(const struct worker *w, uint64_t wait, uint64_t then_ns)
+{
+	uint64_t now_ns = command_now_ns(w->command);
+	uint64_t left = then_ns > now_ns ? then_ns - now_ns : 0;
+
+	return left < wait ? left : wait;
+}
+
 static int wait_ms(const struct worker *w)
 {
 	uint64_t flush_ns = command_flush_at_ns(w->command);
@@ -208,13 +218,9 @@ static int wait_ms(const struct worker *w)
 		wait = WATCH_STEP_NS;
 	if (w->parked)
 		wait = PARK_STEP_NS;
-	if (flush_ns) {
-		uint64_t now_ns = command_now_ns(w->command);
-		uint64_t left = flush_ns > now_ns ? flush_ns - now_ns : 0;
-
-		if (left < wait)
-			wait = left;
-	}
+	if (flush_ns)
+		wait = least(w, wait, flush_ns);
+	wait = least(w, wait, command_waits_next_ns(w->command));
 	/* Rounded up: waking before the time would only spin until it comes. */
 	return (int)((wait + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
 }
@@ -262,6 +268,8 @@ static void run_turn(struct worker *w, int timeout_ms)
 	}
 	run_ready(w);
 	backlog_copy(w);
+	if (w->udp)
+		udp_resume(w);
 	if (n > 0)
 		note_time(w);
 	send_events(w);

@@ -76,6 +76,7 @@ enum binary_status {
 	BINARY_UNKNOWN_COMMAND = 0x81,
 	BINARY_NO_MEMORY = 0x82,
 	BINARY_NOT_SUPPORTED = 0x83,
+	BINARY_TEMPORARY = 0x86,
 };
 
 static inline uint16_t binary_get16(const uint8_t *from)

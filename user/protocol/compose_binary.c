@@ -60,6 +60,12 @@ static struct code code_of(const struct request *req, enum request_status status
 	case STATUS_AUTH_REFUSED:
 	case STATUS_FLUSH_REFUSED:
 		return (struct code){ BINARY_AUTH_FAILURE, "Auth failure." };
+	case STATUS_NODE_AWAY:
+		return (struct code){ BINARY_TEMPORARY, "The key's node does not answer" };
+	case STATUS_NODE_OTHER:
+		return (struct code){ BINARY_TEMPORARY, "Another node's key" };
+	case STATUS_NODE_LARGE:
+		return (struct code){ BINARY_TOO_LARGE, "Too large for another node's key" };
 	case STATUS_UDP_REFUSED:
 		return (struct code){ BINARY_NOT_SUPPORTED, "Not supported over UDP" };
 	default: /* what is left are words of text commands, and requests that are wrong */

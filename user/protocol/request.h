@@ -114,6 +114,9 @@ enum request_status {
 	STATUS_UDP_REFUSED,
 	STATUS_UDP_MULTI_PACKET,
 	STATUS_UDP_TOO_LARGE,
+	STATUS_NODE_AWAY,
+	STATUS_NODE_OTHER,
+	STATUS_NODE_LARGE,
 	STATUS_UNAUTHENTICATED,
 	STATUS_AUTH_TERMINATION,
 	STATUS_AUTH_FORMAT,
@@ -176,6 +179,7 @@ struct request {
 	struct span keys; /* get family: or these, apart by spaces; take with request_word */
 	struct span args; /* administration: the rest of the line */
 	struct span value;
+	struct span raw; /* the whole request as it came, if it may have to go to another node */
 	struct request_meta meta;
 	uint8_t opcode; /* binary protocol; see binary.h */
 	uint32_t opaque_be;

@@ -38,6 +38,8 @@ enum frame_type {
 	FRAME_POSITION, /* it ends at `at` */
 	FRAME_REFUSED,	/* a higher epoch is known here */
 	FRAME_HELLO,	/* first on a connection: whose it is (net/peers.c) */
+	FRAME_ASK,	/* a client's command, `cursor` its number (net/node.c) */
+	FRAME_ANSWER,	/* what that command came to, with the same number */
 	FRAME_TYPE_END,
 };
 
