@@ -332,12 +332,26 @@ static void finish_udp(struct config_build *b, bool checking)
 	}
 }
 
+/* An empty text in a file is none. */
+static void drop_empty(const char **text)
+{
+	if (*text && !**text)
+		*text = NULL;
+}
+
 static void finish_cluster(struct config_build *b)
 {
 	struct config *c = b->config;
+	int tls_cnt;
 
-	if (c->cluster_file && !*c->cluster_file)
-		c->cluster_file = NULL;
+	drop_empty(&c->cluster_file);
+	drop_empty(&c->cluster_cert);
+	drop_empty(&c->cluster_key);
+	drop_empty(&c->cluster_ca);
+	tls_cnt = (c->cluster_cert != NULL) + (c->cluster_key != NULL) + (c->cluster_ca != NULL);
+	if (tls_cnt == 1 || tls_cnt == 2)
+		build_error(b, "TLS between nodes needs --cluster-cert, --cluster-key and "
+			       "--cluster-ca: write all three, or none");
 	if (c->cluster_file && (!c->node || !*c->node))
 		build_error(b, "--cluster needs --node: which of the nodes in the file this is");
 	if (!c->cluster_file && c->node && *c->node)

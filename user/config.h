@@ -117,6 +117,10 @@ struct config {
 	const char *cluster_file;  /* --cluster; NULL: this daemon is alone */
 	const char *node;	   /* --node: which of them it is; not NULL with a cluster */
 	uint32_t forward_ms;	   /* --forward-timeout-ms */
+	/* Between nodes; --cluster-cert, --cluster-key, --cluster-ca: all or none of them. */
+	const char *cluster_cert;
+	const char *cluster_key;
+	const char *cluster_ca;
 	enum log_level log_level;
 	const char *log_format; /* --log-format */
 	/* -D, one byte of it counts; NULL: ':', and `stats detail` is off at the start */

@@ -340,6 +340,14 @@ const struct config_option config_options[] = {
 	  "which of them this daemon is" },
 	{ "cluster", "forward_timeout_ms", "forward-timeout-ms", 0, OPT_UINT32, FIELD(forward_ms),
 	  "1000", "<ms>", 10, 60000, NULL, "how long a key's own node may take to answer" },
+	{ "cluster", "cert", "cluster-cert", 0, OPT_STRING, FIELD(cluster_cert), NULL, "<file>", 0,
+	  0, check_absolute_or_none,
+	  "TLS between nodes: this node's certificate, PEM; with the next two" },
+	{ "cluster", "key", "cluster-key", 0, OPT_STRING, FIELD(cluster_key), NULL, "<file>", 0, 0,
+	  check_absolute_or_none, "its private key, PEM" },
+	{ "cluster", "ca", "cluster-ca", 0, OPT_STRING, FIELD(cluster_ca), NULL, "<file>", 0, 0,
+	  check_absolute_or_none,
+	  "the authority that has signed the certificates of this cluster's nodes, and no others" },
 
 	/* --- answered at once --- */
 	{ NULL, NULL, "help", 'h', OPT_ACTION, 0, NULL, NULL, 0, 0, NULL, "print this and leave" },

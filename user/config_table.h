@@ -58,7 +58,7 @@ struct config_option {
 
 extern const struct config_option config_options[];
 extern const uint32_t config_option_cnt;
-#define CONFIG_OPTION_MAX 80
+#define CONFIG_OPTION_MAX 128
 
 /* What -o may hold: memcached's suboptions. */
 struct config_suboption {

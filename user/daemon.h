@@ -35,6 +35,8 @@ struct daemon_cluster {
 	struct sock_addr *addrs; /* of each, for the others */
 	uint16_t self;
 	struct node *node; /* NULL: alone */
+	struct command_tls tls_options;
+	struct tls *tls; /* between nodes; NULL: plain */
 };
 
 struct daemon {
@@ -109,6 +111,8 @@ void daemon_stop_admin(struct daemon *d);
  */
 int daemon_open_cluster(struct daemon *d);
 int daemon_start_cluster(struct daemon *d);
+/* SIGHUP: certificates. */
+void daemon_reload_cluster(struct daemon *d);
 /* For the control server: its thread. */
 void daemon_print_cluster(void *ctx, FILE *out);
 /* After net: its commands end first. */

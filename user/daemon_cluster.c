@@ -16,9 +16,11 @@
 #include "cluster/view.h"
 #include "net/net.h"
 #include "net/node.h"
+#include "net/tls.h"
 #include "store/store.h"
 
 #define PEER_BACKLOG 128
+#define RECORD_KIB 16
 
 static void say(void *ctx, enum log_level level, const char *line)
 {
@@ -109,6 +111,35 @@ static int drop_foreign(struct daemon *d)
 	return 0;
 }
 
+/* Both ends show a certificate; nothing older than TLS 1.3 is at either of them. */
+static int open_tls(struct daemon *d)
+{
+	struct daemon_cluster *c = &d->cluster;
+
+	if (!d->config.cluster_cert)
+		return 0;
+	c->tls_options = (struct command_tls){ .enabled = true,
+					       .chain_cert = d->config.cluster_cert,
+					       .key = d->config.cluster_key,
+					       .ca_cert = d->config.cluster_ca,
+					       .verify_mode = 2,
+					       .min_version = 3,
+					       .wbuf_kib = RECORD_KIB };
+	return tls_open(&c->tls_options, d->clock, &c->tls);
+}
+
+void daemon_reload_cluster(struct daemon *d)
+{
+	char why[TLS_WHY_MAX];
+
+	if (!d->cluster.tls)
+		return;
+	if (tls_reload(d->cluster.tls, why))
+		log_line(LOG_ERROR, "cluster", "%s; the old certificates stay", why);
+	else
+		log_line(LOG_INFO, "cluster", "certificates are read again");
+}
+
 static int make_node(struct daemon *d)
 {
 	struct daemon_cluster *c = &d->cluster;
@@ -117,6 +148,8 @@ static int make_node(struct daemon *d)
 				  .addrs = c->addrs,
 				  .self = c->self,
 				  .timeout_ms = d->config.forward_ms,
+				  .tls = c->tls,
+				  .record_bytes = RECORD_KIB << 10,
 				  .clock = d->clock };
 	int fd = sock_listen_tcp(&c->addrs[c->self], PEER_BACKLOG);
 	char text[SOCK_TEXT_MAX];
@@ -128,8 +161,8 @@ static int make_node(struct daemon *d)
 			 strerror(-fd));
 		return fd;
 	}
-	log_line(LOG_INFO, "cluster", "node \"%s\" of %u, reached at %s", d->config.node,
-		 c->nodes.node_cnt, text);
+	log_line(LOG_INFO, "cluster", "node \"%s\" of %u, reached at %s%s", d->config.node,
+		 c->nodes.node_cnt, text, c->tls ? " (TLS)" : "");
 	return node_new(&conf, fd, &c->node);
 }
 
@@ -153,6 +186,8 @@ int daemon_open_cluster(struct daemon *d)
 	if (!err)
 		err = drop_foreign(d);
 	if (!err)
+		err = open_tls(d);
+	if (!err)
 		err = make_node(d);
 	return err;
 }
@@ -167,6 +202,7 @@ int daemon_start_cluster(struct daemon *d)
 void daemon_close_cluster(struct daemon *d)
 {
 	node_free(d->cluster.node);
+	tls_close(d->cluster.tls);
 	ring_free(d->cluster.ring);
 	alloc_free(d->cluster.addrs);
 	config_cluster_fini(&d->cluster.nodes);
@@ -202,9 +238,9 @@ void daemon_print_cluster(void *ctx, FILE *out)
 	const struct daemon_cluster *c = &d->cluster;
 	const struct node_counts *counts = node_counts(c->node);
 	json_t *nodes = json_array();
-	json_t *root = json_pack("{s:s, s:s, s:I, s:o}", "node", d->config.node, "file",
+	json_t *root = json_pack("{s:s, s:s, s:I, s:b, s:o}", "node", d->config.node, "file",
 				 d->config.cluster_file, "copies", (json_int_t)c->nodes.copies,
-				 "nodes", nodes);
+				 "tls", c->tls != NULL, "nodes", nodes);
 
 	for (uint32_t i = 0; i < c->nodes.node_cnt; i++)
 		json_array_append_new(nodes, peer_json(c, (uint16_t)i));

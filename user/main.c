@@ -49,6 +49,7 @@ static void on_signal(struct loop_source *source, uint32_t events)
 		if (info.ssi_signo == SIGHUP) {
 			daemon_reload(d);
 			net_reload_tls(d->net);
+			daemon_reload_cluster(d);
 			continue;
 		}
 		log_line(LOG_INFO, "main", "stopping on %s", strsignal((int)info.ssi_signo));

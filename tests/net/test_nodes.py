@@ -8,6 +8,7 @@ dead or asleep costs its own keys an error in bounded time, and nobody else anyt
 Method: real daemons in namespaces (lib_nodes.py), stock clients and plain sockets.
 """
 import json
+import os
 import random
 import signal
 import socket
@@ -264,12 +265,82 @@ def items_that_are_others_by_now_are_dropped():
         run("rm", "-f", memory)
 
 
+def make_certificate(folder, name, ca="ca"):
+    run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+        f"/CN={name}", "-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.csr")
+    run("openssl", "x509", "-req", "-days", "2", "-in", f"{folder}/{name}.csr", "-CA",
+        f"{folder}/{ca}.pem", "-CAkey", f"{folder}/{ca}.key", "-CAcreateserial", "-out",
+        f"{folder}/{name}.pem")
+
+
+def make_authority(folder, name):
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+        "-days", "2", "-subj", f"/CN={name}", "-keyout", f"{folder}/{name}.key", "-out",
+        f"{folder}/{name}.pem")
+
+
+def tls_args(folder, name):
+    return ("--cluster-cert", f"{folder}/{name}.pem", "--cluster-key", f"{folder}/{name}.key",
+            "--cluster-ca", f"{folder}/ca.pem")
+
+
+def under_tls_nodes_are_as_they_were_and_others_are_none():
+    folder = NODES.folder
+    make_authority(folder, "ca")
+    make_authority(folder, "other")
+    for name in NAMES:
+        make_certificate(folder, name)
+        NODES.kill(name, signal.SIGTERM)
+    for name in NAMES:
+        NODES.start(name, *tls_args(folder, name))
+    NODES.wait_connected()
+    assert NODES.status("a")["tls"]
+    a, b = NODES.client("a"), NODES.client("b")
+    for key in KEYS:
+        assert a.set(key, b"value of " + key) == b"STORED\r\n"
+        assert b.get(key) == b"value of " + key
+    # what goes between them is TLS, and shows no key
+    with in_netns(NODES.clients):
+        dump = subprocess.Popen(["tcpdump", "-i", "br0", "-U", "--immediate-mode", "-Z", "root",
+                                 "-w", f"{folder}/dump", "port",
+                                 "11311"], stderr=subprocess.PIPE)
+    dump.stderr.readline()
+    for key in KEYS:
+        assert b.get(key) == b"value of " + key
+    wait_until(lambda: os.path.getsize(f"{folder}/dump") > 10000, 5, "packets are seen")
+    dump.terminate()
+    dump.wait()
+    with open(f"{folder}/dump", "rb") as packets:
+        said = packets.read()
+    assert len(said) > 10000, len(said)
+    for text in (b"key:", b"value of"):
+        assert text not in said, said[said.find(text) - 200:said.find(text) + 100]
+    # a certificate of another authority, and none at all
+    NODES.kill("c", signal.SIGTERM)
+    make_certificate(folder, "c", ca="other")
+    for args in (tls_args(folder, "c"), ()):
+        NODES.start("c", *args)
+        lost, kept = split_by_owner("c")
+        assert a.get(lost[0]) == b"SERVER_ERROR the key's node does not answer\r\n"
+        assert a.get(kept[0]) == b"value of " + kept[0]
+        assert NODES.client("c").get(kept[0]) == b"SERVER_ERROR the key's node does not answer\r\n"
+        NODES.kill("c", signal.SIGTERM)
+    # its own again, and read anew by the others, who need not start again
+    make_certificate(folder, "c")
+    NODES.daemons["a"].send_signal(signal.SIGHUP)
+    NODES.start("c", *tls_args(folder, "c"))
+    NODES.wait_connected()
+    assert "certificates are read again" in NODES.log("a")
+    assert NODES.client("c").get(kept[0]) == b"value of " + kept[0]
+
+
 POINTS = [any_node_answers_any_key, every_command_is_the_owners,
           replies_keep_the_order_of_requests, increments_through_all_nodes_add_up,
           binary_protocol_and_udp_are_passed_on_too, clients_that_know_the_ring_are_not_passed_on,
           large_values_go_to_their_own_node, status_shows_every_node,
           dead_node_costs_its_own_keys_an_error, node_that_sleeps_costs_its_own_keys_the_timeout,
-          node_that_nobody_knows_is_told_so, items_that_are_others_by_now_are_dropped]
+          node_that_nobody_knows_is_told_so, items_that_are_others_by_now_are_dropped,
+          under_tls_nodes_are_as_they_were_and_others_are_none]
 
 
 def main():

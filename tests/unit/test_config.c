@@ -485,7 +485,11 @@ static void config_load_our_flags_set_their_fields(void **state)
 		    "--eviction fifo --pin-root /sys/fs/bpf/x --instance two "
 		    "--control /tmp/c.sock --log-level warn -v --rate-limit 900 --rate-burst 80 "
 		    "--log-format json "
-		    "--cluster /etc/x/cluster.conf --node b --forward-timeout-ms 250");
+		    "--cluster /etc/x/cluster.conf --node b --forward-timeout-ms 250 "
+		    "--cluster-cert /c --cluster-key /k --cluster-ca /a");
+	assert_string_equal(o.config.cluster_cert, "/c");
+	assert_string_equal(o.config.cluster_key, "/k");
+	assert_string_equal(o.config.cluster_ca, "/a");
 	assert_string_equal(o.config.cluster_file, "/etc/x/cluster.conf");
 	assert_string_equal(o.config.node, "b");
 	assert_int_equal(o.config.forward_ms, 250);
@@ -586,6 +590,8 @@ static const char *const wrong[][2] = {
 	{ "--log-format xml", "write text or json" },
 	{ "--lease-ms 5", "from 100 to 60000" },
 	{ "--cluster relative --node a", "absolute" },
+	{ "--cluster-cert /c --cluster-key /k", "write all three, or none" },
+	{ "--cluster-ca ca.pem", "absolute" },
 	{ "--cluster /etc/x/cluster.conf", "--cluster needs --node" },
 	{ "--forward-timeout-ms 1", "from 10 to 60000" },
 	{ "--instance a/b", "letters" },

@@ -454,6 +454,8 @@ int node_start(struct node *node, struct command *command, uint32_t worker_idx)
 				   .cnt = (uint16_t)node->conf.ring->node_cnt,
 				   .addrs = node->conf.addrs,
 				   .ring_sum = node->conf.ring_sum,
+				   .tls = node->conf.tls,
+				   .record_bytes = node->conf.record_bytes,
 				   .clock = node->conf.clock,
 				   .ctx = node,
 				   .receive = on_frame,

@@ -35,6 +35,8 @@ struct node_conf {
 	const struct sock_addr *addrs; /* of each of the ring's nodes, for the others */
 	uint16_t self;
 	uint32_t timeout_ms; /* of a request that another node carries out */
+	struct tls *tls;     /* between nodes; NULL: plain */
+	uint32_t record_bytes;
 	const struct clock *clock;
 };
 

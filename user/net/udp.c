@@ -403,8 +403,7 @@ static uint64_t reply_max(const struct worker *w, const struct origin *from)
 {
 	uint8_t addr[16];
 
-	if (cidr_addr_of((const struct sockaddr *)from->peer, addr) &&
-	    cidr_is_loopback(addr))
+	if (cidr_addr_of((const struct sockaddr *)from->peer, addr) && cidr_is_loopback(addr))
 		return UDP_REPLY_MAX;
 	return w->shared->settings->udp_reply_max;
 }
