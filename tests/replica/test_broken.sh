@@ -29,9 +29,14 @@ objects() { # DIR SOURCE...: compiles each into DIR
 	done
 }
 
+# Of the rooms what the simulation uses: the rest needs libraries that have no part in it.
+program() { # DIR PROGRAM
+	ar rcs "$2.a" "$1"/*.o && gcc "$1/test_simulation.o" "$2.a" "${libs[@]}" -o "$2"
+}
+
 objects "$dir/good" "${common[@]}" tests/replica/test_simulation.c user/replica/*.c \
 	user/cluster/*.c || exit 1
-gcc "$dir"/good/*.o "${libs[@]}" -o "$dir/good/run" || exit 1
+program "$dir/good" "$dir/good/run" || exit 1
 
 n=1
 bad=0
@@ -65,7 +70,7 @@ for bug in "${bugs[@]}"; do
 		gcc -D_GNU_SOURCE -Iinclude -I"$tree/user" -Iuser -Itests -std=gnu17 -O1 -g -w \
 			-c "$source" -o "$tree/o/$(basename "${source%.c}").o" || exit 1
 	done
-	gcc "$tree"/o/*.o "${libs[@]}" -o "$tree/run" || exit 1
+	program "$tree/o" "$tree/run" || exit 1
 	XC_TEST_SEED=1 XC_TEST_SEEDS=$seeds timeout "$limit_sec" "$tree/run" >"$tree/out" 2>&1
 	status=$?
 	found=$(grep -aoE '[a-z0-9 /]*, at [0-9]* ms|Assertion.*' "$tree/out" | head -n 1)
