@@ -136,12 +136,12 @@ static int setup(struct daemon *d)
 
 	if (!err)
 		err = daemon_open_store(d);
-	if (!err && d->fp)
-		err = daemon_adopt_entries(d);
 	if (!err)
 		err = daemon_open_cluster(d);
 	if (!err)
 		err = daemon_open_routes(d);
+	if (!err && d->fp)
+		err = daemon_adopt_entries(d); /* of those that the routes let in */
 	if (!err)
 		err = daemon_open_tracker(d);
 	if (!err)
