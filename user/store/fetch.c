@@ -95,6 +95,8 @@ static enum store_status fetch_live(struct store_thread *t, const struct store_f
 
 	if (status != STORE_OK)
 		return status;
+	if (how->touch)
+		token_void(store, how->key, how->hash);
 	item_view_fill(store, index_slot_loc(slot), flush_gen, &fetched.item);
 	fetched.won_before = fetched.item.won;
 	fetched.won_now = wins(how, &fetched.item, fetched.expire_before_ns);
@@ -180,6 +182,7 @@ enum store_status store_invalidate(struct store_thread *t, const struct store_in
 	enum store_status status = STORE_NOT_FOUND;
 	struct index_slot slot;
 
+	token_void(store, how->key, how->hash);
 	if (store_find_live(t, &lock, how->key, &slot)) {
 		uint64_t loc = index_slot_loc(&slot);
 		struct store_copy copy = {

@@ -60,6 +60,15 @@ struct store_thread {
 	struct store_tally tally;
 } __attribute__((aligned(64)));
 
+#define TOKEN_BUCKETS 1024
+
+/* Tokens that are taken; the lock is behind a bucket's, before none. */
+struct store_tokens {
+	_Atomic uint32_t cnt; /* raised under the bucket's lock: who holds that sees it */
+	pthread_mutex_t lock;
+	struct store_token *buckets[TOKEN_BUCKETS];
+};
+
 struct store {
 	struct store_options options;
 	struct segment_pool pool;
@@ -76,7 +85,8 @@ struct store {
 	_Atomic uint64_t flush_seq; /* items in segments up to this one are gone */
 	_Atomic uint32_t flush_gen;
 	_Atomic bool flush_pending; /* some flushed segments are not freed yet */
-	pthread_mutex_t flush_lock;
+	pthread_mutex_t flush_lock; /* before a bucket's */
+	struct store_tokens tokens;
 
 	/* Changed by the reclaimer: not on the line that every read reads. */
 	_Atomic uint64_t epoch __attribute__((aligned(64)));
@@ -198,6 +208,17 @@ enum store_status store_commit_over(struct store_thread *t, struct store_pending
 void watch_change(struct store *store, struct store_event *event);
 void watch_flush(struct store *store, uint32_t flush_gen);
 uint64_t watch_last_hit(const struct store *store, struct span key, uint64_t hash);
+
+/* --- tokens --- */
+
+void token_void_all(struct store *store, struct span key, uint64_t hash);
+
+/* The key was changed, or somebody meant to. Its bucket is locked. */
+static inline void token_void(struct store *store, struct span key, uint64_t hash)
+{
+	if (atomic_load_explicit(&store->tokens.cnt, memory_order_relaxed))
+		token_void_all(store, key, hash);
+}
 
 /* --- room --- */
 

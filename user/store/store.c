@@ -112,6 +112,7 @@ struct store *store_new(const struct store_options *options, int *ret_error)
 		return NULL;
 	}
 	pthread_mutex_init(&store->flush_lock, NULL);
+	pthread_mutex_init(&store->tokens.lock, NULL);
 	pthread_mutex_init(&store->thread_lock, NULL);
 	pthread_mutex_init(&store->wake_lock, NULL);
 	pthread_condattr_init(&attr);
@@ -136,6 +137,7 @@ void store_free(struct store *store)
 	index_fini(&store->index);
 	evict_fini(&store->evict);
 	pthread_mutex_destroy(&store->flush_lock);
+	pthread_mutex_destroy(&store->tokens.lock);
 	pthread_mutex_destroy(&store->thread_lock);
 	pthread_mutex_destroy(&store->wake_lock);
 	pthread_cond_destroy(&store->wake);
@@ -413,6 +415,17 @@ bool store_find(struct store_thread *t, struct span key, uint64_t hash, struct i
 bool store_peek(struct store_thread *t, struct span key, uint64_t hash, struct item_view *ret)
 {
 	return look_up(t, key, hash, false, ret);
+}
+
+bool store_is_noted(struct store_thread *t, struct span key, uint64_t hash)
+{
+	struct index_lock lock = index_lock(&t->store->index, hash);
+	struct index_slot slot;
+	bool noted = store_find_slot(t->store, &lock, key, &slot) &&
+		     store_is_noted_absent(t->store, index_slot_loc(&slot));
+
+	index_unlock(&lock);
+	return noted;
 }
 
 void store_prefetch_slot(const struct store *store, uint64_t hash)

@@ -24,6 +24,7 @@
 #ifndef XC_STORE_STORE_H
 #define XC_STORE_STORE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -140,6 +141,8 @@ struct store_put {
 	bool prepend;	  /* store_join: in front of the value, not behind it */
 	bool binary;	  /* the client gave the key in base64 */
 	bool absent;	  /* see store_note_absent */
+	/* Fetched from elsewhere: STORE_NOT_STORED if the token is void. */
+	const struct store_token *token;
 	/*
 	 * STORE_CAS: over an item of a higher cas, too; the new item is stale then, keeps that
 	 * one's expiry and, if a client has won it, that.
@@ -304,6 +307,30 @@ enum store_status store_touch(struct store_thread *t, struct span key, uint64_t 
  */
 enum store_status store_note_absent(struct store_thread *t, struct span key, uint64_t hash,
 				    uint64_t expire_ns);
+/* There is no item, and a note says so. */
+bool store_is_noted(struct store_thread *t, struct span key, uint64_t hash);
+/*
+ * A value that is fetched from elsewhere must not come in place of what was written meanwhile, nor
+ * bring back what was removed or flushed. Whoever fetches takes a token before it asks and puts the
+ * value (store_put.token), or the note that there is none, with it: any write, removal,
+ * invalidation or flush of the key in between, also where there is no item, has made it void. The
+ * key stays where it is until the token is dropped, by any thread.
+ */
+struct store_token {
+	struct span key;
+	uint64_t hash;
+	uint32_t flush_gen;
+	_Atomic bool is_void; /* but for a flush: ask store_token_is_void */
+	struct store_token *next;
+};
+
+void store_token_take(struct store_thread *t, struct store_token *token, struct span key,
+		      uint64_t hash);
+void store_token_drop(struct store *store, struct store_token *token);
+/* Once true it stays so. Any thread. */
+bool store_token_is_void(const struct store *store, const struct store_token *token);
+/* Makes void every token of a key with this prefix; whoever removes such items does it first. */
+void store_void_tokens(struct store *store, struct span prefix);
 /* cas 0: any. */
 enum store_status store_remove(struct store_thread *t, struct span key, uint64_t hash,
 			       uint64_t cas);

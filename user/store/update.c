@@ -146,6 +146,7 @@ enum store_status store_remove(struct store_thread *t, struct span key, uint64_t
 	struct index_lock lock = index_lock(&store->index, hash);
 	struct index_slot slot;
 
+	token_void(store, key, hash);
 	if (store_find_slot(store, &lock, key, &slot)) {
 		uint64_t loc = index_slot_loc(&slot);
 		struct item_view view;

@@ -426,6 +426,8 @@ static enum store_status commit_locked(struct store_thread *t, struct index_lock
 		item_view_fill(store, old_loc, flush_gen, &old_item);
 		live = item_is_live(store, old_loc);
 	}
+	if (put->token && store_token_is_void(store, put->token))
+		return STORE_NOT_STORED;
 	if (item_is_flushed(store, pending->loc) ||
 	    (expect_loc && (!live || old_item.loc != expect_loc))) {
 		*ret_raced = true;
@@ -436,6 +438,9 @@ static enum store_status commit_locked(struct store_thread *t, struct index_lock
 		status = make_stale(t, pending, &old_item) ? STORE_OK : store_no_room(t, 1);
 	if (status != STORE_OK)
 		return status;
+	/* A note of what a client does not find is no change. */
+	if (!put->absent)
+		token_void(store, put->key, lock->hash);
 	if (!present)
 		return insert_new(t, lock, pending->loc, flush_gen);
 	if (put->keep_state)
@@ -505,9 +510,16 @@ enum store_status store_commit_over(struct store_thread *t, struct store_pending
 enum store_status store_commit(struct store_thread *t, struct store_pending *pending,
 			       uint64_t *ret_cas)
 {
+	pthread_mutex_t *flush_lock = pending->put.token ? &t->store->flush_lock : NULL;
+	enum store_status status;
 	bool raced;
 
-	return store_commit_over(t, pending, 0, ret_cas, &raced);
+	if (flush_lock)
+		pthread_mutex_lock(flush_lock);
+	status = store_commit_over(t, pending, 0, ret_cas, &raced);
+	if (flush_lock)
+		pthread_mutex_unlock(flush_lock);
+	return status;
 }
 
 enum store_status store_put(struct store_thread *t, const struct store_put *put, struct span value,
