@@ -24,6 +24,7 @@
 #include "cluster/ring.h"
 #include "command/command.h"
 #include "fastpath/loader.h"
+#include "origin/origins.h"
 #include "route/routes.h"
 
 #define CONFIG_LIST_MAX 64
@@ -31,6 +32,14 @@
 struct config_list {
 	const char *items[CONFIG_LIST_MAX];
 	uint32_t cnt;
+};
+
+struct config_origin {
+	const char *name;
+	const char *kind;
+	const char *target;
+	uint32_t timeout_ms;
+	uint32_t waiting_max;
 };
 
 /* The routes of all files together: what a reload exchanges. */
@@ -126,6 +135,8 @@ struct config {
 	/* -D, one byte of it counts; NULL: ':', and `stats detail` is off at the start */
 	const char *prefix_delimiter;
 	struct config_routes routes;
+	struct config_origin origins[ORIGINS_MAX];
+	uint32_t origin_cnt;
 
 	struct config_memory *memory; /* config.c's own: strings, and where values came from */
 };
@@ -165,10 +176,12 @@ void config_cluster_peer(const struct config_cluster *cluster, uint32_t node,
  */
 void config_print(const struct config *config, FILE *out, bool json);
 enum command_protocol config_protocol(const struct config *config);
-/* The routes of that JSON object as the file has them; nothing when there are none. */
+/* The routes and origins of that JSON object as the file has them; nothing when there are none. */
 struct json_t;
 void config_print_routes(const struct json_t *root, FILE *out);
 
+/* The origins of both are not the same. */
+bool config_origins_differ(const struct config *a, const struct config *b);
 /* One warning for each option, routes apart, that a restart would change; false: there is none. */
 bool config_warn_changed(const struct config *running, const struct config *fresh);
 

@@ -23,7 +23,8 @@
 #define WORD_MAX 64
 
 /* The sections there are, for the message to someone who wrote another. */
-static const char section_names[] = "network, memory, process, commands, fastpath; and routes";
+static const char section_names[] =
+	"network, memory, process, commands, fastpath; and routes, origins";
 
 static bool section_known(const char *name)
 {
@@ -126,6 +127,10 @@ static void read_root(struct config_build *b, const config_setting_t *root, cons
 		option = option_by_long(name);
 		if (!strcmp(name, "routes")) {
 			build_routes(b, group, path);
+			continue;
+		}
+		if (!strcmp(name, "origins")) {
+			build_origins(b, group, path);
 			continue;
 		}
 		if (!section_known(name) && option && option->section) {

@@ -92,6 +92,7 @@ static void print_help(void)
 		}
 	}
 	print_routes_help();
+	print_origins_help();
 	printf("\nOther\n");
 	help_row(option_by_long("config"));
 	help_row(option_by_flag('h'));
@@ -192,6 +193,7 @@ static void print_json(const struct config *config, FILE *out)
 			json_object_set_new(sources, name, json_string(source));
 	}
 	routes_json(&config->routes, root, sources);
+	origins_json(config, root);
 	json_object_set_new(root, "sources", sources);
 	json_dumpf(root, out, JSON_INDENT(2));
 	fprintf(out, "\n");
@@ -267,6 +269,7 @@ static void print_text_routes(const struct config *config, FILE *out)
 	json_t *sources = json_object();
 
 	routes_json(&config->routes, root, sources);
+	origins_json(config, root);
 	json_object_set_new(root, "sources", sources);
 	config_print_routes(root, out);
 	json_decref(root);

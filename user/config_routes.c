@@ -32,6 +32,16 @@ static const struct config_option route_options[] = {
 	  "how long the kernel may answer at a time that a hot key has no item; 0: never" },
 	{ "routes", "promote", NULL, 0, OPT_BOOL, FIELD(promote), "true", "<bool>", 0, 0, NULL,
 	  "false: the kernel never answers for these keys" },
+	{ "routes", "origin", NULL, 0, OPT_STRING, FIELD(origin), NULL, "<name>", 0, 0, NULL,
+	  "where keys that have no item are asked for: one of the origins" },
+	{ "routes", "key", NULL, 0, OPT_STRING, FIELD(key), NULL, "<pattern>", 0, 0, NULL,
+	  "of its keys, like product:{id}; its parts are the parameters $1 …" },
+	{ "routes", "read", NULL, 0, OPT_STRING, FIELD(read), NULL, "<statement>", 0, 0, NULL,
+	  "asks the origin for one key" },
+	{ "routes", "json", NULL, 0, OPT_BOOL, FIELD(json), "false", "<bool>", 0, 0, NULL,
+	  "true: a value is the whole row as a JSON object, not its first column" },
+	{ "routes", "ttl", NULL, 0, OPT_UINT32, FIELD(ttl_sec), "60", "<sec>", 1,
+	  ROUTE_JITTER_MAX_SEC, NULL, "how long what the origin said is kept" },
 	{ "routes", "auth", NULL, 0, OPT_BOOL, FIELD(auth), "false", "<bool>", 0, 0, NULL,
 	  "true: meant for clients that have proved who they are; such keys are never in the "
 	  "kernel" },
@@ -52,9 +62,17 @@ static const struct config_entries route_entries = {
 
 /* --- reading --- */
 
+static void free_texts(struct route_rule *rule)
+{
+	alloc_free((void *)rule->origin);
+	alloc_free((void *)rule->key);
+	alloc_free((void *)rule->read);
+}
+
 void config_routes_fini(struct config_routes *routes)
 {
 	for (uint32_t i = 0; i < routes->cnt; i++) {
+		free_texts(&routes->rules[i]);
 		alloc_free((void *)routes->rules[i].prefix.ptr);
 		alloc_free(routes->sources[i]);
 	}
@@ -68,6 +86,20 @@ static char *copy_of(const char *text)
 	char *copy = alloc_zero(1, strlen(text) + 1);
 
 	return copy ? strcpy(copy, text) : NULL;
+}
+
+/* Routes outlive the configuration that they were read into. */
+static bool own_texts(struct route_rule *rule)
+{
+	const char *const origin = rule->origin, *const key = rule->key, *const read = rule->read;
+
+	rule->origin = origin ? copy_of(origin) : NULL;
+	rule->key = key ? copy_of(key) : NULL;
+	rule->read = read ? copy_of(read) : NULL;
+	if (!origin == !rule->origin && !key == !rule->key && !read == !rule->read)
+		return true;
+	free_texts(rule);
+	return false;
 }
 
 static bool keep_route(struct config_routes *routes, const struct route_rule *rule,
@@ -86,12 +118,12 @@ static bool keep_route(struct config_routes *routes, const struct route_rule *ru
 	routes->sources = sources;
 	kept_prefix = copy_of(prefix);
 	kept_source = copy_of(source);
-	if (!kept_prefix || !kept_source) {
+	rules[routes->cnt] = *rule;
+	if (!own_texts(&rules[routes->cnt]) || !kept_prefix || !kept_source) {
 		alloc_free(kept_prefix);
 		alloc_free(kept_source);
 		return false;
 	}
-	rules[routes->cnt] = *rule;
 	rules[routes->cnt].prefix = span_str(kept_prefix);
 	sources[routes->cnt++] = kept_source;
 	return true;
@@ -252,10 +284,17 @@ void build_finish_routes(struct config_build *b)
 	for (uint32_t i = 0; i < routes->cnt; i++) {
 		if (routes->rules[i].negative_ttl_sec == NEGATIVE_TTL_INHERITED)
 			routes->rules[i].negative_ttl_sec = b->config->negative_ttl_sec;
+		build_finish_origin(b, &routes->rules[i], routes->sources[i]);
 	}
 }
 
 /* --- showing --- */
+
+/* Says nothing where a route has no origin. */
+static bool is_of_origin(const struct config_option *option)
+{
+	return option->offset == FIELD(ttl_sec) || option->offset >= FIELD(origin);
+}
 
 void routes_json(const struct config_routes *routes, json_t *root, json_t *sources)
 {
@@ -267,9 +306,11 @@ void routes_json(const struct config_routes *routes, json_t *root, json_t *sourc
 		json_t *route = json_object();
 
 		json_object_set_new(route, "prefix", json_string((const char *)rule->prefix.ptr));
-		for (size_t o = 0; o < ROUTE_OPTION_CNT; o++)
-			json_object_set_new(route, route_options[o].name,
-					    option_json(rule, &route_options[o]));
+		for (size_t o = 0; o < ROUTE_OPTION_CNT; o++) {
+			if (rule->origin || !is_of_origin(&route_options[o]))
+				json_object_set_new(route, route_options[o].name,
+						    option_json(rule, &route_options[o]));
+		}
 		json_array_append_new(list, route);
 		snprintf(name, sizeof(name), "routes.%u", i);
 		json_object_set_new(sources, name, json_string(routes->sources[i]));
@@ -277,13 +318,13 @@ void routes_json(const struct config_routes *routes, json_t *root, json_t *sourc
 	json_object_set_new(root, "routes", list);
 }
 
-static void print_route(const json_t *route, FILE *out)
+static void print_entry(const json_t *entry, FILE *out)
 {
 	const char *name;
 	json_t *value;
 
 	fprintf(out, "\t{ ");
-	json_object_foreach((json_t *)route, name, value)
+	json_object_foreach((json_t *)entry, name, value)
 	{
 		fprintf(out, "%s = ", name);
 		if (json_is_string(value))
@@ -297,25 +338,32 @@ static void print_route(const json_t *route, FILE *out)
 	fprintf(out, "}");
 }
 
-void config_print_routes(const json_t *root, FILE *out)
+static void print_list(const json_t *root, const char *list_name, FILE *out)
 {
-	const json_t *list = json_object_get(root, "routes");
+	const json_t *list = json_object_get(root, list_name);
 	const json_t *sources = json_object_get(root, "sources");
-	char name[32];
 	size_t i, cnt = json_array_size(list);
+	char name[32];
 
 	if (cnt == 0)
 		return;
-	fprintf(out, "routes =\n(\n");
+	fprintf(out, "%s =\n(\n", list_name);
 	for (i = 0; i < cnt; i++) {
 		const char *source;
 
-		snprintf(name, sizeof(name), "routes.%zu", i);
+		snprintf(name, sizeof(name), "%s.%zu", list_name, i);
 		source = json_string_value(json_object_get(sources, name));
-		print_route(json_array_get(list, i), out);
-		fprintf(out, "%s\t# %s\n", i + 1 < cnt ? "," : "", source ? source : "");
+		print_entry(json_array_get(list, i), out);
+		fprintf(out, "%s%s%s\n", i + 1 < cnt ? "," : "", source ? "\t# " : "",
+			source ? source : "");
 	}
 	fprintf(out, ");\n");
+}
+
+void config_print_routes(const json_t *root, FILE *out)
+{
+	print_list(root, "origins", out);
+	print_list(root, "routes", out);
 }
 
 void print_routes_help(void)

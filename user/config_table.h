@@ -146,6 +146,13 @@ void build_entry_defaults(struct config_build *b, const struct config_entries *e
 			  void *target);
 /* `routes = ( … );` of a file. */
 void build_routes(struct config_build *b, struct config_setting_t *list, const char *path);
+/* `origins = ( … );` */
+void build_origins(struct config_build *b, struct config_setting_t *list, const char *path);
+/* What a route says of its origin, once all origins are known. */
+void build_finish_origin(struct config_build *b, const struct route_rule *rule, const char *source);
+/* Adds "origins" to the object. */
+void origins_json(const struct config *config, struct json_t *root);
+void print_origins_help(void);
 void config_routes_fini(struct config_routes *routes);
 void build_finish_routes(struct config_build *b); /* once all options are known */
 void build_finish(struct config_build *b, bool checking);

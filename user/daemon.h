@@ -61,6 +61,7 @@ struct daemon {
 	struct promoter *promoter;
 	struct net *net;
 	struct daemon_cluster cluster;
+	struct origins *origins; /* NULL: there is none */
 	struct control *control;
 	struct locals *locals;
 	struct metrics *metrics;	/* NULL: no HTTP */
@@ -123,6 +124,10 @@ static inline uint32_t daemon_worker_cnt(const struct daemon *d)
 	return d->config.thread_cnt + (d->config.cluster_file ? 1 : 0);
 }
 
+/* The origins that routes name; after the store, before the routes. */
+int daemon_open_origins(struct daemon *d);
+/* A source of metrics; ctx is the daemon. */
+void daemon_origin_metrics(void *ctx, struct metrics_page *page);
 /* The table of the configuration's routes, for the rooms to pick up. */
 int daemon_open_routes(struct daemon *d);
 /* The users of -S or -Y; after a mistake those there are stay. Also for a reload. */

@@ -119,6 +119,8 @@ int daemon_start_admin(struct daemon *d)
 	};
 	atomic_store(&d->alive_ns, clock_now_ns(d->clock));
 	err = metrics_add(d->metrics, control_metrics, &d->numbers);
+	if (!err)
+		err = metrics_add(d->metrics, daemon_origin_metrics, d);
 	return err ? err : http_start(d->http);
 }
 

@@ -136,7 +136,7 @@ int daemon_open_net(struct daemon *d)
 		.store = d->store, .tracker = d->tracker, .events = d->events,
 		.routes = &d->routes,
 		.forward = d->cluster.node ? node_forward(d->cluster.node) : NULL,
-		.clock = d->clock,
+		.origins = d->origins, .clock = d->clock,
 		.users = c->sasl || c->auth_file ? &d->users : NULL,
 		.hooks = { .ctx = d, .memory = memory_parts, .set_memory = set_memory,
 			   .flush_at = flush_at, .flush_due_ns = flush_due(d),

@@ -2,10 +2,13 @@
 /* The routes in effect, and their exchange while the daemon serves. */
 #include "daemon.h"
 
+#include <errno.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
 #include "command/command.h"
+#include "origin/origins.h"
 #include "route/routes.h"
 
 /* Only the main thread replaces the table, so to it the current one stays. */
@@ -14,14 +17,42 @@ static struct routes *current(const struct daemon *d)
 	return routes_of(atomic_load_explicit(&d->routes.current, memory_order_relaxed));
 }
 
+/* A source that was not there at the start cannot be asked; 0. */
+static uint32_t source_of(const struct daemon *d, const struct route_rule *rule)
+{
+	return d->origins && rule->origin
+		       ? origins_find(d->origins, rule->origin, rule->key, rule->read, rule->json)
+		       : 0;
+}
+
+static int number_sources(const struct daemon *d, const struct config_routes *from,
+			  struct route_rule *rules)
+{
+	for (uint32_t i = 0; i < from->cnt; i++) {
+		rules[i] = from->rules[i];
+		rules[i].source = source_of(d, &rules[i]);
+		if (rules[i].origin && !rules[i].source) {
+			log_line(LOG_ERROR, "main",
+				 "%s: origin, key, read or json of \"%s\" are new: restart for "
+				 "them, "
+				 "or write what was there before",
+				 from->sources[i], (const char *)rules[i].prefix.ptr);
+			return -EBUSY;
+		}
+	}
+	return 0;
+}
+
 static int set_routes(struct daemon *d, const struct config_routes *from)
 {
+	struct route_rule *rules = alloc_zero(from->cnt + 1, sizeof(*rules));
 	struct routes *routes = NULL;
-	int err = from->cnt == 0
-			  ? 0
-			  : routes_new(from->rules, from->cnt,
-				       command_slot_cnt(daemon_worker_cnt(d)), current(d), &routes);
+	int err = rules ? number_sources(d, from, rules) : -ENOMEM;
 
+	if (!err && from->cnt > 0)
+		err = routes_new(rules, from->cnt, command_slot_cnt(daemon_worker_cnt(d)),
+				 current(d), &routes);
+	alloc_free(rules);
 	if (err)
 		log_line(LOG_ERROR, "main", "cannot set the routes up: %s", strerror(-err));
 	else
@@ -57,6 +88,9 @@ void daemon_reload(struct daemon *d)
 	}
 	daemon_reload_rate(d, &fresh);
 	config_warn_changed(&d->config, &fresh);
+	if (config_origins_differ(&d->config, &fresh))
+		log_line(LOG_WARN, "main",
+			 "the origins are those of the start: restart to change them");
 	if (set_routes(d, &fresh.routes) == 0) {
 		pthread_mutex_lock(&d->config_lock);
 		old = d->config.routes;

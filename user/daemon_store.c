@@ -182,7 +182,7 @@ int daemon_open_store(struct daemon *d)
 {
 	struct store_options options = {
 		.item_max = d->config.item_max,
-		.thread_max = daemon_worker_cnt(d) + OTHER_THREADS,
+		.thread_max = daemon_worker_cnt(d) + OTHER_THREADS + d->config.origin_cnt,
 		.no_evict = d->config.no_evict,
 		.eviction = d->config.eviction,
 		.clock = d->clock,

@@ -29,6 +29,7 @@
 #include "net/net.h"
 #include "net/node.h"
 #include "observe/eventlog.h"
+#include "origin/origins.h"
 #include "process.h"
 #include "promote/promoter.h"
 #include "sandbox.h"
@@ -137,6 +138,8 @@ static int setup(struct daemon *d)
 	if (!err)
 		err = daemon_open_store(d);
 	if (!err)
+		err = daemon_open_origins(d);
+	if (!err)
 		err = daemon_open_cluster(d);
 	if (!err)
 		err = daemon_open_routes(d);
@@ -171,6 +174,8 @@ static int setup(struct daemon *d)
 		err = daemon_start_promoter(d);
 	if (!err)
 		err = setup_loop(d, signal_fd);
+	if (!err && d->origins)
+		err = origins_start(d->origins);
 	if (!err)
 		err = daemon_start_cluster(d);
 	if (!err)
@@ -205,6 +210,8 @@ static void close_net(struct daemon *d)
 	net_stop(d->net);
 	/* What is still on its way to another node comes home before its home goes. */
 	node_stop(d->cluster.node);
+	/* What is still on its way to an origin comes home before its home goes. */
+	origins_stop(d->origins);
 	net_close(d->net);
 }
 
@@ -228,6 +235,7 @@ static void teardown(struct daemon *d)
 	promoter_stop(d->promoter); /* it counts in net's */
 	close_net(d);
 	daemon_close_cluster(d);
+	origins_free(d->origins);
 	close_store(d);
 	hot_choices_fini(&d->hot);
 	tracker_free(d->tracker);

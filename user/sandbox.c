@@ -59,7 +59,10 @@ static const int allowed[] = {
 	SCMP_SYS(dup),
 	SCMP_SYS(faccessat),
 	SCMP_SYS(faccessat2),
+	SCMP_SYS(fchmod), /* the journals beside an SQLite database */
+	SCMP_SYS(fchown),
 	SCMP_SYS(fcntl),
+	SCMP_SYS(fdatasync),
 	SCMP_SYS(fstat),
 	SCMP_SYS(fstatfs),
 	SCMP_SYS(fsync),

@@ -21,106 +21,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "config.h"
-
-#define ARG_MAX_CNT 64
-
-static char scratch[64];
-
-/* What the last load said, and what came of it. */
-struct outcome {
-	int rc;
-	bool leave;
-	struct config config;
-	char said[16384];
-};
-
-static const char *path_of(const char *name)
-{
-	static char path[4][256];
-	static unsigned int turn;
-	char *buf = path[turn++ % 4];
-
-	snprintf(buf, 256, "%s/%s", scratch, name);
-	return buf;
-}
-
-static const char *write_file(const char *name, const char *text)
-{
-	const char *path = path_of(name);
-	FILE *file = fopen(path, "w");
-
-	assert_non_null(file);
-	fputs(text, file);
-	fclose(file);
-	return path;
-}
-
-static void read_back(int fd, char *buf, size_t size)
-{
-	ssize_t n = pread(fd, buf, size - 1, 0);
-
-	assert_true(n >= 0);
-	buf[n] = '\0';
-}
-
-/* Loads "xdpcached" with the words of one line; blanks separate them. */
-static void load(struct outcome *o, const char *line)
-{
-	char name[] = "xdpcached", copy[4096];
-	char *argv[ARG_MAX_CNT] = { name };
-	char *word, *rest;
-	int argc = 1, err = dup(2), out = dup(1);
-	int said = open(scratch, O_TMPFILE | O_RDWR, 0600);
-
-	assert_true(said >= 0);
-	memset(o, 0, sizeof(*o));
-	snprintf(copy, sizeof(copy), "%s", line);
-	for (word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
-		assert_true(argc < ARG_MAX_CNT - 1);
-		argv[argc++] = word;
-	}
-	fflush(stdout);
-	dup2(said, 2);
-	dup2(said, 1);
-	o->rc = config_load(argc, argv, &o->config, &o->leave);
-	fflush(stdout);
-	dup2(err, 2);
-	dup2(out, 1);
-	close(err);
-	close(out);
-	read_back(said, o->said, sizeof(o->said));
-	close(said);
-}
-
-static uint32_t lines_of(const char *said, const char *level)
-{
-	uint32_t cnt = 0;
-
-	for (; *said; said += strcspn(said, "\n") + (*said != 0)) {
-		cnt += !strncmp(said, level, strlen(level));
-		if (!said[strcspn(said, "\n")])
-			break;
-	}
-	return cnt;
-}
-
-static void expect_fine(struct outcome *o, const char *line)
-{
-	load(o, line);
-	if (o->rc)
-		fail_msg("\"%s\" was refused: %s", line, o->said);
-}
-
-static void expect_refused(const char *line, const char *reason)
-{
-	struct outcome o;
-
-	load(&o, line);
-	if (o.rc != -EINVAL || !strstr(o.said, reason))
-		fail_msg("\"%s\" gave %d, expected a refusal with \"%s\": %s", line, o.rc, reason,
-			 o.said);
-}
+#include "lib/config_rig.h"
 
 /* --- defaults -------------------------------------------------------------------------------- */
 
@@ -1134,13 +1035,6 @@ static void config_load_out_of_memory_fails_cleanly(void **state)
 	assert_true(n > 10);
 }
 
-static int make_scratch(void **state)
-{
-	(void)state;
-	snprintf(scratch, sizeof(scratch), "/tmp/xctest-config-XXXXXX");
-	return mkdtemp(scratch) ? 0 : -1;
-}
-
 static int remove_scratch(void **state)
 {
 	static const char *const names[] = { "a.conf",	      "b.conf",
@@ -1150,9 +1044,7 @@ static int remove_scratch(void **state)
 					     "defaults.conf", "memcached.conf" };
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		unlink(path_of(names[i]));
-	return rmdir(scratch);
+	return config_rig_remove(names, sizeof(names) / sizeof(names[0]));
 }
 
 int main(void)
@@ -1193,5 +1085,5 @@ int main(void)
 	};
 
 	unsetenv("JOURNAL_STREAM");
-	return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
+	return cmocka_run_group_tests(tests, config_rig_make, remove_scratch);
 }

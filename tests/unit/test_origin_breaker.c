@@ -325,7 +325,7 @@ static void states_have_names(void **state)
 	(void)state;
 	assert_string_equal(breaker_state_name(BREAKER_CLOSED), "closed");
 	assert_string_equal(breaker_state_name(BREAKER_OPEN), "open");
-	assert_string_equal(breaker_state_name(BREAKER_HALF_OPEN), "half-open");
+	assert_string_equal(breaker_state_name(BREAKER_HALF_OPEN), "half_open");
 }
 
 /* --- random walk: an origin that dies and comes back, clients that never stop --- */

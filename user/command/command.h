@@ -26,6 +26,7 @@
 #include "cluster/forward.h"
 #include "hotkey/tracker.h"
 #include "observe/eventlog.h"
+#include "origin/origins.h"
 #include "protocol/request.h"
 #include "protocol/response.h"
 #include "route/routes.h"
@@ -233,6 +234,7 @@ struct command_options {
 	struct eventlog *events;       /* NULL: nobody can watch */
 	struct swap *routes;	       /* tables of command_slot_cnt(worker_cnt); NULL: none ever */
 	const struct forward *forward; /* keys of other nodes; NULL: there are none */
+	struct origins *origins;       /* for routes that have a source; NULL: none has */
 	const struct clock *clock;
 	struct command_hooks hooks;
 	struct command_settings settings;

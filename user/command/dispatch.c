@@ -173,10 +173,9 @@ void command_turn(struct command_worker *w)
 	w->replied_ns = 0;
 	w->wait_left_ns = WAIT_MAX_NS;
 	command_flush_due(w);
-	if (w->command->options.forward) {
+	waits_turn(&w->waits, w->now_ns);
+	if (!w->holds)
 		command_drop_spent(w);
-		waits_turn(&w->waits, w->now_ns);
-	}
 }
 
 void command_sleep(struct command_worker *w)
@@ -192,11 +191,13 @@ void command_wake(struct command_worker *w)
 void command_hold(struct command_worker *w)
 {
 	store_hold(w->thread);
+	w->holds = true;
 }
 
 void command_let_go(struct command_worker *w)
 {
 	store_let_go(w->thread);
+	w->holds = false;
 }
 
 bool command_hold_is_waited_for(const struct command_worker *w)
@@ -240,19 +241,6 @@ struct command_counts *command_counts(struct command_worker *w)
 	return &w->counts;
 }
 
-/*
- * Uniform over ttl ± jitter, cut off at a second (or at a ttl that is shorter still) rather than
- * heaped up there: keys of a short ttl are to end apart, too.
- */
-static uint64_t jitter(struct command_worker *w, const struct route *route, uint64_t ttl_ns)
-{
-	uint64_t jitter_ns = route->rule.ttl_jitter_sec * NSEC_PER_SEC;
-	uint64_t least_ns = ttl_ns < NSEC_PER_SEC ? ttl_ns : NSEC_PER_SEC;
-	uint64_t from_ns = ttl_ns > jitter_ns + least_ns ? ttl_ns - jitter_ns : least_ns;
-
-	return from_ns + rand_below(&w->rand, ttl_ns + jitter_ns - from_ns + 1);
-}
-
 uint64_t command_expire_ns(struct command_worker *w, const struct route *route, int64_t exptime)
 {
 	uint64_t wall_ns, at_ns, ttl_ns;
@@ -273,8 +261,8 @@ uint64_t command_expire_ns(struct command_worker *w, const struct route *route, 
 			return EXPIRED_NS;
 		ttl_ns = at_ns - wall_ns;
 	}
-	if (route && route->rule.ttl_jitter_sec)
-		ttl_ns = jitter(w, route, ttl_ns);
+	if (route)
+		ttl_ns = route_spread_ns(&route->rule, &w->rand, ttl_ns);
 	return w->now_ns + ttl_ns;
 }
 
@@ -427,17 +415,33 @@ static enum command_next apply(struct command_worker *w, struct request *req, st
 	return COMMAND_DONE;
 }
 
-/* A list of keys, some of which may be another node's. */
+/*
+ * Keys that may be another node's, or that an origin may have to answer for. A client that asked to
+ * make the item itself does.
+ */
+static bool may_seek(const struct command_worker *w, const struct request *req)
+{
+	if (w->command->options.forward && req->keys.len)
+		return true;
+	if (!w->view.routes || !routes_of(w->view.routes)->has_source)
+		return false;
+	return request_is_retrieval(req) ||
+	       (req->verb == REQUEST_META_GET && !request_asks(req, 'N'));
+}
+
 static enum command_next seek_and_apply(struct command_worker *w, struct request *req,
 					struct response *resp)
 {
+	const enum command_seek seek = command_seek(w, req);
 	enum command_next next = COMMAND_DONE;
 
-	switch (command_seek(w, req)) {
+	switch (seek) {
 	case SEEK_WAITS:
 		return COMMAND_WAITS;
 	case SEEK_AWAY:
-		req->compose->status(resp, req, STATUS_NODE_AWAY);
+	case SEEK_FAILED:
+		req->compose->status(resp, req,
+				     seek == SEEK_AWAY ? STATUS_NODE_AWAY : STATUS_ORIGIN_FAILED);
 		if (req->more)
 			req->verb = REQUEST_INVALID;
 		break;
@@ -471,9 +475,8 @@ enum command_next command_apply(struct command_worker *w, struct request *req,
 	case FORWARD_NOTHING:
 		break;
 	}
-	next = w->command->options.forward && req->keys.len ? seek_and_apply(w, req, resp)
-							    : apply(w, req, resp);
-	/* One that goes on counts when it has come to its end. */
+	next = may_seek(w, req) ? seek_and_apply(w, req, resp) : apply(w, req, resp);
+	/* One that goes on, or waits, counts when it has come to its end. */
 	if (next != COMMAND_MORE && next != COMMAND_WAITS && !req->more)
 		command_note_request(w, verb);
 	return next;

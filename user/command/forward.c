@@ -25,27 +25,17 @@ bool command_is_elsewhere(const struct command_worker *w, struct span key)
 	return forward && !forward->is_here(forward->ctx, key, &node);
 }
 
-static void on_answers(void *ctx)
-{
-	struct command_client *client = ctx;
-
-	client->resume(client);
-}
-
 /* Hands it over, or frees it. */
 static bool send(struct command_worker *w, struct forward_ask *ask)
 {
 	const struct forward *forward = w->command->options.forward;
-	struct command_client *client = w->client;
 	uint64_t deadline_ns = w->now_ns + forward->timeout_ms * NSEC_PER_MSEC + SLACK_NS;
 
-	if (!client->wait)
-		client->wait = wait_begin(&w->waits, deadline_ns, on_answers, client);
-	if (!client->wait) {
+	if (!command_wait_until(w, deadline_ns)) {
 		forward_ask_free(&ask->part);
 		return false;
 	}
-	wait_add(client->wait, &ask->part);
+	wait_add(w->client->wait, &ask->part);
 	forward->ask(forward->ctx, ask);
 	return true;
 }

@@ -60,7 +60,8 @@ struct command_worker {
 	struct histogram *durations;   /* COMMAND_OP_CNT; others read them */
 	struct command_client *client; /* command_set_client; NULL: nobody that is known */
 	struct waits waits;
-	struct wait *spent; /* whose values this turn's replies may borrow */
+	struct wait *spent; /* whose values this turn's replies may borrow, or those held */
+	bool holds;	    /* see command_hold */
 	/* Read by other threads: off the line that the worker works on. */
 	_Alignas(64) struct command_counts counts;
 };
@@ -146,10 +147,13 @@ enum command_next command_watch(struct command_worker *w, struct request *req,
 enum command_seek {
 	SEEK_NOTHING, /* carry the request out */
 	SEEK_WAITS,
-	SEEK_AWAY, /* one of its keys' nodes was not reached */
+	SEEK_AWAY,   /* one of its keys' nodes was not reached */
+	SEEK_FAILED, /* an origin cannot say what one of its keys has */
 };
 
 enum command_seek command_seek(struct command_worker *w, const struct request *req);
+/* The client's request waits, this long at least. False: too many do. */
+bool command_wait_until(struct command_worker *w, uint64_t deadline_ns);
 void command_spend_wait(struct command_worker *w);
 void command_drop_spent(struct command_worker *w);
 
@@ -173,6 +177,17 @@ bool command_forward_key(struct command_worker *w, const struct request *req, st
 const struct forward_ask *command_forwarded(const struct command_worker *w, struct span key);
 /* Its part of the reply; false: it is an error, and nothing may follow. */
 bool command_put_forwarded(const struct forward_ask *ask, struct response *resp);
+
+/* --- keys that an origin has (origin.c) --- */
+
+/* One that is here: asks for it if it is missing. False: it cannot be said what it has. */
+bool command_seek_key(struct command_worker *w, struct span key);
+/* What the request under way has asked for this key; NULL: nothing. */
+const struct flight_ask *command_sought(const struct command_worker *w, struct span key,
+					uint64_t hash);
+/* The value that came for the key, as an item that is not in the store. */
+bool command_sought_view(const struct command_worker *w, struct span key, uint64_t hash,
+			 struct item_view *ret);
 
 static inline int command_client_fd(const struct command_worker *w)
 {

@@ -93,6 +93,21 @@ static struct store_fetch fetch_of(struct command_worker *w, const struct reques
 	return how;
 }
 
+/* What came for this request and is not in the store. */
+static bool fetched_elsewhere(const struct command_worker *w, const struct request *req,
+			      uint64_t hash, struct store_fetched *ret)
+{
+	struct item_view view;
+
+	if (!command_sought_view(w, req->key, hash, &view))
+		return false;
+	view.binary = req->key_base64;
+	*ret = (struct store_fetched){ .item = view,
+				       .expire_before_ns = view.expire_ns,
+				       .access_ns = w->now_ns };
+	return true;
+}
+
 static void count_get(struct command_worker *w, const struct request *req, bool hit)
 {
 	command_tally(w, command_route(w, req->key), req->key, hit ? TALLY_HIT : TALLY_MISS);
@@ -154,12 +169,15 @@ void command_meta_get(struct command_worker *w, const struct request *req, struc
 	command_sample_read(w, req->key, how.hash);
 	switch (status) {
 	case STORE_OK:
-		count_get(w, req, true);
+		count_get(w, req, !command_sought(w, req->key, how.hash));
 		answer_get(w, req, resp, &times, &fetched);
 		break;
 	case STORE_NOT_FOUND:
 		count_get(w, req, false);
-		req->compose->status(resp, req, STATUS_NOT_FOUND);
+		if (fetched_elsewhere(w, req, how.hash, &fetched))
+			answer_get(w, req, resp, &times, &fetched);
+		else
+			req->compose->status(resp, req, STATUS_NOT_FOUND);
 		break;
 	default:
 		command_count(&w->counts.store_no_memory, 1);

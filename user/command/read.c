@@ -58,16 +58,18 @@ void command_count_miss(struct command_worker *w)
 static bool find(struct command_worker *w, struct span key, uint64_t hash, struct item_view *ret)
 {
 	bool found = store_find(w->thread, key, hash, ret);
+	/* What was fetched for this very request was not there. */
+	bool hit = found && !command_sought(w, key, hash);
 
-	command_tally(w, command_route(w, key), key, found ? TALLY_HIT : TALLY_MISS);
+	command_tally(w, command_route(w, key), key, hit ? TALLY_HIT : TALLY_MISS);
 	command_count(&w->counts.cmd_get, 1);
-	if (found)
+	if (hit)
 		command_count(&w->counts.get_hits, 1);
 	else
 		command_count_miss(w);
-	command_log_fetch(w, key, found ? ret : NULL);
+	command_log_fetch(w, key, hit ? ret : NULL);
 	command_sample_read(w, key, hash);
-	return found;
+	return found || command_sought_view(w, key, hash, ret);
 }
 
 /* The view is of the item with its new expiry; its value is what it was. */
@@ -103,6 +105,8 @@ static enum store_status get_and_touch(struct command_worker *w, const struct re
 	if (status == STORE_OK || status == STORE_NOT_FOUND)
 		command_tally(w, command_route(w, key), key,
 			      status == STORE_OK ? TALLY_HIT : TALLY_MISS);
+	if (status == STORE_NOT_FOUND && command_sought_view(w, key, hash, ret))
+		status = STORE_OK;
 	return status;
 }
 

@@ -32,13 +32,45 @@ void command_spend_wait(struct command_worker *w)
 	w->client->wait = NULL;
 }
 
+static void on_answers(void *ctx)
+{
+	struct command_client *client = ctx;
+
+	client->resume(client);
+}
+
+bool command_wait_until(struct command_worker *w, uint64_t deadline_ns)
+{
+	struct command_client *client = w->client;
+
+	if (!client->wait)
+		client->wait = wait_begin(&w->waits, deadline_ns, on_answers, client);
+	else if (client->wait->deadline_ns < deadline_ns)
+		client->wait->deadline_ns = deadline_ns;
+	return client->wait != NULL;
+}
+
+/* A key here, of a route that may have an origin. */
+static bool has_origin(const struct command_worker *w)
+{
+	return w->client && w->client->resume && w->view.routes &&
+	       routes_of(w->view.routes)->has_source;
+}
+
 enum command_seek command_seek(struct command_worker *w, const struct request *req)
 {
+	const bool seeks = has_origin(w);
 	struct span keys = req->keys;
 
+	if (req->key.len && seeks && !command_seek_key(w, req->key))
+		return SEEK_FAILED;
 	for (struct span key = request_word(&keys); key.len; key = request_word(&keys)) {
-		if (command_is_elsewhere(w, key) && !command_forward_key(w, req, key))
-			return SEEK_AWAY;
+		if (command_is_elsewhere(w, key)) {
+			if (!command_forward_key(w, req, key))
+				return SEEK_AWAY;
+		} else if (seeks && !command_seek_key(w, key)) {
+			return SEEK_FAILED;
+		}
 	}
 	return w->client && command_client_waits(w->client) ? SEEK_WAITS : SEEK_NOTHING;
 }

@@ -423,6 +423,20 @@ static void print_routes(const struct printer *p)
 	}
 }
 
+static void print_origins(const struct printer *p, const struct origins *origins)
+{
+	for (uint32_t i = 0; origins && i < origins_cnt(origins); i++) {
+		const struct flight_counts *counts = origins_counts(origins, i);
+		char name[96];
+
+#define X(field)                                                                                   \
+	snprintf(name, sizeof(name), "origins:%.60s:" #field, origins_name(origins, i));           \
+	stat_u64(p, name, atomic_load_explicit(&counts->field, memory_order_relaxed));
+		FLIGHT_COUNTS(X)
+#undef X
+	}
+}
+
 static void print_conn(void *ctx, const struct command_conn *conn)
 {
 	const struct printer *p = ctx;
@@ -457,6 +471,8 @@ static bool print_kind(struct printer *p, struct command *command, struct span k
 		stat(p, "sizes_status", "disabled");
 	else if (span_equal(kind, span_str("routes")))
 		print_routes(p);
+	else if (span_equal(kind, span_str("origins")))
+		print_origins(p, command->options.origins);
 	else if (span_equal(kind, span_str("memory")) && command->options.hooks.memory)
 		print_memory(p, &command->options.hooks);
 	else if (span_equal(kind, span_str("conns")) && conns->walk)

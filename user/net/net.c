@@ -318,6 +318,7 @@ static int make_workers(struct net *net)
 		.tracker = net->options.tracker,
 		.events = net->options.events,
 		.routes = net->options.routes,
+		.origins = net->options.origins,
 		.clock = net->options.clock,
 		.hooks = net->options.hooks,
 		.settings = net->options.settings,

@@ -35,6 +35,7 @@ struct net_options {
 	struct tracker *tracker; /* NULL: hot keys are not tracked */
 	struct eventlog *events; /* NULL: nobody can watch */
 	struct swap *routes;	 /* command's; NULL: none ever */
+	struct origins *origins; /* command's; NULL: none */
 	struct swap *users;	 /* NULL: nobody has to authenticate */
 	/* Keys of other nodes; NULL: there are none. Its thread takes one more command worker. */
 	const struct forward *forward;

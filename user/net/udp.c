@@ -25,6 +25,8 @@
 #define DATAGRAM_MAX 65536
 #define SLOT_CNT 64
 #define SLOT_MAX 2048
+#define WAITING_BYTES_MAX                                                                          \
+	(16ULL << 20) /* of a worker: requests that wait for an origin or a node */
 #define MTU_CACHE 64
 #define MTU_DEFAULT 1500
 #define MTU_KEEP_NS (2 * NSEC_PER_SEC)
@@ -82,6 +84,7 @@ struct udp_wait {
 	int fd;
 	uint16_t request_id;
 	uint32_t done_cnt;
+	uint64_t size;
 	uint64_t reply_len;
 	struct span body;
 	uint8_t bytes[]; /* the reply so far, then the body */
@@ -99,6 +102,7 @@ struct udp_io {
 	struct response resp;
 	struct udp_wait *waits;
 	struct udp_wait *ready; /* may go on */
+	uint64_t waiting_bytes; /* of all of them */
 };
 
 /* Never called: a request that waits moves to a struct udp_wait first. */
@@ -430,15 +434,19 @@ static void resume_client(struct command_client *client)
 	io->ready = wait;
 }
 
-/* Keeps what is left of the datagram until its answer is there. False: out of memory. */
+/* Keeps what is left of the datagram until its answer is there. False: there is no room for it. */
 static bool suspend(struct worker *w, int fd, const struct origin *from, struct udp_wait *at)
 {
 	struct udp_io *io = w->udp;
 	uint64_t reply_len = io->resp.bytes;
-	struct udp_wait *wait = alloc_zero(1, sizeof(*wait) + reply_len + at->body.len);
+	uint64_t size = sizeof(struct udp_wait) + reply_len + at->body.len;
+	struct udp_wait *wait =
+		io->waiting_bytes + size <= WAITING_BYTES_MAX ? alloc_zero(1, size) : NULL;
 
 	if (!wait)
 		return false;
+	io->waiting_bytes += size;
+	wait->size = size;
 	wait->client = (struct command_client){ .wait = at->client.wait, .resume = resume_client };
 	wait->client.wait->ctx = &wait->client;
 	at->client.wait = NULL;
@@ -512,6 +520,7 @@ void udp_resume(struct worker *w)
 		if (w->socket_cnt > 0)
 			serve_body(w, fd, &wait->from, wait);
 		command_leave(&wait->client);
+		io->waiting_bytes -= wait->size;
 		alloc_free(wait);
 		wait = next;
 	}

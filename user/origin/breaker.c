@@ -160,7 +160,7 @@ void breaker_finish(struct breaker *breaker, uint32_t era, enum breaker_end end)
 
 const char *breaker_state_name(enum breaker_state state)
 {
-	static const char *const names[] = { "closed", "open", "half-open" };
+	static const char *const names[] = { "closed", "open", "half_open" };
 
 	return names[state];
 }

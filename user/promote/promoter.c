@@ -39,6 +39,9 @@ static uint32_t negative_ttl_sec(const struct promoter *p, struct span key)
 {
 	const struct route *route = p->routes ? routes_find(routes_of(p->routes), key) : NULL;
 
+	/* What is not here may be at the origin. */
+	if (route && route->rule.source)
+		return 0;
 	return route ? route->rule.negative_ttl_sec : p->options.negative_ttl_sec;
 }
 

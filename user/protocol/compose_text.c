@@ -70,6 +70,7 @@ static const char *const status_texts[STATUS_CNT] = {
 	[STATUS_NODE_AWAY] = "SERVER_ERROR the key's node does not answer",
 	[STATUS_NODE_OTHER] = "SERVER_ERROR another node's key",
 	[STATUS_NODE_LARGE] = "SERVER_ERROR object too large for another node's key, ask that node",
+	[STATUS_ORIGIN_FAILED] = "SERVER_ERROR the origin does not answer",
 	[STATUS_UDP_REFUSED] = "CLIENT_ERROR command not allowed over UDP",
 	[STATUS_UDP_MULTI_PACKET] = "SERVER_ERROR multi-packet request not supported",
 	[STATUS_UNAUTHENTICATED] = "CLIENT_ERROR unauthenticated",

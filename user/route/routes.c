@@ -23,6 +23,7 @@
 
 #include "abi/limits.h"
 #include "base/alloc.h"
+#include "base/clock.h"
 
 /* At most one node for each route and one for each place where two part, and the root. */
 #define NODE_MAX (2 * ROUTE_MAX + 1)
@@ -200,6 +201,8 @@ static int add_route(struct routes *routes, const struct route_rule *rule, const
 		memcpy(prefix, rule->prefix.ptr, rule->prefix.len);
 	route->rule = *rule;
 	route->rule.prefix = span_of(prefix, rule->prefix.len);
+	route->rule.origin = route->rule.key = route->rule.read = NULL;
+	routes->has_source |= rule->source > 0;
 	routes->cnt++;
 	return open_account(route, routes->slot_cnt, old);
 }
@@ -273,6 +276,23 @@ void routes_free(struct routes *routes)
 	alloc_free(routes->trie);
 	alloc_free(routes->all);
 	alloc_free(routes);
+}
+
+/* --- times --- */
+
+/*
+ * Uniform over ttl ± jitter, cut off at a second (or at a ttl that is shorter still) rather than
+ * heaped up there: keys of a short ttl are to end apart, too.
+ */
+uint64_t route_spread_ns(const struct route_rule *rule, struct rand *rand, uint64_t ttl_ns)
+{
+	uint64_t jitter_ns = rule->ttl_jitter_sec * NSEC_PER_SEC;
+	uint64_t least_ns = ttl_ns < NSEC_PER_SEC ? ttl_ns : NSEC_PER_SEC;
+	uint64_t from_ns = ttl_ns > jitter_ns + least_ns ? ttl_ns - jitter_ns : least_ns;
+
+	if (jitter_ns == 0)
+		return ttl_ns;
+	return from_ns + rand_below(rand, ttl_ns + jitter_ns - from_ns + 1);
 }
 
 /* --- looking up --- */

@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "abi/limits.h"
+#include "base/rand.h"
 #include "base/span.h"
 #include "base/swap.h"
 #include "route/tally.h"
@@ -40,6 +41,13 @@ struct route_rule {
 	uint32_t negative_ttl_sec;
 	bool promote; /* false: its keys are never in the kernel */
 	bool auth;    /* its keys are for clients that have proved who they are: never promoted */
+	uint32_t ttl_sec; /* of what its origin answers */
+	uint32_t source;  /* where a key that has no item is asked for; 0: nowhere */
+	/* What the operator wrote of it, for whoever numbers the sources; NULL: not there. */
+	const char *origin;
+	const char *key;
+	const char *read;
+	bool json;
 };
 
 struct route {
@@ -52,6 +60,7 @@ struct routes {
 	struct swap_item item;
 	uint32_t cnt;
 	uint32_t slot_cnt;
+	bool has_source;   /* one of them has */
 	struct route *all; /* in the order of the rules */
 	struct route_trie *trie;
 };
@@ -76,6 +85,9 @@ static inline struct routes *routes_of(struct swap_item *held)
 {
 	return (struct routes *)held;
 }
+
+/* A TTL with the route's jitter. */
+uint64_t route_spread_ns(const struct route_rule *rule, struct rand *rand, uint64_t ttl_ns);
 
 /* True if the key's route, which may be NULL, lets it into the kernel. */
 static inline bool route_promotes(const struct route *route)

@@ -24,9 +24,9 @@ void store_token_take(struct store_thread *t, struct store_token *token, struct 
 	struct store_token **bucket = bucket_of(store, hash);
 	struct index_lock lock;
 
-	*token = (struct store_token){
-		.key = key, .hash = hash, .flush_gen = atomic_load(&store->flush_gen)
-	};
+	*token = (struct store_token){ .key = key,
+				       .hash = hash,
+				       .flush_gen = atomic_load(&store->flush_gen) };
 	lock = index_lock(&store->index, hash);
 	pthread_mutex_lock(&store->tokens.lock);
 	token->next = *bucket;

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "origin/flight.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+#define BUCKET_CNT 4096
+
+struct flight {
+	struct origin_query query; /* first */
+	struct flights *flights;
+	struct flight *next; /* of its bucket */
+	struct mail *asks;
+	struct store_token token;
+	struct route_rule rule;
+	uint32_t era;
+	uint8_t key[XC_KEY_MAX];
+};
+
+struct flights {
+	struct flight_conf conf;
+	struct breaker breaker;
+	struct rand rand;
+	uint32_t cnt;
+	struct flight_counts counts;
+	struct flight *buckets[BUCKET_CNT];
+};
+
+static void count(_Atomic uint64_t *counter)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+static void note_breaker(struct flights *flights)
+{
+	atomic_store_explicit(&flights->counts.breaker, (int)breaker_look(&flights->breaker),
+			      memory_order_relaxed);
+}
+
+void flight_value_put(struct flight_value *value)
+{
+	if (value && atomic_fetch_sub(&value->ref_cnt, 1) == 1)
+		alloc_free(value);
+}
+
+void flight_ask_free(struct wait_part *part)
+{
+	flight_value_put(((struct flight_ask *)part)->value);
+	alloc_free(part);
+}
+
+int flights_new(const struct flight_conf *conf, struct flights **ret)
+{
+	struct flights *flights = alloc_zero(1, sizeof(*flights));
+
+	if (!flights)
+		return -ENOMEM;
+	flights->conf = *conf;
+	rand_init(&flights->rand, conf->seed);
+	breaker_init(&flights->breaker, &BREAKER_CONF_DEFAULT, conf->clock, conf->seed + 1);
+	*ret = flights;
+	return 0;
+}
+
+void flights_free(struct flights *flights)
+{
+	assert(!flights || flights->cnt == 0);
+	alloc_free(flights);
+}
+
+const struct flight_counts *flights_counts(const struct flights *flights)
+{
+	return &flights->counts;
+}
+
+static void answer(struct flight_ask *ask, enum answer_kind kind, struct flight_value *value)
+{
+	if (value)
+		atomic_fetch_add(&value->ref_cnt, 1);
+	ask->kind = kind;
+	ask->value = value;
+	wait_answer(&ask->part);
+}
+
+/* --- the table --- */
+
+static struct flight **bucket_of(struct flights *flights, uint64_t hash)
+{
+	return &flights->buckets[hash % BUCKET_CNT];
+}
+
+static void take_out(struct flights *flights, const struct flight *flight)
+{
+	struct flight **at = bucket_of(flights, flight->token.hash);
+
+	while (*at && *at != flight)
+		at = &(*at)->next;
+	if (*at)
+		*at = flight->next;
+}
+
+/* One that the ask may join. A flight whose key was changed is let fly on alone. */
+static struct flight *find(struct flights *flights, const struct flight_ask *ask)
+{
+	const struct span key = span_of(ask->key, ask->key_len);
+	struct flight *flight = *bucket_of(flights, ask->hash);
+
+	while (flight && (flight->token.hash != ask->hash || !span_equal(flight->token.key, key)))
+		flight = flight->next;
+	if (!flight || !store_token_is_void(flights->conf.store, &flight->token))
+		return flight;
+	take_out(flights, flight);
+	return NULL;
+}
+
+/* --- landing --- */
+
+static struct flight_value *new_value(uint64_t len)
+{
+	struct flight_value *value = alloc_resize(NULL, sizeof(*value) + len);
+
+	if (!value)
+		return NULL;
+	atomic_init(&value->ref_cnt, 1);
+	value->len = len;
+	return value;
+}
+
+static struct flight_value *copy_value(struct span bytes)
+{
+	struct flight_value *value = new_value(bytes.len);
+
+	if (value && bytes.len > 0)
+		memcpy(value->bytes, bytes.ptr, bytes.len);
+	return value;
+}
+
+/* Into the store, or the note that there is nothing. Who waits is answered also without it. */
+static void keep(struct flight *flight, const struct answer *answer)
+{
+	struct flights *flights = flight->flights;
+	const struct route_rule *rule = &flight->rule;
+	uint64_t now_ns = clock_now_ns(flights->conf.clock);
+	struct store_put put = { .key = flight->token.key,
+				 .hash = flight->token.hash,
+				 .token = &flight->token };
+	enum store_status status;
+
+	if (answer->kind == ANSWER_FOUND) {
+		put.expire_ns = now_ns +
+				route_spread_ns(rule, &flights->rand, rule->ttl_sec * NSEC_PER_SEC);
+	} else if (rule->negative_ttl_sec > 0) {
+		put.absent = true;
+		put.mode = STORE_ADD;
+		put.expire_ns = now_ns + rule->negative_ttl_sec * NSEC_PER_SEC;
+	} else {
+		return;
+	}
+	status = store_put(flights->conf.thread, &put, answer->value, NULL);
+	if (status == STORE_AGAIN && store_wait(flights->conf.thread, 0))
+		status = store_put(flights->conf.thread, &put, answer->value, NULL);
+	if (status == STORE_NOT_STORED)
+		count(&flights->counts.voided);
+}
+
+static void land(struct flight *flight, enum answer_kind kind, struct flight_value *value)
+{
+	struct flights *flights = flight->flights;
+	struct mail *mail = flight->asks;
+
+	take_out(flights, flight);
+	store_token_drop(flights->conf.store, &flight->token);
+	while (mail) {
+		struct mail *next = mail->next;
+
+		answer((struct flight_ask *)mail, kind, value);
+		mail = next;
+	}
+	flight_value_put(value);
+	flights->cnt--;
+	alloc_free(flight);
+}
+
+static void on_answer(struct origin_query *query, const struct answer *answer)
+{
+	struct flight *flight = (struct flight *)query;
+	struct flights *flights = flight->flights;
+	struct flight_value *value = NULL;
+	enum answer_kind kind = answer->kind;
+	bool failed = kind == ANSWER_FAILED;
+
+	breaker_finish(&flights->breaker, flight->era, failed ? BREAKER_FAILED : BREAKER_ANSWERED);
+	note_breaker(flights);
+	if (kind == ANSWER_FOUND) {
+		value = copy_value(answer->value);
+		kind = value ? kind : ANSWER_FAILED;
+	}
+	if (flights->conf.take_asks)
+		flights->conf.take_asks(flights->conf.ctx);
+	if (kind == ANSWER_FOUND || kind == ANSWER_ABSENT)
+		keep(flight, answer);
+	count(kind == ANSWER_FOUND    ? &flights->counts.found
+	      : kind == ANSWER_ABSENT ? &flights->counts.absent
+				      : &flights->counts.failed);
+	land(flight, kind, value);
+}
+
+/* --- taking off --- */
+
+/* The token before the question: a change that comes behind it is one the answer may not know. */
+static struct flight *begin(struct flights *flights, const struct flight_ask *ask)
+{
+	const struct flight_conf *conf = &flights->conf;
+	struct flight *flight;
+	struct span key;
+	uint32_t era;
+	int err;
+
+	if (flights->cnt == conf->flight_max || !breaker_admit(&flights->breaker, &era))
+		return NULL;
+	flight = alloc_zero(1, sizeof(*flight));
+	if (!flight) {
+		breaker_finish(&flights->breaker, era, BREAKER_VOID);
+		return NULL;
+	}
+	flight->flights = flights;
+	flight->rule = ask->rule;
+	flight->era = era;
+	memcpy(flight->key, ask->key, ask->key_len);
+	key = span_of(flight->key, ask->key_len);
+	store_token_take(conf->thread, &flight->token, key, ask->hash);
+	flight->query.statement = ask->source;
+	flight->query.deadline_ns = clock_now_ns(conf->clock) + conf->timeout_ms * NSEC_PER_MSEC;
+	flight->query.done = on_answer;
+	origin_pattern_split(&conf->patterns[ask->source], key, flight->query.params);
+	err = conf->ops->ask(conf->back, &flight->query);
+	if (err) {
+		breaker_finish(&flights->breaker, era,
+			       err == -EAGAIN ? BREAKER_VOID : BREAKER_FAILED);
+		store_token_drop(conf->store, &flight->token);
+		alloc_free(flight);
+		return NULL;
+	}
+	flights->cnt++;
+	flight->next = *bucket_of(flights, ask->hash);
+	*bucket_of(flights, ask->hash) = flight;
+	count(&flights->counts.queries);
+	return flight;
+}
+
+void flights_expect(struct flights *flights)
+{
+	atomic_fetch_add_explicit(&flights->counts.asked, 1, memory_order_relaxed);
+}
+
+/* The answer has landed since the asker looked; it gets what is here. */
+static bool is_here(struct flights *flights, struct flight_ask *ask)
+{
+	const struct span key = span_of(ask->key, ask->key_len);
+	struct flight_value *value;
+	struct item_view view;
+
+	if (store_is_noted(flights->conf.thread, key, ask->hash)) {
+		answer(ask, ANSWER_ABSENT, NULL);
+		return true;
+	}
+	if (!store_peek(flights->conf.thread, key, ask->hash, &view))
+		return false;
+	value = new_value(view.value_len);
+	if (!value)
+		return false;
+	for (uint64_t at = 0; at < view.value_len;) {
+		struct span part = store_value_part(flights->conf.store, &view, at);
+
+		memcpy(value->bytes + at, part.ptr, part.len);
+		at += part.len;
+	}
+	answer(ask, ANSWER_FOUND, value);
+	flight_value_put(value);
+	return true;
+}
+
+void flights_ask(struct flights *flights, struct flight_ask *ask)
+{
+	struct flight *flight = find(flights, ask);
+
+	if (!flight && is_here(flights, ask))
+		return;
+	if (!flight) {
+		flight = begin(flights, ask);
+		note_breaker(flights);
+	}
+	if (!flight) {
+		count(&flights->counts.refused);
+		answer(ask, ANSWER_FAILED, NULL);
+		return;
+	}
+	ask->part.mail.next = flight->asks;
+	flight->asks = &ask->part.mail;
+}

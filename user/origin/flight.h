@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * flight - one question to an origin for all who want the same key.
+ *
+ * Does      asks the back-end for a key unless that is under way; puts what it says into the store
+ *           if the key was left alone meanwhile; answers everybody who waits.
+ * Shape     ask --> flight of its key (token taken, then the origin asked) --> store --> answers
+ * Units     ns.
+ * Errors    in an ask's answer: ANSWER_FAILED also where the breaker is open or too many flights
+ *           are under way.
+ * Owner     asks are the asker's wait's (base/wait.h). A value is counted: the flight has one
+ *           reference, each ask another.
+ * Threads   the origin's thread alone, but for flight_value_put and the counters: any.
+ * Invariant one flight a key at a time, but that one whose key was changed takes no new asks: who
+ *           asks after the change is told what the origin says after the change. Every ask is
+ *           answered once. What is older than a change of the key is never stored.
+ * Source    docs/origins.md, "Read-through".
+ */
+#ifndef XC_ORIGIN_FLIGHT_H
+#define XC_ORIGIN_FLIGHT_H
+
+#include "abi/limits.h"
+#include "base/wait.h"
+#include "origin/breaker.h"
+#include "origin/origin.h"
+#include "route/routes.h"
+#include "store/store.h"
+
+struct flights;
+
+struct flight_value {
+	_Atomic uint32_t ref_cnt;
+	uint64_t len;
+	uint8_t bytes[];
+};
+
+void flight_value_put(struct flight_value *value); /* NULL-safe */
+
+struct flight_ask {
+	struct wait_part part; /* first */
+	uint64_t hash;
+	uint32_t source;	/* which of the origin's statements */
+	struct route_rule rule; /* its times; no text of it is read */
+	/* The answer. */
+	enum answer_kind kind;
+	struct flight_value *value; /* ANSWER_FOUND */
+	uint8_t key_len;
+	uint8_t key[XC_KEY_MAX];
+};
+
+/* As wait_part.free. */
+void flight_ask_free(struct wait_part *part);
+
+struct flight_conf {
+	struct store *store;
+	struct store_thread *thread;
+	const struct clock *clock;
+	const struct origin_ops *ops;
+	void *back;
+	const struct origin_pattern *patterns; /* of each source */
+	uint32_t timeout_ms;
+	uint32_t flight_max;
+	uint64_t seed;
+	/*
+	 * Hands over the asks that have come by now: one that came while the origin was at work
+	 * joins the flight. NULL: there are none by then.
+	 */
+	void (*take_asks)(void *ctx);
+	void *ctx;
+};
+
+/* X(field): all but the first are written by the origin's thread alone. */
+#define FLIGHT_COUNTS(X)                                                                           \
+	X(asked)   /* keys that clients wanted */                                                  \
+	X(queries) /* of them, put to the origin; the others joined one */                         \
+	X(found)                                                                                   \
+	X(absent)                                                                                  \
+	X(failed)                                                                                  \
+	X(voided)  /* answers not stored: the key was changed meanwhile */                         \
+	X(refused) /* not asked: the breaker is open, or too many are */
+
+struct flight_counts {
+#define X(field) _Atomic uint64_t field;
+	FLIGHT_COUNTS(X)
+#undef X
+	_Atomic int breaker; /* enum breaker_state, when somebody asked last or was answered */
+};
+
+int flights_new(const struct flight_conf *conf, struct flights **ret);
+/* After the back-end was closed, so that nothing is under way. NULL-safe. */
+void flights_free(struct flights *flights);
+/* An ask is on its way. Any thread. */
+void flights_expect(struct flights *flights);
+void flights_ask(struct flights *flights, struct flight_ask *ask);
+const struct flight_counts *flights_counts(const struct flights *flights);
+
+#endif

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "origin/origins.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "origin/sqlite.h"
+
+static const struct origin_ops *const kinds[] = { &origin_sqlite };
+
+#define KIND_CNT (sizeof(kinds) / sizeof(kinds[0]))
+
+struct host {
+	struct origins *origins;
+	char *name, *target;
+	const struct origin_ops *ops;
+	void *back;
+	struct loop loop;
+	struct mailbox box;
+	struct store_thread *thread;
+	struct flights *flights;
+	struct origin_statement statements[ORIGIN_STATEMENT_MAX];
+	struct origin_pattern patterns[ORIGIN_STATEMENT_MAX];
+	uint32_t statement_cnt;
+	uint32_t timeout_ms;
+	pthread_t tid;
+	bool started;
+	_Atomic bool stop;
+};
+
+struct source {
+	struct host *host;
+	uint32_t statement;
+};
+
+struct origins {
+	struct store *store;
+	const struct clock *clock;
+	struct host hosts[ORIGINS_MAX];
+	uint32_t cnt;
+	uint32_t source_cnt;
+	struct source sources[];
+};
+
+const struct origin_ops *origins_kind(const char *kind)
+{
+	for (size_t i = 0; i < KIND_CNT; i++) {
+		if (strcmp(kinds[i]->kind, kind) == 0)
+			return kinds[i];
+	}
+	return NULL;
+}
+
+const char *origins_kinds(void)
+{
+	return "sqlite";
+}
+
+/* --- setting up --- */
+
+static char *copy_of(const char *text)
+{
+	char *copy = alloc_zero(1, strlen(text) + 1);
+
+	return copy ? strcpy(copy, text) : NULL;
+}
+
+static int add_source(struct origins *origins, const struct origins_source *from,
+		      char why[ORIGIN_WHY_MAX])
+{
+	struct host *host = &origins->hosts[from->origin];
+	uint32_t i = host->statement_cnt;
+	char *key, *read;
+	int err;
+
+	if (i == ORIGIN_STATEMENT_MAX) {
+		snprintf(why, ORIGIN_WHY_MAX, "%.60s: more than %d routes; make it two origins",
+			 host->name, ORIGIN_STATEMENT_MAX);
+		return -E2BIG;
+	}
+	key = copy_of(from->key);
+	read = copy_of(from->read);
+	host->patterns[i].text = key;
+	host->statements[i] = (struct origin_statement){ .text = read, .as_json = from->as_json };
+	host->statement_cnt++;
+	if (!key || !read)
+		return -ENOMEM;
+	err = origin_pattern_init(&host->patterns[i], key, why);
+	host->statements[i].param_cnt = host->patterns[i].part_cnt;
+	origins->sources[origins->source_cnt++] = (struct source){ .host = host, .statement = i };
+	return err;
+}
+
+static void take_asks(void *ctx)
+{
+	struct host *host = ctx;
+	struct mail *mail = mailbox_take(&host->box);
+
+	while (mail) {
+		struct mail *next = mail->next;
+
+		flights_ask(host->flights, (struct flight_ask *)mail);
+		mail = next;
+	}
+}
+
+static int open_host(struct host *host, uint32_t waiting_max, char why[ORIGIN_WHY_MAX])
+{
+	struct origins *origins = host->origins;
+	struct origin_setup setup = { .target = host->target,
+				      .statements = host->statements,
+				      .statement_cnt = host->statement_cnt,
+				      .connection_cnt = 1,
+				      .waiting_max = waiting_max,
+				      .timeout_ms = host->timeout_ms,
+				      .clock = origins->clock };
+	struct flight_conf flight = { .store = origins->store,
+				      .clock = origins->clock,
+				      .ops = host->ops,
+				      .patterns = host->patterns,
+				      .timeout_ms = host->timeout_ms,
+				      .flight_max = waiting_max,
+				      .take_asks = take_asks,
+				      .ctx = host };
+	char detail[ORIGIN_WHY_MAX] = "out of memory";
+	int err = loop_init(&host->loop);
+
+	if (!err)
+		err = rand_secret(&setup.seed, sizeof(setup.seed));
+	if (!err)
+		err = host->ops->open(&setup, &host->loop, &host->back, detail);
+	if (!err) {
+		mailbox_init(&host->box, &host->loop);
+		host->thread = store_thread_new(origins->store);
+		flight.thread = host->thread;
+		flight.back = host->back;
+		flight.seed = setup.seed + 1;
+		err = host->thread ? flights_new(&flight, &host->flights) : -ENOMEM;
+	}
+	if (host->thread)
+		store_offline(host->thread);
+	if (err)
+		snprintf(why, ORIGIN_WHY_MAX, "%.40s: %.200s", host->name, detail);
+	return err;
+}
+
+int origins_new(const struct origins_setup *setup, struct origins **ret, char why[ORIGIN_WHY_MAX])
+{
+	struct origins *origins =
+		alloc_zero(1, sizeof(*origins) + setup->source_cnt * sizeof(struct source));
+	int err = 0;
+
+	snprintf(why, ORIGIN_WHY_MAX, "out of memory");
+	if (!origins)
+		return -ENOMEM;
+	assert(setup->cnt <= ORIGINS_MAX);
+	origins->store = setup->store;
+	origins->clock = setup->clock;
+	for (uint32_t i = 0; i < setup->cnt && !err; i++) {
+		struct host *host = &origins->hosts[origins->cnt++];
+
+		host->origins = origins;
+		host->ops = origins_kind(setup->all[i].kind);
+		host->timeout_ms = setup->all[i].timeout_ms;
+		host->name = copy_of(setup->all[i].name);
+		host->target = copy_of(setup->all[i].target);
+		err = host->name && host->target && host->ops ? 0 : -ENOMEM;
+	}
+	for (uint32_t i = 0; i < setup->source_cnt && !err; i++)
+		err = add_source(origins, &setup->sources[i], why);
+	for (uint32_t i = 0; i < setup->cnt && !err; i++)
+		err = open_host(&origins->hosts[i], setup->all[i].waiting_max, why);
+	if (err) {
+		origins_free(origins);
+		return err;
+	}
+	*ret = origins;
+	return 0;
+}
+
+/* --- the thread --- */
+
+static int wait_ms(const struct host *host)
+{
+	uint64_t next_ns = host->ops->next_ns(host->back);
+	uint64_t now_ns = clock_now_ns(host->origins->clock);
+
+	/* Also without questions: the reclaimer may want what this thread's segments hold. */
+	if (next_ns > now_ns + NSEC_PER_SEC)
+		next_ns = now_ns + NSEC_PER_SEC;
+	return next_ns > now_ns ? (int)((next_ns - now_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC) : 0;
+}
+
+static void *run(void *arg)
+{
+	struct host *host = arg;
+
+	while (!atomic_load(&host->stop)) {
+		int n = loop_wait(&host->loop, wait_ms(host));
+
+		store_online(host->thread);
+		take_asks(host);
+		if (n > 0)
+			loop_drain(&host->loop);
+		host->ops->turn(host->back);
+		store_offline(host->thread);
+	}
+	return NULL;
+}
+
+int origins_start(struct origins *origins)
+{
+	sigset_t all, old;
+	int err = 0;
+
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	for (uint32_t i = 0; i < origins->cnt && !err; i++) {
+		struct host *host = &origins->hosts[i];
+		char name[16];
+
+		err = -pthread_create(&host->tid, NULL, run, host);
+		host->started = !err;
+		snprintf(name, sizeof(name), "xc-origin-%u", i % 100);
+		if (!err)
+			pthread_setname_np(host->tid, name);
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return err;
+}
+
+void origins_stop(struct origins *origins)
+{
+	for (uint32_t i = 0; origins && i < origins->cnt; i++) {
+		struct host *host = &origins->hosts[i];
+
+		if (!host->started)
+			continue;
+		atomic_store(&host->stop, true);
+		loop_kick(&host->loop);
+		pthread_join(host->tid, NULL);
+		host->started = false;
+		store_online(host->thread);
+		take_asks(host);
+		host->ops->close(host->back);
+		host->back = NULL;
+		store_offline(host->thread);
+	}
+}
+
+void origins_free(struct origins *origins)
+{
+	if (!origins)
+		return;
+	origins_stop(origins);
+	for (uint32_t i = 0; i < origins->cnt; i++) {
+		struct host *host = &origins->hosts[i];
+
+		if (host->back)
+			host->ops->close(host->back);
+		flights_free(host->flights);
+		if (host->thread)
+			store_thread_free(host->thread);
+		loop_fini(&host->loop);
+		for (uint32_t s = 0; s < host->statement_cnt; s++) {
+			alloc_free((void *)host->statements[s].text);
+			alloc_free((void *)host->patterns[s].text);
+		}
+		alloc_free(host->name);
+		alloc_free(host->target);
+	}
+	alloc_free(origins);
+}
+
+/* --- asking --- */
+
+uint32_t origins_find(const struct origins *origins, const char *origin, const char *key,
+		      const char *read, bool as_json)
+{
+	for (uint32_t i = 0; i < origins->source_cnt; i++) {
+		const struct host *host = origins->sources[i].host;
+		const struct origin_statement *statement =
+			&host->statements[origins->sources[i].statement];
+
+		if (!strcmp(host->name, origin) && !strcmp(statement->text, read) &&
+		    !strcmp(host->patterns[origins->sources[i].statement].text, key) &&
+		    statement->as_json == as_json)
+			return i + 1;
+	}
+	return 0;
+}
+
+static const struct source *source_of(const struct origins *origins, uint32_t number)
+{
+	assert(number > 0 && number <= origins->source_cnt);
+	return &origins->sources[number - 1];
+}
+
+bool origins_takes(const struct origins *origins, uint32_t number, struct span key)
+{
+	const struct source *source = source_of(origins, number);
+	struct span parts[ORIGIN_PARAM_MAX];
+
+	return origin_pattern_split(&source->host->patterns[source->statement], key, parts);
+}
+
+void origins_ask(struct origins *origins, struct flight_ask *ask)
+{
+	const struct source *source = source_of(origins, ask->source);
+
+	ask->source = source->statement;
+	flights_expect(source->host->flights);
+	mailbox_post(&source->host->box, &ask->part.mail);
+}
+
+uint32_t origins_timeout_ms(const struct origins *origins, uint32_t number)
+{
+	return source_of(origins, number)->host->timeout_ms;
+}
+
+uint32_t origins_cnt(const struct origins *origins)
+{
+	return origins->cnt;
+}
+
+const char *origins_name(const struct origins *origins, uint32_t idx)
+{
+	return origins->hosts[idx].name;
+}
+
+const struct flight_counts *origins_counts(const struct origins *origins, uint32_t idx)
+{
+	return flights_counts(origins->hosts[idx].flights);
+}

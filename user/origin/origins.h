@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * origins - the origins of a daemon, each with a thread of its own.
+ *
+ * Does      opens back-ends, carries questions to their threads and the answers home.
+ * Shape     an origin has sources: one for each route that names it, numbered from 1 over all.
+ * Errors    origins_new: negative errno; why says which origin, what is wrong and what to do.
+ * Owner     copies all that it is given. Asks belong to their wait (base/wait.h).
+ * Threads   origins_ask, origins_counts: any. The others: the main thread.
+ * Invariant an ask that was taken is answered, at the latest by origins_stop.
+ * Source    docs/origins.md.
+ */
+#ifndef XC_ORIGIN_ORIGINS_H
+#define XC_ORIGIN_ORIGINS_H
+
+#include "origin/flight.h"
+
+#define ORIGINS_MAX 16
+
+struct origins;
+
+struct origins_conf {
+	const char *name;
+	const char *kind;
+	const char *target;
+	uint32_t timeout_ms;
+	uint32_t waiting_max;
+};
+
+struct origins_source {
+	uint32_t origin; /* which of them */
+	const char *key; /* pattern */
+	const char *read;
+	bool as_json;
+};
+
+struct origins_setup {
+	const struct origins_conf *all;
+	uint32_t cnt;
+	const struct origins_source *sources; /* the first is number 1 */
+	uint32_t source_cnt;
+	struct store *store; /* a store_thread for each origin */
+	const struct clock *clock;
+};
+
+/* NULL: there is no such kind. */
+const struct origin_ops *origins_kind(const char *kind);
+/* All of them, for a hint. */
+const char *origins_kinds(void);
+
+int origins_new(const struct origins_setup *setup, struct origins **ret, char why[ORIGIN_WHY_MAX]);
+int origins_start(struct origins *origins);
+/* Nobody asks any more. NULL-safe, as the next. */
+void origins_stop(struct origins *origins);
+void origins_free(struct origins *origins);
+
+/* The number of the source that is just so; 0: none. */
+uint32_t origins_find(const struct origins *origins, const char *origin, const char *key,
+		      const char *read, bool as_json);
+/* False: the key is not of the form that the source has; the ask was not taken. */
+bool origins_takes(const struct origins *origins, uint32_t source, struct span key);
+/* Posts it; ask->source is the source's number. */
+void origins_ask(struct origins *origins, struct flight_ask *ask);
+/* The longest that an answer may take. */
+uint32_t origins_timeout_ms(const struct origins *origins, uint32_t source);
+
+uint32_t origins_cnt(const struct origins *origins);
+const char *origins_name(const struct origins *origins, uint32_t idx);
+const struct flight_counts *origins_counts(const struct origins *origins, uint32_t idx);
+
+#endif
