@@ -278,7 +278,7 @@ $(FUZZ_BIN): $(B)/fuzz/%: tests/fuzz/%.c $(wildcard user/base/*.c user/protocol/
 	$(Q)$(CLANG) $(CPPFLAGS) $(FUZZ_FLAGS) $^ $(LIBS) -o $@
 $(B)/fuzz/fuzz_frame: $(wildcard user/replica/*.c)
 # The whole server but the kernel's part.
-FUZZ_ROOMS := store command net hotkey observe replica route cluster
+FUZZ_ROOMS := store command net hotkey observe replica route cluster origin
 $(B)/fuzz/fuzz_session: $(foreach room,$(FUZZ_ROOMS),$(wildcard user/$(room)/*.c))
 
 .PHONY: fuzz fuzz-programs
