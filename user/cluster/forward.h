@@ -45,6 +45,7 @@ struct forward {
 	/* Takes the ask until it calls wait_answer, at the latest timeout_ms later. */
 	void (*ask)(void *ctx, struct forward_ask *ask);
 	uint32_t timeout_ms;
+	size_t request_max; /* bytes of a request that can be taken there */
 };
 
 /* Room for a request of so many bytes. NULL: out of memory. */

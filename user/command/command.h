@@ -342,16 +342,18 @@ bool command_fits_udp(const struct request *req);
 struct command_upload {
 	struct request req; /* key in `key` */
 	struct store_pending pending;
-	uint8_t *heap;	  /* append, prepend: the store wants those whole */
-	uint64_t filled;  /* bytes that have come */
-	uint64_t charged; /* room it holds */
+	uint8_t *heap;		 /* append, prepend: the store wants those whole */
+	struct forward_ask *ask; /* another node's key: the request that goes there, being filled */
+	bool sent;		 /* it went, and is its wait's */
+	uint64_t filled;	 /* bytes that have come */
+	uint64_t charged;	 /* room it holds */
 	uint64_t start_ns;
 	uint8_t key[XC_KEY_MAX];
 	uint8_t opaque[META_OPAQUE_MAX];
 };
 
 enum command_upload_state {
-	COMMAND_UPLOAD_GOES,	 /* ends in exactly one finish or abandon */
+	COMMAND_UPLOAD_GOES,	 /* ends in exactly one finish that is done, or abandon */
 	COMMAND_UPLOAD_ANSWERED, /* skip the value */
 	COMMAND_UPLOAD_BUSY, /* no room now: leave the value unread and try again a little later */
 };
@@ -366,8 +368,9 @@ bool command_upload_is_overdue(const struct command_worker *w, const struct comm
 /* Never more bytes in all than the request's value_len. */
 void command_upload_fill(struct command_worker *w, struct command_upload *upload,
 			 struct span bytes);
-void command_upload_finish(struct command_worker *w, struct command_upload *upload, bool bad_end,
-			   struct response *resp);
+/* COMMAND_WAITS: another node has it; to be called again when the client is resumed. */
+enum command_next command_upload_finish(struct command_worker *w, struct command_upload *upload,
+					bool bad_end, struct response *resp);
 void command_upload_abandon(struct command_worker *w, struct command_upload *upload);
 
 /* Tells the watchers of evictions; whoever has the store installs it. */

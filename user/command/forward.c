@@ -56,39 +56,77 @@ static bool names_a_key(const struct request *req)
 	return req->key.len && req->raw.len && req->verb != REQUEST_INVALID;
 }
 
-enum command_forward command_forward(struct command_worker *w, const struct request *req,
-				     struct response *resp)
+void command_forward_answer(struct command_worker *w, const struct request *req,
+			    struct response *resp)
+{
+	const struct forward_ask *ask = own_ask(w);
+
+	if (ask->part.came && ask->answered)
+		response_lend(resp, span_of(ask->reply, ask->reply_len));
+	else
+		req->compose->status(resp, req, STATUS_NODE_AWAY);
+	command_spend_wait(w);
+}
+
+/* With the bytes of it that are there, and room for `len` in all. */
+static struct forward_ask *start(struct command_worker *w, const struct request *req, size_t len,
+				 struct response *resp)
 {
 	const struct forward *forward = w->command->options.forward;
 	struct forward_ask *ask;
 	uint16_t node;
 
-	if (!forward || !names_a_key(req))
-		return FORWARD_NOTHING;
-	ask = own_ask(w);
-	if (ask) {
-		if (ask->part.came && ask->answered)
-			response_lend(resp, span_of(ask->reply, ask->reply_len));
-		else
-			req->compose->status(resp, req, STATUS_NODE_AWAY);
-		command_spend_wait(w);
-		return FORWARD_DONE;
-	}
-	if (forward->is_here(forward->ctx, req->key, &node))
-		return FORWARD_NOTHING;
 	if (!w->client || !w->client->resume || w->client->is_node) {
 		req->compose->status(resp, req, STATUS_NODE_OTHER);
+		return NULL;
+	}
+	forward->is_here(forward->ctx, req->key, &node);
+	ask = forward_ask_new(node, len);
+	if (!ask) {
+		req->compose->status(resp, req, STATUS_NO_MEMORY);
+		return NULL;
+	}
+	memcpy(ask->request, req->raw.ptr, req->raw.len);
+	ask->request_len = len;
+	return ask;
+}
+
+struct forward_ask *command_forward_start(struct command_worker *w, const struct request *req,
+					  struct response *resp)
+{
+	uint64_t len = req->raw.len + req->value_len + request_value_end_len(req);
+
+	if (len > w->command->options.forward->request_max) {
+		req->compose->status(resp, req, STATUS_NODE_LARGE);
+		return NULL;
+	}
+	return start(w, req, len, resp);
+}
+
+bool command_forward_send(struct command_worker *w, struct forward_ask *ask,
+			  const struct request *req, struct response *resp)
+{
+	if (send(w, ask))
+		return true;
+	req->compose->status(resp, req, STATUS_NO_MEMORY);
+	return false;
+}
+
+enum command_forward command_forward(struct command_worker *w, const struct request *req,
+				     struct response *resp)
+{
+	struct forward_ask *ask;
+
+	if (!w->command->options.forward || !names_a_key(req))
+		return FORWARD_NOTHING;
+	if (own_ask(w)) {
+		command_forward_answer(w, req, resp);
 		return FORWARD_DONE;
 	}
-	ask = forward_ask_new(node, req->raw.len);
-	if (ask) {
-		memcpy(ask->request, req->raw.ptr, req->raw.len);
-		ask->request_len = req->raw.len;
-	}
-	if (ask && send(w, ask))
-		return FORWARD_WAITS;
-	req->compose->status(resp, req, STATUS_NO_MEMORY);
-	return FORWARD_DONE;
+	if (!command_is_elsewhere(w, req->key))
+		return FORWARD_NOTHING;
+	ask = start(w, req, req->raw.len, resp);
+	return ask && command_forward_send(w, ask, req, resp) ? FORWARD_WAITS : FORWARD_DONE;
 }
 
 /* --- a list of keys --- */

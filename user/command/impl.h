@@ -171,6 +171,18 @@ bool command_is_elsewhere(const struct command_worker *w, struct span key);
 /* A request of one key. */
 enum command_forward command_forward(struct command_worker *w, const struct request *req,
 				     struct response *resp);
+/*
+ * A request of one key, which is elsewhere, whose value comes in pieces: room for all of it, with
+ * its line in place and its value's end after it. NULL: it is answered already.
+ */
+struct forward_ask *command_forward_start(struct command_worker *w, const struct request *req,
+					  struct response *resp);
+/* It is whole, and goes. False: it is freed, and answered. */
+bool command_forward_send(struct command_worker *w, struct forward_ask *ask,
+			  const struct request *req, struct response *resp);
+/* The other node's reply to the request that was waiting, or that there is none. */
+void command_forward_answer(struct command_worker *w, const struct request *req,
+			    struct response *resp);
 /* One of a list, which is elsewhere: asks for it. False: it cannot be said what it has. */
 bool command_forward_key(struct command_worker *w, const struct request *req, struct span key);
 /* What the request under way has asked for this key of a list; NULL: nothing. */

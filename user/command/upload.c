@@ -10,6 +10,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "cluster/forward.h"
 
 #define SHARE_OF_LOG 8
 /* Under pressure an upload is given up after this long without a byte … */
@@ -20,8 +21,9 @@
 /* What the upload keeps others from using. */
 static uint64_t charge_of(const struct command_worker *w, const struct request *req)
 {
-	return command_is_append(req) ? req->value_len
-				      : store_pending_bytes(w->store, req->value_len);
+	bool in_log = !command_is_append(req) && !command_is_elsewhere(w, req->key);
+
+	return in_log ? store_pending_bytes(w->store, req->value_len) : req->value_len;
 }
 
 static bool charge(struct command_worker *w, struct command_upload *upload)
@@ -71,6 +73,46 @@ static enum store_status reserve(struct command_worker *w, struct command_upload
 	return status;
 }
 
+/* The value is gathered behind its line, and the whole goes to the key's node. */
+static enum command_upload_state start_forward(struct command_worker *w,
+					       struct command_upload *upload, bool last_try,
+					       struct response *resp)
+{
+	const struct request *req = &upload->req;
+
+	if (!charge(w, upload)) {
+		if (!last_try)
+			return COMMAND_UPLOAD_BUSY;
+		req->compose->status(resp, req, STATUS_NO_MEMORY_STORING);
+		return COMMAND_UPLOAD_ANSWERED;
+	}
+	upload->ask = command_forward_start(w, req, resp);
+	if (upload->ask)
+		return COMMAND_UPLOAD_GOES;
+	uncharge(w, upload);
+	return COMMAND_UPLOAD_ANSWERED;
+}
+
+/* The line's end is there as "\r\n", or as what the other node refuses as this one would. */
+static enum command_next finish_forward(struct command_worker *w, struct command_upload *upload,
+					bool bad_end, struct response *resp)
+{
+	const struct request *req = &upload->req;
+	uint32_t end_len = request_value_end_len(req);
+
+	if (upload->sent) {
+		command_forward_answer(w, req, resp);
+	} else {
+		memcpy(upload->ask->request + upload->ask->request_len - end_len,
+		       bad_end ? "\0\0" : "\r\n", end_len);
+		upload->sent = true;
+		if (command_forward_send(w, upload->ask, req, resp))
+			return COMMAND_WAITS;
+	}
+	uncharge(w, upload);
+	return COMMAND_DONE;
+}
+
 enum command_upload_state command_upload_start(struct command_worker *w, const struct request *req,
 					       struct command_upload *upload, bool last_try,
 					       struct response *resp)
@@ -86,10 +128,8 @@ enum command_upload_state command_upload_start(struct command_worker *w, const s
 		memcpy(upload->opaque, req->meta.opaque.ptr, req->meta.opaque.len);
 		upload->req.meta.opaque.ptr = upload->opaque;
 	}
-	if (command_is_elsewhere(w, upload->req.key)) {
-		req->compose->status(resp, req, STATUS_NODE_LARGE);
-		return COMMAND_UPLOAD_ANSWERED;
-	}
+	if (command_is_elsewhere(w, upload->req.key))
+		return start_forward(w, upload, last_try, resp);
 	status = reserve(w, upload, resp);
 	if (status == STORE_OK)
 		return COMMAND_UPLOAD_GOES;
@@ -104,6 +144,13 @@ enum command_upload_state command_upload_start(struct command_worker *w, const s
 void command_upload_fill(struct command_worker *w, struct command_upload *upload, struct span bytes)
 {
 	upload->filled += bytes.len;
+	if (upload->ask) {
+		if (bytes.len)
+			memcpy(upload->ask->request + upload->req.raw.len + upload->filled -
+				       bytes.len,
+			       bytes.ptr, bytes.len);
+		return;
+	}
 	if (!upload->heap) {
 		store_fill(w->thread, &upload->pending, bytes);
 		return;
@@ -112,21 +159,23 @@ void command_upload_fill(struct command_worker *w, struct command_upload *upload
 	memcpy(upload->heap + upload->filled - bytes.len, bytes.ptr, bytes.len);
 }
 
-void command_upload_finish(struct command_worker *w, struct command_upload *upload, bool bad_end,
-			   struct response *resp)
+enum command_next command_upload_finish(struct command_worker *w, struct command_upload *upload,
+					bool bad_end, struct response *resp)
 {
 	struct store_stored stored = { .value_len = upload->req.value_len,
 				       .expire_ns = upload->pending.put.expire_ns };
 	struct request *req = &upload->req;
 	enum store_status status;
 
+	if (upload->ask)
+		return finish_forward(w, upload, bad_end, resp);
 	command_note_request(w, req->verb);
 	if (upload->heap || bad_end) {
 		req->value = span_of(upload->heap, upload->filled);
 		req->value_bad = bad_end;
 		command_write(w, req, resp);
 		command_upload_abandon(w, upload);
-		return;
+		return COMMAND_DONE;
 	}
 	if (command_flush_at_ns(w))
 		command_flush_due(w);
@@ -137,11 +186,15 @@ void command_upload_finish(struct command_worker *w, struct command_upload *uplo
 	status = store_commit(w->thread, &upload->pending, &stored.cas);
 	command_write_answer(w, req, resp, status, &stored);
 	uncharge(w, upload);
+	return COMMAND_DONE;
 }
 
 void command_upload_abandon(struct command_worker *w, struct command_upload *upload)
 {
-	if (upload->heap)
+	if (upload->ask) {
+		if (!upload->sent)
+			forward_ask_free(&upload->ask->part);
+	} else if (upload->heap)
 		alloc_free(upload->heap);
 	else
 		store_abandon(w->thread, &upload->pending);

@@ -265,7 +265,7 @@ static bool serve(struct conn *c, struct buffer *in, uint32_t *budget)
 {
 	struct worker *w = c->worker;
 
-	while (buffer_len(in) > 0 && buffer_len(in) >= c->need) {
+	while ((buffer_len(in) > 0 && buffer_len(in) >= c->need) || serve_upload_is_whole(c)) {
 		enum serve_step s;
 
 		if (*budget == 0) {

@@ -522,9 +522,11 @@ int node_new(const struct node_conf *conf, int listen_fd, struct node **ret)
 	}
 	node->conf = *conf;
 	node->listen_fd = listen_fd;
-	node->forward = (struct forward){
-		.ctx = node, .is_here = is_here, .ask = post_ask, .timeout_ms = conf->timeout_ms
-	};
+	node->forward = (struct forward){ .ctx = node,
+					  .is_here = is_here,
+					  .ask = post_ask,
+					  .timeout_ms = conf->timeout_ms,
+					  .request_max = FRAME_BODY_MAX };
 	pthread_mutex_init(&node->lock, NULL);
 	node->places = alloc_zero(PLACE_MAX, sizeof(struct forward_ask *));
 	node->free_places = alloc_zero(PLACE_MAX, sizeof(*node->free_places));

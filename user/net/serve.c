@@ -40,6 +40,11 @@ static void free_upload(struct conn *c)
 	c->worker->upload_cnt--;
 }
 
+bool serve_upload_is_whole(const struct conn *c)
+{
+	return c->upload && c->upload_left == 0;
+}
+
 void serve_drop_upload(struct conn *c)
 {
 	if (!c->upload)
@@ -113,7 +118,8 @@ static enum serve_step step_upload(struct conn *c, struct buffer *in)
 	if (c->upload_left > 0)
 		return SERVE_WAIT;
 	bad_end = memcmp(c->upload_end, "\r\n", end_len) != 0;
-	command_upload_finish(command, c->upload, bad_end, &c->worker->resp);
+	if (command_upload_finish(command, c->upload, bad_end, &c->worker->resp) == COMMAND_WAITS)
+		return SERVE_PARK;
 	free_upload(c);
 	return SERVE_ON;
 }
@@ -164,8 +170,10 @@ static enum serve_step step_store(struct conn *c, struct buffer *in, struct requ
 		serve_take(c, in, line_len);
 		return SERVE_ON;
 	}
-	if (req->value_len > SMALL_VALUE_MAX)
+	if (req->value_len > SMALL_VALUE_MAX) {
+		req->raw = span_of(bytes.ptr, line_len);
 		return start_upload(c, in, req, line_len);
+	}
 	if (bytes.len < whole) {
 		c->need = whole;
 		return SERVE_WAIT;

@@ -11,6 +11,7 @@
 #ifndef XC_NET_SERVE_H
 #define XC_NET_SERVE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct buffer;
@@ -30,5 +31,7 @@ enum serve_step serve_step(struct conn *c, struct buffer *in);
 void serve_take(struct conn *c, struct buffer *in, uint64_t len);
 /* Gives a large value on its way up; nothing when there is none. */
 void serve_drop_upload(struct conn *c);
+/* Its value has come and its answer has not: serve_step goes on without more bytes. */
+bool serve_upload_is_whole(const struct conn *c);
 
 #endif
