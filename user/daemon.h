@@ -112,6 +112,8 @@ void daemon_stop_admin(struct daemon *d);
  */
 int daemon_open_cluster(struct daemon *d);
 int daemon_start_cluster(struct daemon *d);
+/* The key is this node's, or there is no cluster. Any thread. */
+bool daemon_answers_for(const struct daemon *d, struct span key);
 /* SIGHUP: certificates. */
 void daemon_reload_cluster(struct daemon *d);
 /* For the control server: its thread. */

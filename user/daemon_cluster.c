@@ -59,11 +59,17 @@ static int resolve_all(struct daemon_cluster *c)
 	return 0;
 }
 
+bool daemon_answers_for(const struct daemon *d, struct span key)
+{
+	const struct ring *ring = d->cluster.ring;
+
+	return !ring || ring->points[ring_arc(ring, ring_hash(ring, key))].node == d->cluster.self;
+}
+
 /* --- items of others, which this daemon held when it was alone or the nodes were others --- */
 
 struct sweep {
-	const struct ring *ring;
-	uint16_t self;
+	const struct daemon *d;
 	struct span keys[16]; /* of one bucket: it has fewer places */
 	uint8_t bytes[16][XC_KEY_MAX];
 	uint32_t cnt;
@@ -72,9 +78,8 @@ struct sweep {
 static bool note_foreign(void *ctx, const struct item_view *item)
 {
 	struct sweep *s = ctx;
-	uint32_t arc = ring_arc(s->ring, ring_hash(s->ring, item->key));
 
-	if (s->ring->points[arc].node == s->self)
+	if (daemon_answers_for(s->d, item->key))
 		return true;
 	memcpy(s->bytes[s->cnt], item->key.ptr, item->key.len);
 	s->keys[s->cnt] = span_of(s->bytes[s->cnt], item->key.len);
@@ -83,7 +88,7 @@ static bool note_foreign(void *ctx, const struct item_view *item)
 
 static int drop_foreign(struct daemon *d)
 {
-	struct sweep sweep = { .ring = d->cluster.ring, .self = d->cluster.self };
+	struct sweep sweep = { .d = d };
 	struct store_thread *thread = store_thread_new(d->store);
 	uint64_t cursor = 0, dropped = 0, before;
 	bool more = true;

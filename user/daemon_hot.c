@@ -103,6 +103,11 @@ static void route_hits(void *ctx, const struct route *route, uint64_t hits, uint
 	command_kernel_route(net_command(((struct daemon *)ctx)->net), route, hits, absent);
 }
 
+static bool is_here(void *ctx, struct span key)
+{
+	return daemon_answers_for(ctx, key);
+}
+
 int daemon_start_promoter(struct daemon *d)
 {
 	struct promoter_options options = { .store = d->store,
@@ -124,6 +129,8 @@ int daemon_start_promoter(struct daemon *d)
 
 	if (d->fp)
 		options.read_routes = read_routes;
+	if (d->cluster.ring)
+		options.is_here = is_here;
 	options.entry_max = d->kmap ? kmap_entry_cnt(d->kmap) : 0;
 	if (d->config.hot_max && options.entry_max > d->config.hot_max)
 		options.entry_max = d->config.hot_max;

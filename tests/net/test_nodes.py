@@ -35,11 +35,11 @@ def stat(name, field):
     return int(stats[field.encode()])
 
 
-def owners():
+def owners(keys=tuple(KEYS[:60])):
     """Whose each key is, as the ring says it."""
     return {key: json.loads(run(f"{BUILD}/xdpcache", "cluster", "ring", key.decode(), "--file",
                                 f"{NODES.folder}/cluster.conf", "--json"))["copies"][0]["node"]
-            for key in KEYS[:60]}
+            for key in keys}
 
 
 def any_node_answers_any_key():
@@ -249,6 +249,43 @@ def node_that_nobody_knows_is_told_so():
     assert 'no node "nobody"' in run_, run_
 
 
+def other_nodes_keys_stay_out_of_the_kernel():
+    """Pinned where it is not owned, a key is still answered by its owner, and with its value."""
+    whose = owners([b"hot:%d" % i for i in range(16)])
+    folder, tag = NODES.folder, NODES.tag
+    foreign = next(key for key in whose if whose[key] != "a")
+    own = next(key for key in whose if whose[key] == "a")
+    NODES.kill("a", signal.SIGTERM)
+    # what a restart finds in place must be given up, too
+    NODES.start("a", "--interface", "eth0", "--instance", f"{tag}k")
+    try:
+        NODES.wait_connected()
+        cli = [f"{BUILD}/xdpcache", "--control", f"{folder}/a.sock"]
+        client = NODES.client("a")
+        for key in (foreign, own):
+            assert client.set(key, b"one") == b"STORED\r\n"
+            run(*cli, "hot", "pin", key.decode(), check=False)
+        reason = json.loads(run(*cli, "hot", "explain", foreign.decode(), "--json"))
+        assert reason["reason"] == "elsewhere" and not reason["resident"], reason
+        reason = json.loads(run(*cli, "hot", "explain", own.decode(), "--json"))
+        assert reason["resident"], reason
+        with in_netns(NODES.clients):
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.settimeout(10)
+        udp.connect((ADDRESS["a"], PORT))
+        for key in (foreign, own):
+            udp.send(b"\0\1\0\0\0\1\0\0get " + key + b"\r\n")
+            assert udp.recv(2048)[8:] == b"VALUE %s 0 3\r\none\r\nEND\r\n" % key
+        client.close()
+        udp.close()
+    finally:
+        NODES.kill("a", signal.SIGTERM)
+        run("nsenter", f"--net=/run/netns/{NODES.ns('a')}", f"{BUILD}/xdpcache", "--instance",
+            f"{tag}k", "unload", check=False)
+        NODES.start("a")
+        NODES.wait_connected()
+
+
 def items_that_are_others_by_now_are_dropped():
     """A daemon that was alone, with a memory file, becomes one of three."""
     memory = f"/dev/shm/{NODES.tag}"
@@ -352,6 +389,7 @@ POINTS = [any_node_answers_any_key, every_command_is_the_owners,
           binary_protocol_and_udp_are_passed_on_too, clients_that_know_the_ring_are_not_passed_on,
           large_values_are_passed_on, status_shows_every_node,
           dead_node_costs_its_own_keys_an_error, node_that_sleeps_costs_its_own_keys_the_timeout,
+          other_nodes_keys_stay_out_of_the_kernel,
           node_that_nobody_knows_is_told_so, items_that_are_others_by_now_are_dropped,
           under_tls_nodes_are_as_they_were_and_others_are_none]
 

@@ -50,6 +50,8 @@
 	X(POLICY_AUTH, "auth", "its route keeps it out of the kernel: auth",                       \
 	  "what must be authenticated for is never in the kernel; another prefix, or auth = "      \
 	  "false")                                                                                 \
+	X(POLICY_ELSEWHERE, "elsewhere", "another node of the cluster answers for it",             \
+	  "xdpcache cluster ring KEY says which; ask there")                                       \
 	X(POLICY_ABSENT, "absent", "not in the store", "set it; a pin waits for it")               \
 	X(POLICY_STALE, "stale", "invalidated: waits for a client to bring its new value",         \
 	  "it returns with the next set")                                                          \

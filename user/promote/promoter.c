@@ -30,6 +30,8 @@ static enum policy_reason rule_of(const struct promoter *p, struct span key)
 
 	if (!p->options.kmap)
 		return POLICY_NO_FASTPATH;
+	if (p->options.is_here && !p->options.is_here(p->options.ctx, key))
+		return POLICY_ELSEWHERE;
 	if (route_promotes(route))
 		return POLICY_HOT;
 	return route->rule.auth ? POLICY_AUTH : POLICY_ROUTE;

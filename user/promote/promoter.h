@@ -10,8 +10,9 @@
  * Owner     sole caller of kmap_insert / kmap_remove / kmap_release.
  * Threads   its own thread; all below promoter_stop from any thread.
  * Invariant a promotion that races a write loses: entries are switched under the key's lock
- *           (coherence.h). A key whose route bars it, or that is banned, is not promoted, pinned
- *           or not, and within a round of a reload that bars it no longer resident.
+ *           (coherence.h). A key whose route bars it, that is banned or that another node answers
+ *           for is not promoted, pinned or not, and within a round of a reload that bars it no
+ *           longer resident.
  * Source    docs/coherence.md, docs/hot-keys.md.
  */
 #ifndef XC_PROMOTE_PROMOTER_H
@@ -63,6 +64,11 @@ struct promoter_options {
 	void (*grace)(void *ctx);  /* an RCU grace period */
 	void *grace_ctx;
 	/*
+	 * This node answers for the key; NULL: for all. What is another's is never resident: the
+	 * kernel would say of it what only its owner knows.
+	 */
+	bool (*is_here)(void *ctx, struct span key);
+	/*
 	 * Told of what the kernel answered since the last round, estimated; absent: that the key
 	 * has no item. May be NULL.
 	 */
@@ -71,7 +77,7 @@ struct promoter_options {
 	int (*read_routes)(void *ctx, struct xc_routes *ret);
 	/* Told of what it answered of a route's keys since the last round. */
 	void (*on_route_hits)(void *ctx, const struct route *route, uint64_t hits, uint64_t absent);
-	void *ctx; /* of these three */
+	void *ctx; /* of these four */
 	/* In force from the start; borrowed during promoter_start. */
 	struct promoter_limits limits;
 	const struct promoter_wish *wishes;
