@@ -40,6 +40,7 @@ struct config_origin {
 	const char *target;
 	uint32_t timeout_ms;
 	uint32_t waiting_max;
+	uint32_t connection_cnt;
 };
 
 /* The routes of all files together: what a reload exchanges. */

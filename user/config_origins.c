@@ -32,14 +32,17 @@ static const struct config_option origin_options[] = {
 	{ "origins", "name", NULL, 0, OPT_STRING, FIELD(name), NULL, "<name>", 0, 0, NULL,
 	  "what routes call it" },
 	{ "origins", "kind", NULL, 0, OPT_STRING, FIELD(kind), NULL, "<kind>", 0, 0, check_kind,
-	  "sqlite" },
+	  "sqlite, postgresql or http" },
 	{ "origins", "target", NULL, 0, OPT_STRING, FIELD(target), NULL, "<where>", 0, 0, NULL,
-	  "sqlite: the path of the database" },
+	  "sqlite: the path of the database; postgresql: a connection string; http: how URLs "
+	  "begin" },
 	{ "origins", "timeout", NULL, 0, OPT_UINT32, FIELD(timeout_ms), "1000", "<ms>", 1,
 	  TIMEOUT_MAX_MS, NULL, "a client that has no answer by then is told so" },
 	{ "origins", "waiting_max", NULL, 0, OPT_UINT32, FIELD(waiting_max), "1024", "<n>", 1,
 	  65536, NULL,
 	  "keys that may be asked for at a time; for more clients are told so at once" },
+	{ "origins", "connections", NULL, 0, OPT_UINT32, FIELD(connection_cnt), "4", "<n>", 1, 64,
+	  NULL, "to a postgresql or http server" },
 };
 
 #define OPTION_CNT (sizeof(origin_options) / sizeof(origin_options[0]))

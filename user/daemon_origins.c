@@ -31,7 +31,8 @@ int daemon_open_origins(struct daemon *d)
 						  .kind = c->origins[i].kind,
 						  .target = c->origins[i].target,
 						  .timeout_ms = c->origins[i].timeout_ms,
-						  .waiting_max = c->origins[i].waiting_max };
+						  .waiting_max = c->origins[i].waiting_max,
+						  .connection_cnt = c->origins[i].connection_cnt };
 	for (uint32_t i = 0; i < c->routes.cnt; i++) {
 		const struct route_rule *rule = &c->routes.rules[i];
 		struct origins_source *source = &sources[setup.source_cnt];

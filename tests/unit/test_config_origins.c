@@ -40,6 +40,7 @@ static void origins_and_their_routes_have_defaults(void **state)
 	assert_string_equal(o.config.origins[0].target, "/shop.db");
 	assert_int_equal(o.config.origins[0].timeout_ms, 1000);
 	assert_int_equal(o.config.origins[0].waiting_max, 1024);
+	assert_int_equal(o.config.origins[0].connection_cnt, 4);
 	rule = &o.config.routes.rules[0];
 	assert_string_equal(rule->origin, "shop");
 	assert_string_equal(rule->key, "product:{id}");
@@ -66,8 +67,8 @@ static void what_is_shown_is_read_back_and_differs_from_another(void **state)
 
 	(void)state;
 	expect_fine(&first,
-		    line_of("origins = ( { name = \"s \\\"x\\\"\"; kind = \"sqlite\"; target = "
-			    "\"/a b.db\"; timeout = 250; waiting_max = 7; } );\n"
+		    line_of("origins = ( { name = \"s \\\"x\\\"\"; kind = \"postgresql\"; target = "
+			    "\"/a b.db\"; timeout = 250; waiting_max = 7; connections = 9; } );\n"
 			    "routes = ( { prefix = \"p:\"; origin = \"s \\\"x\\\"\"; "
 			    "key = \"p:{a}:{b}\"; read = \"SELECT \\\"v\\\" FROM t WHERE a = $1\"; "
 			    "json = true; ttl = 5; negative_ttl = 0; ttl_jitter = 2; } );"));
@@ -78,6 +79,7 @@ static void what_is_shown_is_read_back_and_differs_from_another(void **state)
 	assert_string_equal(second.config.origins[0].name, "s \"x\"");
 	assert_int_equal(second.config.origins[0].timeout_ms, 250);
 	assert_int_equal(second.config.origins[0].waiting_max, 7);
+	assert_int_equal(second.config.origins[0].connection_cnt, 9);
 	assert_string_equal(second.config.routes.rules[0].origin, "s \"x\"");
 	assert_string_equal(second.config.routes.rules[0].read, "SELECT \"v\" FROM t WHERE a = $1");
 	assert_true(second.config.routes.rules[0].json);
@@ -101,7 +103,8 @@ static void mistake_names_its_line_and_what_to_write(void **state)
 		{ "origins = (\n { name = \"a\"; kind = \"sqlite\"; } );",
 		  ":2: origins: an origin without a target; write target = " },
 		{ "origins = ( { name = \"a\";\n kind = \"sqlit\"; target = \"/a\"; } );",
-		  ":2: origins.kind: \"sqlit\": no kind of origin; there is sqlite" },
+		  ":2: origins.kind: \"sqlit\": no kind of origin; there is sqlite, postgresql, "
+		  "http" },
 		{ "origins = ( { name = \"a\";\n kid = \"sqlite\"; } );",
 		  ":2: origins.kid: no such option; an origin has name, kind, target" },
 		{ "origins = ( { name = \"a\";\n timeout = 0; } );",

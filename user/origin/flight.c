@@ -23,6 +23,7 @@ struct flight {
 struct flights {
 	struct flight_conf conf;
 	struct breaker breaker;
+	enum breaker_state told; /* conf.on_breaker */
 	struct rand rand;
 	uint32_t cnt;
 	struct flight_counts counts;
@@ -35,10 +36,18 @@ static void count(_Atomic uint64_t *counter)
 			      memory_order_relaxed);
 }
 
-static void note_breaker(struct flights *flights)
+static void note_breaker(struct flights *flights, const char *reason)
 {
-	atomic_store_explicit(&flights->counts.breaker, (int)breaker_look(&flights->breaker),
-			      memory_order_relaxed);
+	const struct flight_conf *conf = &flights->conf;
+	enum breaker_state state = breaker_look(&flights->breaker);
+	/* Probes come and go: who watches is told of what lasts. */
+	bool tells = state != BREAKER_HALF_OPEN && state != flights->told;
+
+	atomic_store_explicit(&flights->counts.breaker, (int)state, memory_order_relaxed);
+	if (tells && conf->on_breaker)
+		conf->on_breaker(conf->ctx, state, reason);
+	if (tells)
+		flights->told = state;
 }
 
 void flight_value_put(struct flight_value *value)
@@ -139,6 +148,19 @@ static struct flight_value *copy_value(struct span bytes)
 	return value;
 }
 
+/* For so long the answer is good: what the route says, or less if the origin says so. */
+static uint64_t good_ns(struct flights *flights, const struct route_rule *rule,
+			const struct answer *answer)
+{
+	uint64_t ttl_ns = route_spread_ns(rule, &flights->rand, rule->ttl_sec * NSEC_PER_SEC);
+
+	if (answer->age.no_store)
+		return 0;
+	if (answer->age.fresh_ms < ttl_ns / NSEC_PER_MSEC)
+		return answer->age.fresh_ms * NSEC_PER_MSEC;
+	return ttl_ns;
+}
+
 /* Into the store, or the note that there is nothing. Who waits is answered also without it. */
 static void keep(struct flight *flight, const struct answer *answer)
 {
@@ -151,8 +173,11 @@ static void keep(struct flight *flight, const struct answer *answer)
 	enum store_status status;
 
 	if (answer->kind == ANSWER_FOUND) {
-		put.expire_ns = now_ns +
-				route_spread_ns(rule, &flights->rand, rule->ttl_sec * NSEC_PER_SEC);
+		uint64_t ttl_ns = good_ns(flights, rule, answer);
+
+		if (ttl_ns == 0)
+			return;
+		put.expire_ns = now_ns + ttl_ns;
 	} else if (rule->negative_ttl_sec > 0) {
 		put.absent = true;
 		put.mode = STORE_ADD;
@@ -194,7 +219,7 @@ static void on_answer(struct origin_query *query, const struct answer *answer)
 	bool failed = kind == ANSWER_FAILED;
 
 	breaker_finish(&flights->breaker, flight->era, failed ? BREAKER_FAILED : BREAKER_ANSWERED);
-	note_breaker(flights);
+	note_breaker(flights, answer->reason);
 	if (kind == ANSWER_FOUND) {
 		value = copy_value(answer->value);
 		kind = value ? kind : ANSWER_FAILED;
@@ -292,7 +317,7 @@ void flights_ask(struct flights *flights, struct flight_ask *ask)
 		return;
 	if (!flight) {
 		flight = begin(flights, ask);
-		note_breaker(flights);
+		note_breaker(flights, "");
 	}
 	if (!flight) {
 		count(&flights->counts.refused);

@@ -66,6 +66,8 @@ struct flight_conf {
 	 * joins the flight. NULL: there are none by then.
 	 */
 	void (*take_asks)(void *ctx);
+	/* The breaker's state is another one; reason: what the origin said last. May be NULL. */
+	void (*on_breaker)(void *ctx, enum breaker_state state, const char *reason);
 	void *ctx;
 };
 

@@ -10,9 +10,11 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "origin/http.h"
+#include "origin/postgres.h"
 #include "origin/sqlite.h"
 
-static const struct origin_ops *const kinds[] = { &origin_sqlite };
+static const struct origin_ops *const kinds[] = { &origin_sqlite, &postgres_ops, &http_ops };
 
 #define KIND_CNT (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -59,7 +61,7 @@ const struct origin_ops *origins_kind(const char *kind)
 
 const char *origins_kinds(void)
 {
-	return "sqlite";
+	return "sqlite, postgresql, http";
 }
 
 /* --- setting up --- */
@@ -110,14 +112,26 @@ static void take_asks(void *ctx)
 	}
 }
 
-static int open_host(struct host *host, uint32_t waiting_max, char why[ORIGIN_WHY_MAX])
+/* The origin's thread. An outage of minutes costs two lines. */
+static void on_breaker(void *ctx, enum breaker_state state, const char *reason)
+{
+	const struct host *host = ctx;
+
+	if (state == BREAKER_OPEN)
+		log_line(LOG_WARN, "origin", "%s fails and is left alone for a while: %s",
+			 host->name, reason[0] ? reason : "no answer");
+	else if (state == BREAKER_CLOSED)
+		log_line(LOG_INFO, "origin", "%s answers again", host->name);
+}
+
+static int open_host(struct host *host, const struct origins_conf *conf, char why[ORIGIN_WHY_MAX])
 {
 	struct origins *origins = host->origins;
 	struct origin_setup setup = { .target = host->target,
 				      .statements = host->statements,
 				      .statement_cnt = host->statement_cnt,
-				      .connection_cnt = 1,
-				      .waiting_max = waiting_max,
+				      .connection_cnt = conf->connection_cnt,
+				      .waiting_max = conf->waiting_max,
 				      .timeout_ms = host->timeout_ms,
 				      .clock = origins->clock };
 	struct flight_conf flight = { .store = origins->store,
@@ -125,8 +139,9 @@ static int open_host(struct host *host, uint32_t waiting_max, char why[ORIGIN_WH
 				      .ops = host->ops,
 				      .patterns = host->patterns,
 				      .timeout_ms = host->timeout_ms,
-				      .flight_max = waiting_max,
+				      .flight_max = conf->waiting_max,
 				      .take_asks = take_asks,
+				      .on_breaker = on_breaker,
 				      .ctx = host };
 	char detail[ORIGIN_WHY_MAX] = "out of memory";
 	int err = loop_init(&host->loop);
@@ -175,7 +190,7 @@ int origins_new(const struct origins_setup *setup, struct origins **ret, char wh
 	for (uint32_t i = 0; i < setup->source_cnt && !err; i++)
 		err = add_source(origins, &setup->sources[i], why);
 	for (uint32_t i = 0; i < setup->cnt && !err; i++)
-		err = open_host(&origins->hosts[i], setup->all[i].waiting_max, why);
+		err = open_host(&origins->hosts[i], &setup->all[i], why);
 	if (err) {
 		origins_free(origins);
 		return err;

@@ -25,6 +25,7 @@ struct origins_conf {
 	const char *target;
 	uint32_t timeout_ms;
 	uint32_t waiting_max;
+	uint32_t connection_cnt;
 };
 
 struct origins_source {
