@@ -119,6 +119,18 @@ void build_origins(struct config_build *b, config_setting_t *list, const char *p
 		read_origin(b, config_setting_get_elem(list, (unsigned int)i), path);
 }
 
+/* What only an origin gives a sense; NULL: nothing. */
+static const char *needs_origin(const struct route_rule *rule)
+{
+	return rule->read		  ? "read"
+	       : rule->key		  ? "key"
+	       : rule->stale_sec	  ? "stale"
+	       : rule->stale_if_error_sec ? "stale_if_error"
+	       : rule->refresh_ahead_sec  ? "refresh_ahead"
+	       : rule->max_miss_qps	  ? "max_miss_qps"
+					  : NULL;
+}
+
 void build_finish_origin(struct config_build *b, const struct route_rule *rule, const char *source)
 {
 	const char *prefix = (const char *)rule->prefix.ptr;
@@ -126,13 +138,18 @@ void build_finish_origin(struct config_build *b, const struct route_rule *rule, 
 	char why[ORIGIN_WHY_MAX];
 
 	if (!rule->origin) {
-		if (rule->read || rule->key)
+		if (needs_origin(rule))
 			build_error(b,
 				    "%s: routes: \"%s\" has a %s and no origin; write origin = "
 				    "\"shop\", the name of one of the origins",
-				    source, prefix, rule->read ? "read" : "key");
+				    source, prefix, needs_origin(rule));
 		return;
 	}
+	if (rule->refresh_ahead_sec >= rule->ttl_sec)
+		build_error(b,
+			    "%s: routes: \"%s\": a refresh_ahead of %u s begins before the value "
+			    "is there: its ttl is %u s; write less",
+			    source, prefix, rule->refresh_ahead_sec, rule->ttl_sec);
 	if (!find(b->config, rule->origin))
 		build_error(b,
 			    "%s: routes: \"%s\": there is no origin \"%s\"; write origins = ( { "

@@ -41,7 +41,17 @@ static const struct config_option route_options[] = {
 	{ "routes", "json", NULL, 0, OPT_BOOL, FIELD(json), "false", "<bool>", 0, 0, NULL,
 	  "true: a value is the whole row as a JSON object, not its first column" },
 	{ "routes", "ttl", NULL, 0, OPT_UINT32, FIELD(ttl_sec), "60", "<sec>", 1,
-	  ROUTE_JITTER_MAX_SEC, NULL, "how long what the origin said is kept" },
+	  ROUTE_JITTER_MAX_SEC, NULL, "how long what the origin said is fresh" },
+	{ "routes", "stale", NULL, 0, OPT_UINT32, FIELD(stale_sec), "0", "<sec>", 0,
+	  ROUTE_JITTER_MAX_SEC, NULL,
+	  "after that it may be served for so long while a newer value is fetched" },
+	{ "routes", "stale_if_error", NULL, 0, OPT_UINT32, FIELD(stale_if_error_sec), "0", "<sec>",
+	  0, ROUTE_JITTER_MAX_SEC, NULL, "… and for so long while the origin cannot be asked" },
+	{ "routes", "refresh_ahead", NULL, 0, OPT_UINT32, FIELD(refresh_ahead_sec), "0", "<sec>", 0,
+	  ROUTE_JITTER_MAX_SEC, NULL,
+	  "who asks for a key so long before its time is over has a newer value fetched" },
+	{ "routes", "max_miss_qps", NULL, 0, OPT_UINT32, FIELD(max_miss_qps), "0", "<n>", 0,
+	  1000000, NULL, "questions a second to the origin; 0: no bound" },
 	{ "routes", "auth", NULL, 0, OPT_BOOL, FIELD(auth), "false", "<bool>", 0, 0, NULL,
 	  "true: meant for clients that have proved who they are; such keys are never in the "
 	  "kernel" },
@@ -293,7 +303,7 @@ void build_finish_routes(struct config_build *b)
 /* Says nothing where a route has no origin. */
 static bool is_of_origin(const struct config_option *option)
 {
-	return option->offset == FIELD(ttl_sec) || option->offset >= FIELD(origin);
+	return option->offset >= FIELD(ttl_sec);
 }
 
 void routes_json(const struct config_routes *routes, json_t *root, json_t *sources)

@@ -141,5 +141,7 @@ int daemon_open_users(struct daemon *d);
 void daemon_reload(struct daemon *d);
 /* The key's route lets it into the kernel. Main thread. */
 bool daemon_promotes(const struct daemon *d, struct span key);
+/* route_window_ns of its route. */
+uint64_t daemon_window_ns(const struct daemon *d, struct span key);
 
 #endif

@@ -19,7 +19,9 @@
 #include "fastpath/pins.h"
 #include "hot_file.h"
 #include "net/net.h"
+#include "origin/origins.h"
 #include "promote/promoter.h"
+#include "route/routes.h"
 
 /* Where choices are saved. */
 static int path_of(const struct daemon *d, char ret[PATH_MAX])
@@ -103,6 +105,14 @@ static void route_hits(void *ctx, const struct route *route, uint64_t hits, uint
 	command_kernel_route(net_command(((struct daemon *)ctx)->net), route, hits, absent);
 }
 
+static void ends_soon(void *ctx, const struct route *route, struct span key, uint64_t hash)
+{
+	struct origins *origins = ((struct daemon *)ctx)->origins;
+
+	if (route->rule.source && origins_takes(origins, route->rule.source, key))
+		origins_refresh(origins, &route->rule, key, hash);
+}
+
 static bool is_here(void *ctx, struct span key)
 {
 	return daemon_answers_for(ctx, key);
@@ -131,6 +141,8 @@ int daemon_start_promoter(struct daemon *d)
 		options.read_routes = read_routes;
 	if (d->cluster.ring)
 		options.is_here = is_here;
+	if (d->origins)
+		options.on_ends_soon = ends_soon;
 	options.entry_max = d->kmap ? kmap_entry_cnt(d->kmap) : 0;
 	if (d->config.hot_max && options.entry_max > d->config.hot_max)
 		options.entry_max = d->config.hot_max;

@@ -63,8 +63,18 @@ static void put_asks(struct metrics_page *page, const struct origins *origins)
 	for (uint32_t i = 0; i < origins_cnt(origins); i++)
 		metrics_u64(page, origins_counts(origins, i)->asked, "origin",
 			    origins_name(origins, i));
-	metrics_family(page, METRICS_COUNTER, "xdpcache_origin_refused",
-		       "Of them, those that it was not asked for: it fails, or too many wait.");
+	metrics_family(page, METRICS_COUNTER, "xdpcache_origin_stale",
+		       "Old values served: while a new one was fetched, or as none could be had.");
+	for (uint32_t i = 0; i < origins_cnt(origins); i++) {
+		const struct flight_counts *counts = origins_counts(origins, i);
+		const char *name = origins_name(origins, i);
+
+		metrics_u64(page, counts->stale, "origin", name, "reason", "refresh");
+		metrics_u64(page, counts->stale_error, "origin", name, "reason", "error");
+	}
+	metrics_family(
+		page, METRICS_COUNTER, "xdpcache_origin_refused",
+		"Questions that were not put: it fails, too many wait, or the rate's bound.");
 	for (uint32_t i = 0; i < origins_cnt(origins); i++)
 		metrics_u64(page, origins_counts(origins, i)->refused, "origin",
 			    origins_name(origins, i));

@@ -65,11 +65,23 @@ int daemon_open_routes(struct daemon *d)
 	return set_routes(d, &d->config.routes);
 }
 
-bool daemon_promotes(const struct daemon *d, struct span key)
+static const struct route *route_of(const struct daemon *d, struct span key)
 {
 	const struct routes *routes = current(d);
 
-	return !routes || route_promotes(routes_find(routes, key));
+	return routes ? routes_find(routes, key) : NULL;
+}
+
+bool daemon_promotes(const struct daemon *d, struct span key)
+{
+	return route_promotes(route_of(d, key));
+}
+
+uint64_t daemon_window_ns(const struct daemon *d, struct span key)
+{
+	const struct route *route = route_of(d, key);
+
+	return route ? route_window_ns(&route->rule) : 0;
 }
 
 void daemon_reload(struct daemon *d)

@@ -214,6 +214,7 @@ struct adoption {
 	struct daemon *d;
 	struct store_thread *thread;
 	const struct xc_entry *entry;
+	uint64_t window_ns;
 	uint32_t kept;
 };
 
@@ -225,7 +226,8 @@ static bool entry_is_current(void *ctx, const struct item_view *view)
 
 	return view->value && key_loc == a->entry->key_loc &&
 	       view->value_len == a->entry->value_len && view->flush_gen == a->entry->flush_gen &&
-	       view->cas == a->entry->cas;
+	       view->cas == a->entry->cas &&
+	       a->entry->expire_ns == (view->expire_ns ? view->expire_ns - a->window_ns : 0);
 }
 
 static bool keep_entry(void *ctx, struct span key, const struct xc_entry *entry, uint64_t *ret_hash)
@@ -236,6 +238,7 @@ static bool keep_entry(void *ctx, struct span key, const struct xc_entry *entry,
 	if (!daemon_promotes(a->d, key))
 		return false;
 	a->entry = entry;
+	a->window_ns = daemon_window_ns(a->d, key);
 	*ret_hash = store_hash(a->d->store, key);
 	if (store_make_resident(a->thread, key, *ret_hash, entry_is_current, a))
 		return false;

@@ -47,6 +47,8 @@ static void origins_and_their_routes_have_defaults(void **state)
 	assert_string_equal(rule->read, "SELECT body FROM product WHERE id = $1");
 	assert_false(rule->json);
 	assert_int_equal(rule->ttl_sec, 60);
+	assert_int_equal(rule->stale_sec + rule->stale_if_error_sec + rule->refresh_ahead_sec, 0);
+	assert_int_equal(rule->max_miss_qps, 0);
 	assert_null(o.config.routes.rules[1].origin);
 	config_fini(&o.config);
 }
@@ -71,7 +73,8 @@ static void what_is_shown_is_read_back_and_differs_from_another(void **state)
 			    "\"/a b.db\"; timeout = 250; waiting_max = 7; connections = 9; } );\n"
 			    "routes = ( { prefix = \"p:\"; origin = \"s \\\"x\\\"\"; "
 			    "key = \"p:{a}:{b}\"; read = \"SELECT \\\"v\\\" FROM t WHERE a = $1\"; "
-			    "json = true; ttl = 5; negative_ttl = 0; ttl_jitter = 2; } );"));
+			    "json = true; ttl = 5; negative_ttl = 0; ttl_jitter = 2; stale = 6; "
+			    "stale_if_error = 7; refresh_ahead = 3; max_miss_qps = 8; } );"));
 	print_to(&first.config, "b.conf");
 	snprintf(line, sizeof(line), "--config %s", path_of("b.conf"));
 	expect_fine(&second, line);
@@ -84,6 +87,10 @@ static void what_is_shown_is_read_back_and_differs_from_another(void **state)
 	assert_string_equal(second.config.routes.rules[0].read, "SELECT \"v\" FROM t WHERE a = $1");
 	assert_true(second.config.routes.rules[0].json);
 	assert_int_equal(second.config.routes.rules[0].ttl_sec, 5);
+	assert_int_equal(second.config.routes.rules[0].stale_sec, 6);
+	assert_int_equal(second.config.routes.rules[0].stale_if_error_sec, 7);
+	assert_int_equal(second.config.routes.rules[0].refresh_ahead_sec, 3);
+	assert_int_equal(second.config.routes.rules[0].max_miss_qps, 8);
 	config_fini(&second.config);
 	expect_fine(&second, line_of(SHOP));
 	assert_true(config_origins_differ(&first.config, &second.config));
@@ -128,6 +135,11 @@ static void mistake_names_its_line_and_what_to_write(void **state)
 		  ":2: routes: the key \"user:{id}\" does not begin with the prefix \"product:\"" },
 		{ SHOP "routes = ( { " PRODUCT KEY READ "\n ttl = 0; } );",
 		  ":3: routes.ttl: \"0\" is not a number from 1 to 2592000" },
+		{ SHOP "routes = ( { " PRODUCT KEY READ "\n refresh_ahead = 60; } );",
+		  ":2: routes: \"product:\": a refresh_ahead of 60 s begins before the value is "
+		  "there: its ttl is 60 s; write less" },
+		{ "routes = ( { prefix = \"a:\"; stale = 5; } );",
+		  ":1: routes: \"a:\" has a stale and no origin; write origin = \"shop\"" },
 	};
 
 	(void)state;

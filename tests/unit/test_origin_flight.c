@@ -379,6 +379,246 @@ static void client_waits_until_its_deadline_and_no_longer(void **state)
 	fini(&rig);
 }
 
+/* --- refreshes --- */
+
+static void refresh(struct rig *rig, const char *key)
+{
+	struct flight_ask *ask = alloc_zero(1, sizeof(*ask));
+
+	assert_non_null(ask);
+	assert_true(flights_expect_refresh(rig->flights));
+	ask->is_refresh = true;
+	ask->hash = store_hash(rig->store.store, span_str(key));
+	ask->rule = rig->rule;
+	ask->key_len = (uint8_t)strlen(key);
+	memcpy(ask->key, key, ask->key_len);
+	flights_ask(rig->flights, ask);
+}
+
+/* Fresh for 60 s, in its last 10 it may be refreshed, then old for 20 and for 100 late. */
+static void init_windows(struct rig *rig)
+{
+	init(rig);
+	rig->rule.source = 1;
+	rig->rule.refresh_ahead_sec = 10;
+	rig->rule.stale_sec = 20;
+	rig->rule.stale_if_error_sec = 100;
+	ask(rig, KEY);
+	answer(rig, 0, ANSWER_FOUND, "seven");
+}
+
+static void refresh_is_made_in_its_time_once_and_for_all_who_come(void **state)
+{
+	struct flight_ask *joins;
+	struct rig rig;
+
+	(void)state;
+	init_windows(&rig);
+	fake_clock_add(&rig.store.time, 49 * NSEC_PER_SEC);
+	refresh(&rig, KEY);
+	assert_int_equal(rig.back.cnt, 1); /* it is fresh */
+	fake_clock_add(&rig.store.time, 2 * NSEC_PER_SEC);
+	refresh(&rig, KEY);
+	refresh(&rig, KEY);
+	assert_int_equal(rig.back.cnt, 2);
+	assert_int_equal(COUNT(&rig, refreshing), 1);
+	joins = ask(&rig, KEY);
+	assert_false(joins->part.came);
+	answer(&rig, 1, ANSWER_FOUND, "again");
+	assert_told(joins, ANSWER_FOUND, "again");
+	assert_true(is_stored(&rig, KEY, "again"));
+	assert_int_equal(COUNT(&rig, refreshes), 1);
+	assert_int_equal(COUNT(&rig, refreshing), 0);
+	assert_int_equal(COUNT(&rig, asked), 2);
+	fini(&rig);
+}
+
+static void refresh_that_fails_leaves_what_is_here(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	init_windows(&rig);
+	fake_clock_add(&rig.store.time, 61 * NSEC_PER_SEC);
+	refresh(&rig, KEY);
+	answer(&rig, 1, ANSWER_FAILED, "");
+	assert_true(is_stored(&rig, KEY, "seven"));
+	fake_clock_add(&rig.store.time, 98 * NSEC_PER_SEC);
+	assert_true(is_stored(&rig, KEY, "seven"));
+	fake_clock_add(&rig.store.time, 2 * NSEC_PER_SEC);
+	assert_false(is_stored(&rig, KEY, "seven"));
+	fini(&rig);
+}
+
+static void refresh_that_finds_nothing_removes_what_is_here(void **state)
+{
+	struct flight_ask *told;
+	struct rig rig;
+
+	(void)state;
+	init_windows(&rig);
+	fake_clock_add(&rig.store.time, 61 * NSEC_PER_SEC);
+	refresh(&rig, KEY);
+	answer(&rig, 1, ANSWER_ABSENT, "");
+	assert_false(is_stored(&rig, KEY, "seven"));
+	told = ask(&rig, KEY);
+	waits_turn(&rig.waits, now_ns(&rig));
+	assert_told(told, ANSWER_ABSENT, NULL);
+	assert_int_equal(rig.back.cnt, 2); /* it is noted */
+	fini(&rig);
+}
+
+/* What a client wrote while the origin was asked stays, whatever the origin says. */
+static void refresh_leaves_a_write_alone(void **state)
+{
+	static const enum answer_kind kinds[] = { ANSWER_FOUND, ANSWER_ABSENT };
+	struct rig rig;
+
+	(void)state;
+	init_windows(&rig);
+	for (uint32_t i = 0; i < 2; i++) {
+		fake_clock_add(&rig.store.time, 61 * NSEC_PER_SEC);
+		refresh(&rig, KEY);
+		assert_int_equal(rig.back.cnt, 2 + i);
+		store_rig_set(&rig.store, span_str(KEY), span_str("ours"),
+			      now_ns(&rig) + 160 * NSEC_PER_SEC);
+		answer(&rig, 1 + i, kinds[i], "");
+		assert_true(is_stored(&rig, KEY, "ours"));
+	}
+	fini(&rig);
+}
+
+static void late_item_is_asked_for_anew_and_an_old_one_will_do(void **state)
+{
+	struct flight_ask *told;
+	struct rig rig;
+
+	(void)state;
+	init_windows(&rig);
+	fake_clock_add(&rig.store.time, 79 * NSEC_PER_SEC);
+	told = ask(&rig, KEY);
+	waits_turn(&rig.waits, now_ns(&rig));
+	assert_told(told, ANSWER_FOUND, "seven");
+	fake_clock_add(&rig.store.time, 2 * NSEC_PER_SEC);
+	told = ask(&rig, KEY);
+	assert_int_equal(rig.back.cnt, 2);
+	answer(&rig, 1, ANSWER_FOUND, "new");
+	assert_told(told, ANSWER_FOUND, "new");
+	fini(&rig);
+}
+
+static void answer_age(struct rig *rig, uint32_t query, const struct answer_age *age)
+{
+	const struct answer answer = {
+		.kind = ANSWER_FOUND, .value = span_str("v"), .age = *age, .reason = ""
+	};
+
+	rig->back.queries[query]->done(rig->back.queries[query], &answer);
+}
+
+/* Never served longer than the origin allows, nor than the route does. */
+static void age_that_the_origin_says_bounds_the_routes(void **state)
+{
+	static const struct {
+		struct answer_age age;
+		uint32_t sec; /* that it is kept */
+	} rows[] = {
+		{ { .fresh_ms = 10000, .stale_ms = UINT64_MAX, .stale_if_error_ms = UINT64_MAX },
+		  110 },
+		{ { .fresh_ms = 10000, .stale_ms = 5000, .stale_if_error_ms = UINT64_MAX }, 15 },
+		{ { .fresh_ms = 10000, .stale_ms = 5000, .stale_if_error_ms = 30000 }, 40 },
+		{ { .fresh_ms = 10000 }, 10 },
+		{ { .fresh_ms = 900000, .stale_ms = 900000, .stale_if_error_ms = 900000 }, 160 },
+		{ { .fresh_ms = 0 }, 0 },
+		{ { .fresh_ms = 10000, .stale_ms = 5000, .no_store = true }, 0 },
+	};
+	struct rig rig;
+
+	(void)state;
+	init_windows(&rig);
+	for (uint32_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct item_view view;
+		uint8_t bytes[8];
+		char key[32];
+
+		snprintf(key, sizeof(key), "product:x%u", i);
+		ask(&rig, key);
+		answer_age(&rig, 1 + i, &rows[i].age);
+		assert_int_equal(store_rig_get(&rig.store, span_str(key), bytes, &view),
+				 rows[i].sec > 0);
+		if (rows[i].sec)
+			assert_int_equal((view.expire_ns - now_ns(&rig)) / (NSEC_PER_SEC / 10),
+					 rows[i].sec * 10);
+	}
+	fini(&rig);
+}
+
+static void refreshes_give_way_to_clients(void **state)
+{
+	char key[32];
+	struct rig rig;
+
+	(void)state;
+	init_max(&rig, 4);
+	refresh(&rig, "product:1");
+	refresh(&rig, "product:2");
+	assert_false(flights_expect_refresh(rig.flights));
+	ask(&rig, "product:3");
+	ask(&rig, "product:4");
+	assert_int_equal(rig.back.cnt, 4);
+	for (uint32_t i = 0; i < 4; i++)
+		answer(&rig, i, ANSWER_FOUND, "v");
+	assert_int_equal(COUNT(&rig, refreshing), 0);
+	/* and of the rate they leave one half alone */
+	rig.rule.max_miss_qps = 4;
+	for (uint32_t i = 10; i < 14; i++) {
+		snprintf(key, sizeof(key), "product:%u", i);
+		refresh(&rig, key);
+		if (rig.back.cnt == i - 5)
+			answer(&rig, i - 6, ANSWER_FOUND, "v");
+	}
+	assert_int_equal(rig.back.cnt, 6);
+	assert_int_equal(COUNT(&rig, limited), 2);
+	fini(&rig);
+}
+
+static void rate_bounds_questions_and_a_reload_changes_it(void **state)
+{
+	struct rig rig;
+	uint32_t asked = 0;
+	char key[32];
+
+	(void)state;
+	init(&rig);
+	rig.rule.max_miss_qps = 5;
+	for (uint32_t sec = 0; sec < 3; sec++) {
+		for (uint32_t i = 0; i < 20; i++) {
+			struct flight_ask *told;
+
+			snprintf(key, sizeof(key), "product:%u", 100 * sec + i);
+			told = ask(&rig, key);
+			waits_turn(&rig.waits, now_ns(&rig));
+			assert_int_equal(told->part.came, rig.back.cnt == asked);
+			for (; asked < rig.back.cnt; asked++)
+				answer(&rig, asked, ANSWER_FOUND, "v");
+		}
+		assert_int_equal(asked, 5 * (sec + 1));
+		while (rig.waits.first)
+			wait_end(rig.waits.first);
+		fake_clock_add(&rig.store.time, NSEC_PER_SEC);
+	}
+	rig.rule.max_miss_qps = 0;
+	for (uint32_t i = 0; i < 20; i++) {
+		snprintf(key, sizeof(key), "product:%u", 1000 + i);
+		ask(&rig, key);
+	}
+	assert_int_equal(rig.back.cnt, asked + 20);
+	for (; asked < rig.back.cnt; asked++)
+		answer(&rig, asked, ANSWER_FOUND, "v");
+	assert_int_equal(COUNT(&rig, limited), 45);
+	fini(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -390,6 +630,14 @@ int main(void)
 		cmocka_unit_test(failures_open_the_breaker_and_are_not_stored),
 		cmocka_unit_test(more_than_may_wait_are_told_so_at_once),
 		cmocka_unit_test(client_waits_until_its_deadline_and_no_longer),
+		cmocka_unit_test(refresh_is_made_in_its_time_once_and_for_all_who_come),
+		cmocka_unit_test(refresh_that_fails_leaves_what_is_here),
+		cmocka_unit_test(refresh_that_finds_nothing_removes_what_is_here),
+		cmocka_unit_test(refresh_leaves_a_write_alone),
+		cmocka_unit_test(late_item_is_asked_for_anew_and_an_old_one_will_do),
+		cmocka_unit_test(age_that_the_origin_says_bounds_the_routes),
+		cmocka_unit_test(refreshes_give_way_to_clients),
+		cmocka_unit_test(rate_bounds_questions_and_a_reload_changes_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -231,6 +231,34 @@ static void route_promotes_only_without_a_mark(void **state)
 	assert_false(route_promotes(&route));
 }
 
+static void route_age_follows_the_windows_of_a_route_with_a_source(void **state)
+{
+	struct route_rule rule = { .ttl_sec = 60,
+				   .source = 1,
+				   .refresh_ahead_sec = 10,
+				   .stale_sec = 20,
+				   .stale_if_error_sec = 100 };
+	const uint64_t s = NSEC_PER_SEC, at = 1000 * s; /* fresh until 1000, kept until 1100 */
+
+	(void)state;
+	assert_int_equal(route_window_ns(&rule), 100 * s);
+	assert_int_equal(route_fresh_ns(&rule, at + 100 * s), at);
+	assert_int_equal(route_age(&rule, at + 100 * s, at - 10 * s - 1), ROUTE_FRESH);
+	assert_int_equal(route_age(&rule, at + 100 * s, at - 10 * s), ROUTE_ENDS_SOON);
+	assert_int_equal(route_age(&rule, at + 100 * s, at - 1), ROUTE_ENDS_SOON);
+	assert_int_equal(route_age(&rule, at + 100 * s, at), ROUTE_STALE);
+	assert_int_equal(route_age(&rule, at + 100 * s, at + 20 * s - 1), ROUTE_STALE);
+	assert_int_equal(route_age(&rule, at + 100 * s, at + 20 * s), ROUTE_LATE);
+	/* without end, and one that is shorter than the window */
+	assert_int_equal(route_fresh_ns(&rule, 0), 0);
+	assert_int_equal(route_age(&rule, 0, at), ROUTE_FRESH);
+	assert_int_equal(route_fresh_ns(&rule, s), 1);
+	rule.source = 0;
+	assert_int_equal(route_window_ns(&rule), 0);
+	assert_int_equal(route_fresh_ns(&rule, at), at);
+	assert_int_equal(route_window_ns(NULL), 0);
+}
+
 /* --- refusals --- */
 
 static void routes_new_bad_rules_are_refused(void **state)
@@ -279,6 +307,7 @@ int main(void)
 		cmocka_unit_test(routes_find_random_tables_agree_with_linear_search),
 		cmocka_unit_test(routes_new_same_prefix_counts_on),
 		cmocka_unit_test(route_promotes_only_without_a_mark),
+		cmocka_unit_test(route_age_follows_the_windows_of_a_route_with_a_source),
 		cmocka_unit_test(routes_new_bad_rules_are_refused),
 		cmocka_unit_test(routes_new_out_of_memory_leaves_nothing),
 	};

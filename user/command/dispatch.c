@@ -241,7 +241,8 @@ struct command_counts *command_counts(struct command_worker *w)
 	return &w->counts;
 }
 
-uint64_t command_expire_ns(struct command_worker *w, const struct route *route, int64_t exptime)
+/* When what a client gives so long a life is no longer what it wrote; 0: never. */
+static uint64_t end_ns(struct command_worker *w, const struct route *route, int64_t exptime)
 {
 	uint64_t wall_ns, at_ns, ttl_ns;
 
@@ -264,6 +265,18 @@ uint64_t command_expire_ns(struct command_worker *w, const struct route *route, 
 	if (route)
 		ttl_ns = route_spread_ns(&route->rule, &w->rand, ttl_ns);
 	return w->now_ns + ttl_ns;
+}
+
+uint64_t command_expire_ns(struct command_worker *w, const struct route *route, int64_t exptime)
+{
+	uint64_t ns = end_ns(w, route, exptime);
+
+	return ns > EXPIRED_NS && route ? ns + route_window_ns(&route->rule) : ns;
+}
+
+uint64_t command_vivify_ns(struct command_worker *w, const struct route *route, int64_t exptime)
+{
+	return end_ns(w, route, exptime);
 }
 
 bool command_wait(struct command_worker *w, struct response *resp, uint32_t tries)

@@ -41,6 +41,14 @@ struct command {
 	struct command_worker *workers[];
 };
 
+/* A key that was lately asked to be refreshed: not again so soon. Places by hash. */
+#define COMMAND_REFRESH_CNT 256
+
+struct refresh {
+	uint64_t hash;
+	uint64_t until_ns;
+};
+
 struct command_worker {
 	struct command *command;
 	struct store *store;
@@ -60,6 +68,7 @@ struct command_worker {
 	struct histogram *durations;   /* COMMAND_OP_CNT; others read them */
 	struct command_client *client; /* command_set_client; NULL: nobody that is known */
 	struct waits waits;
+	struct refresh refreshes[COMMAND_REFRESH_CNT];
 	struct wait *spent; /* whose values this turn's replies may borrow, or those held */
 	bool holds;	    /* see command_hold */
 	/* Read by other threads: off the line that the worker works on. */
@@ -72,9 +81,12 @@ struct command_worker {
  */
 bool command_wait(struct command_worker *w, struct response *resp, uint32_t tries);
 /*
- * The store's expiry for a client's exptime, with the jitter of the key's route; NULL: none.
+ * The store's expiry for a client's exptime, with the jitter and the window of the key's route;
+ * NULL: none.
  */
 uint64_t command_expire_ns(struct command_worker *w, const struct route *route, int64_t exptime);
+/* … of an item without a value, which nobody is to be served when its time is over. */
+uint64_t command_vivify_ns(struct command_worker *w, const struct route *route, int64_t exptime);
 /* Carries out a delayed flush whose time has come. */
 void command_flush_due(struct command_worker *w);
 /* Adds a worker's counters up; its thread may be writing them. */

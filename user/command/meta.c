@@ -10,13 +10,15 @@
 #include "protocol/compose_meta.h"
 #include "protocol/decimal.h"
 
-/* Whole seconds as a clock that ticks seconds would have left; -1: never expires. */
-static int64_t ttl_sec(const struct command_worker *w, uint64_t expire_ns)
+/* Whole seconds as a clock that ticks seconds would have left of its freshness; -1: no end. */
+static int64_t ttl_sec(const struct command_worker *w, const struct route_rule *rule,
+		       uint64_t expire_ns)
 {
 	uint64_t left_ns;
 
 	if (expire_ns == 0)
 		return -1;
+	expire_ns = route_fresh_ns(rule, expire_ns);
 	left_ns = expire_ns > w->now_ns + XC_EXPIRE_LATE_NS
 			  ? expire_ns - w->now_ns - XC_EXPIRE_LATE_NS
 			  : 0;
@@ -44,6 +46,7 @@ static bool comes_before(const struct request *req, char first, char second)
 struct times {
 	uint64_t touched_ns;
 	uint64_t vivified_ns;
+	const struct route_rule *rule; /* NULL: the key has no route */
 };
 
 static struct times times_of(struct command_worker *w, const struct request *req)
@@ -52,7 +55,8 @@ static struct times times_of(struct command_worker *w, const struct request *req
 
 	return (struct times){
 		.touched_ns = command_expire_ns(w, route, req->exptime),
-		.vivified_ns = command_expire_ns(w, route, req->meta.vivify_exptime),
+		.vivified_ns = command_vivify_ns(w, route, req->meta.vivify_exptime),
+		.rule = route ? &route->rule : NULL,
 	};
 }
 
@@ -88,7 +92,8 @@ static struct store_fetch fetch_of(struct command_worker *w, const struct reques
 		const uint64_t step_ns = NSEC_PER_SEC - XC_EXPIRE_LATE_NS;
 
 		/* So that it wins just when t is less than R: the last moment for which it is. */
-		how.recache_ns = at_ns > step_ns ? at_ns - step_ns : 0;
+		how.recache_ns =
+			at_ns > step_ns ? at_ns - step_ns + route_window_ns(times->rule) : 0;
 	}
 	return how;
 }
@@ -103,7 +108,7 @@ static bool fetched_elsewhere(const struct command_worker *w, const struct reque
 		return false;
 	view.binary = req->key_base64;
 	*ret = (struct store_fetched){ .item = view,
-				       .expire_before_ns = view.expire_ns,
+				       .expire_before_ns = w->now_ns,
 				       .access_ns = w->now_ns };
 	return true;
 }
@@ -137,9 +142,9 @@ static void answer_get(struct command_worker *w, const struct request *req, stru
 		.flags = view->flags,
 		.idle_sec = idle_sec(w, fetched->access_ns),
 		.fetched = fetched->fetched,
-		.ttl_sec = ttl_sec(w, fetched->expire_before_ns),
-		.touched_ttl_sec = ttl_sec(w, times->touched_ns),
-		.vivified_ttl_sec = ttl_sec(w, times->vivified_ns),
+		.ttl_sec = ttl_sec(w, times->rule, fetched->expire_before_ns),
+		.touched_ttl_sec = ttl_sec(w, times->rule, times->touched_ns),
+		.vivified_ttl_sec = ttl_sec(w, NULL, times->vivified_ns),
 		.made = fetched->made,
 		.won_before = fetched->won_before,
 		.stale = view->stale,
@@ -306,9 +311,9 @@ static void answer_arith(struct command_worker *w, const struct request *req, st
 		.with_value = request_asks(req, 'v'),
 		.value_len = len,
 		.cas = number->cas,
-		.ttl_sec = ttl_sec(w, number->expire_before_ns),
-		.touched_ttl_sec = ttl_sec(w, times->touched_ns),
-		.vivified_ttl_sec = ttl_sec(w, times->vivified_ns),
+		.ttl_sec = ttl_sec(w, times->rule, number->expire_before_ns),
+		.touched_ttl_sec = ttl_sec(w, times->rule, times->touched_ns),
+		.vivified_ttl_sec = ttl_sec(w, NULL, times->vivified_ns),
 		.made = number->made,
 	};
 
@@ -351,6 +356,7 @@ void command_meta_debug(struct command_worker *w, const struct request *req, str
 	const struct store_fetch how = { .key = req->key,
 					 .hash = store_hash(w->store, req->key),
 					 .unseen = true };
+	const struct route *route = command_route(w, req->key);
 	struct compose_meta_debug told;
 	struct store_fetched fetched;
 
@@ -363,7 +369,7 @@ void command_meta_debug(struct command_worker *w, const struct request *req, str
 	told = (struct compose_meta_debug){
 		.key = fetched.item.key,
 		.key_binary = fetched.item.binary,
-		.ttl_sec = ttl_sec(w, fetched.item.expire_ns),
+		.ttl_sec = ttl_sec(w, route ? &route->rule : NULL, fetched.item.expire_ns),
 		.idle_sec = idle_sec(w, fetched.access_ns),
 		.cas = fetched.item.cas,
 		.fetched = fetched.fetched,

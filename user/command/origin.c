@@ -7,6 +7,8 @@
 
 #include "base/alloc.h"
 
+#define REFRESH_PAUSE_NS (200 * NSEC_PER_MSEC)
+
 const struct flight_ask *command_sought(const struct command_worker *w, struct span key,
 					uint64_t hash)
 {
@@ -38,17 +40,47 @@ bool command_sought_view(const struct command_worker *w, struct span key, uint64
 	return true;
 }
 
-/* The route whose origin is to be asked; NULL: none, or it is known what the key has. */
-static const struct route *missing(struct command_worker *w, struct span key, uint64_t hash)
+/* Nobody waits for it. A key that many ask for is refreshed once in a while. */
+static void refresh(struct command_worker *w, const struct route_rule *rule, struct span key,
+		    uint64_t hash)
 {
-	const struct route *route = command_route(w, key);
+	struct refresh *last = &w->refreshes[hash % COMMAND_REFRESH_CNT];
+
+	if (last->hash == hash && w->now_ns < last->until_ns)
+		return;
+	*last = (struct refresh){ .hash = hash, .until_ns = w->now_ns + REFRESH_PAUSE_NS };
+	origins_refresh(w->command->options.origins, rule, key, hash);
+}
+
+enum here {
+	HERE,	  /* or it is known that there is nothing */
+	HERE_OLD, /* too old, unless there is nothing else */
+	HERE_NOT,
+};
+
+/* Of a key of a route that has an origin. */
+static enum here look(struct command_worker *w, const struct route_rule *rule, struct span key,
+		      uint64_t hash)
+{
 	struct item_view view;
 
-	if (!route || route->rule.source == 0 ||
-	    !origins_takes(w->command->options.origins, route->rule.source, key) ||
-	    store_peek(w->thread, key, hash, &view) || store_is_noted(w->thread, key, hash))
-		return NULL;
-	return route;
+	if (!store_peek(w->thread, key, hash, &view))
+		return store_is_noted(w->thread, key, hash) ? HERE : HERE_NOT;
+	switch (route_age(rule, view.expire_ns, w->now_ns)) {
+	case ROUTE_FRESH:
+		break;
+	case ROUTE_STALE:
+		/* A request that has waited for its other keys was counted before. */
+		if (!w->client->wait || !w->client->wait->over)
+			origins_note_stale(w->command->options.origins, rule->source, false);
+		/* fall through */
+	case ROUTE_ENDS_SOON:
+		refresh(w, rule, key, hash);
+		break;
+	case ROUTE_LATE:
+		return HERE_OLD;
+	}
+	return HERE;
 }
 
 /* False: it cannot be asked. */
@@ -75,18 +107,35 @@ static bool ask(struct command_worker *w, const struct route_rule *rule, struct 
 	return true;
 }
 
+/* What was asked for has not come, or was not to be had: the old one, if there is one. */
+static bool make_do(struct command_worker *w, const struct route_rule *rule, enum here here)
+{
+	if (here != HERE_OLD)
+		return false;
+	origins_note_stale(w->command->options.origins, rule->source, true);
+	return true;
+}
+
 bool command_seek_key(struct command_worker *w, struct span key)
 {
+	const struct route *route = command_route(w, key);
 	uint64_t hash = store_hash(w->store, key);
-	const struct route *route = missing(w, key, hash);
 	const struct flight_ask *sought;
+	enum here here;
 
-	if (!route)
+	if (!route || route->rule.source == 0 ||
+	    !origins_takes(w->command->options.origins, route->rule.source, key))
 		return true;
 	sought = command_sought(w, key, hash);
-	if (!sought)
-		return ask(w, &route->rule, key, hash);
-	if (!w->client->wait->over)
+	/* What came for this very request is served, however soon it is old. */
+	if (sought && sought->part.came && sought->kind == ANSWER_FOUND)
 		return true;
-	return sought->part.came && (sought->kind == ANSWER_FOUND || sought->kind == ANSWER_ABSENT);
+	here = look(w, &route->rule, key, hash);
+	if (here == HERE)
+		return true;
+	if (!sought)
+		return ask(w, &route->rule, key, hash) || make_do(w, &route->rule, here);
+	if (!w->client->wait->over || (sought->part.came && sought->kind == ANSWER_ABSENT))
+		return true;
+	return make_do(w, &route->rule, here);
 }

@@ -34,6 +34,7 @@ enum place_state {
 
 struct place {
 	uint64_t hash;
+	uint64_t early_ns; /* atomic */
 	uint8_t *key;
 	uint32_t next; /* chain, free list or removed list */
 	uint8_t key_len;
@@ -307,7 +308,11 @@ void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item)
 	char suffix[XC_SUFFIX_MAX + 1] = { 0 };
 	int suffix_len = snprintf(suffix, sizeof(suffix), " %u %zu", item->flags, item->value.len);
 	uint16_t value_csum = csum_of(item->value.ptr, item->value.len);
+	uint64_t early_ns = __atomic_load_n(&kmap->places[idx].early_ns, __ATOMIC_RELAXED);
+	uint64_t expire_ns = item->expire_ns;
 
+	if (expire_ns && !item->absent)
+		expire_ns = expire_ns > early_ns ? expire_ns - early_ns : 1;
 	memcpy(head, "VALUE ", XC_HEAD_LEN);
 	memcpy(head + XC_HEAD_LEN, item->key.ptr, item->key.len);
 	memcpy(head + XC_HEAD_LEN + item->key.len, suffix, (size_t)suffix_len);
@@ -319,7 +324,7 @@ void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item)
 	entry->key_len = (uint8_t)item->key.len;
 	entry->value_len = (uint16_t)item->value.len;
 	entry->key_loc = (uint64_t)(item->key.ptr - kmap->options.log_base);
-	entry->expire_ns = item->expire_ns;
+	__atomic_store_n(&entry->expire_ns, expire_ns, __ATOMIC_RELAXED);
 	entry->cas = item->cas;
 	__atomic_store_n(&entry->flush_gen, item->flush_gen, __ATOMIC_RELAXED);
 	entry->flags = item->flags;
@@ -335,6 +340,20 @@ void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item)
 void kmap_set_route(struct kmap *kmap, uint32_t idx, uint32_t route)
 {
 	__atomic_store_n(&kmap->options.entries[idx].route, (uint16_t)route, __ATOMIC_RELAXED);
+}
+
+bool kmap_set_early(struct kmap *kmap, uint32_t idx, uint64_t early_ns)
+{
+	uint64_t *early = &kmap->places[idx].early_ns;
+	bool is_other = *early != early_ns;
+
+	__atomic_store_n(early, early_ns, __ATOMIC_RELAXED);
+	return is_other;
+}
+
+uint64_t kmap_expire_ns(const struct kmap *kmap, uint32_t idx)
+{
+	return __atomic_load_n(&kmap->options.entries[idx].expire_ns, __ATOMIC_RELAXED);
 }
 
 void kmap_vacate(struct kmap *kmap, uint32_t idx)

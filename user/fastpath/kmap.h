@@ -65,6 +65,13 @@ int kmap_insert(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret
 bool kmap_find(struct kmap *kmap, struct span key, uint64_t hash, uint32_t *ret_idx);
 /* Answers for the key count for this route (xc_routes) until told otherwise; 0: for none. */
 void kmap_set_route(struct kmap *kmap, uint32_t idx, uint32_t route);
+/*
+ * The place's items are served until so long before they expire, from its next switch on. True: it
+ * was another time. Promoter thread.
+ */
+bool kmap_set_early(struct kmap *kmap, uint32_t idx, uint64_t early_ns);
+/* Until when the entry is served; 0: no end. */
+uint64_t kmap_expire_ns(const struct kmap *kmap, uint32_t idx);
 /* From the return on the kernel serves this version, which it has not answered yet. */
 void kmap_switch(struct kmap *kmap, uint32_t idx, const struct kmap_item *item);
 /* From the return on the kernel passes this key. */

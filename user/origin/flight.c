@@ -16,8 +16,15 @@ struct flight {
 	struct mail *asks;
 	struct store_token token;
 	struct route_rule rule;
+	bool is_refresh;
 	uint32_t era;
 	uint8_t key[XC_KEY_MAX];
+};
+
+/* A reload may give it another rate. */
+struct rate_of_source {
+	uint32_t qps;
+	struct limit_rate rate;
 };
 
 struct flights {
@@ -26,6 +33,7 @@ struct flights {
 	enum breaker_state told; /* conf.on_breaker */
 	struct rand rand;
 	uint32_t cnt;
+	struct rate_of_source rates[ORIGIN_STATEMENT_MAX];
 	struct flight_counts counts;
 	struct flight *buckets[BUCKET_CNT];
 };
@@ -148,17 +156,45 @@ static struct flight_value *copy_value(struct span bytes)
 	return value;
 }
 
-/* For so long the answer is good: what the route says, or less if the origin says so. */
-static uint64_t good_ns(struct flights *flights, const struct route_rule *rule,
+static uint64_t least_ns(uint64_t ns, uint64_t ms)
+{
+	return ms < ns / NSEC_PER_MSEC ? ms * NSEC_PER_MSEC : ns;
+}
+
+/*
+ * For so long the answer is kept: as the route says, or less if the origin says so. An origin that
+ * wants it served old for a shorter time than the route has it old sooner: never longer served.
+ */
+static uint64_t kept_ns(struct flights *flights, const struct route_rule *rule,
 			const struct answer *answer)
 {
+	const struct answer_age *age = &answer->age;
 	uint64_t ttl_ns = route_spread_ns(rule, &flights->rand, rule->ttl_sec * NSEC_PER_SEC);
+	uint64_t stale_ms = age->stale_ms;
 
-	if (answer->age.no_store)
+	if (age->no_store)
 		return 0;
-	if (answer->age.fresh_ms < ttl_ns / NSEC_PER_MSEC)
-		return answer->age.fresh_ms * NSEC_PER_MSEC;
-	return ttl_ns;
+	if (age->stale_if_error_ms != UINT64_MAX &&
+	    (stale_ms == UINT64_MAX || stale_ms < age->stale_if_error_ms))
+		stale_ms = age->stale_if_error_ms;
+	return least_ns(ttl_ns, age->fresh_ms) + least_ns(route_window_ns(rule), stale_ms);
+}
+
+/* What the origin does not have, or does not want kept, goes. Then there is nothing to change. */
+static void drop(struct flight *flight)
+{
+	const struct flight_conf *conf = &flight->flights->conf;
+	struct store_token *token = &flight->token;
+	struct item_view view;
+
+	if (!store_peek(conf->thread, token->key, token->hash, &view) ||
+	    store_token_is_void(conf->store, token))
+		return;
+	/* Whoever writes it now gives it another cas. */
+	if (store_remove(conf->thread, token->key, token->hash, view.cas) != STORE_OK)
+		return;
+	store_token_drop(conf->store, token);
+	store_token_take(conf->thread, token, token->key, token->hash);
 }
 
 /* Into the store, or the note that there is nothing. Who waits is answered also without it. */
@@ -166,25 +202,21 @@ static void keep(struct flight *flight, const struct answer *answer)
 {
 	struct flights *flights = flight->flights;
 	const struct route_rule *rule = &flight->rule;
-	uint64_t now_ns = clock_now_ns(flights->conf.clock);
+	bool absent = answer->kind == ANSWER_ABSENT;
+	uint64_t ns =
+		absent ? rule->negative_ttl_sec * NSEC_PER_SEC : kept_ns(flights, rule, answer);
 	struct store_put put = { .key = flight->token.key,
 				 .hash = flight->token.hash,
+				 .expire_ns = clock_now_ns(flights->conf.clock) + ns,
+				 .mode = absent ? STORE_ADD : STORE_SET,
+				 .absent = absent,
 				 .token = &flight->token };
 	enum store_status status;
 
-	if (answer->kind == ANSWER_FOUND) {
-		uint64_t ttl_ns = good_ns(flights, rule, answer);
-
-		if (ttl_ns == 0)
-			return;
-		put.expire_ns = now_ns + ttl_ns;
-	} else if (rule->negative_ttl_sec > 0) {
-		put.absent = true;
-		put.mode = STORE_ADD;
-		put.expire_ns = now_ns + rule->negative_ttl_sec * NSEC_PER_SEC;
-	} else {
+	if (absent || ns == 0)
+		drop(flight);
+	if (ns == 0)
 		return;
-	}
 	status = store_put(flights->conf.thread, &put, answer->value, NULL);
 	if (status == STORE_AGAIN && store_wait(flights->conf.thread, 0))
 		status = store_put(flights->conf.thread, &put, answer->value, NULL);
@@ -196,6 +228,9 @@ static void land(struct flight *flight, enum answer_kind kind, struct flight_val
 {
 	struct flights *flights = flight->flights;
 	struct mail *mail = flight->asks;
+
+	if (flight->is_refresh)
+		flights_forget_refresh(flights);
 
 	take_out(flights, flight);
 	store_token_drop(flights->conf.store, &flight->token);
@@ -236,6 +271,22 @@ static void on_answer(struct origin_query *query, const struct answer *answer)
 
 /* --- taking off --- */
 
+/* A token of the bucket that its route fills. */
+static bool may_ask(struct flights *flights, const struct flight_ask *ask)
+{
+	struct rate_of_source *source = &flights->rates[ask->source];
+	uint32_t qps = ask->rule.max_miss_qps;
+
+	if (source->qps != qps)
+		limit_rate_init(&source->rate, qps, qps ? qps : 1);
+	source->qps = qps;
+	if (limit_rate_take(&source->rate, clock_now_ns(flights->conf.clock),
+			    ask->is_refresh ? LIMIT_BACKGROUND : LIMIT_CLIENT) == 0)
+		return true;
+	count(&flights->counts.limited);
+	return false;
+}
+
 /* The token before the question: a change that comes behind it is one the answer may not know. */
 static struct flight *begin(struct flights *flights, const struct flight_ask *ask)
 {
@@ -247,12 +298,13 @@ static struct flight *begin(struct flights *flights, const struct flight_ask *as
 
 	if (flights->cnt == conf->flight_max || !breaker_admit(&flights->breaker, &era))
 		return NULL;
-	flight = alloc_zero(1, sizeof(*flight));
+	flight = may_ask(flights, ask) ? alloc_zero(1, sizeof(*flight)) : NULL;
 	if (!flight) {
 		breaker_finish(&flights->breaker, era, BREAKER_VOID);
 		return NULL;
 	}
 	flight->flights = flights;
+	flight->is_refresh = ask->is_refresh;
 	flight->rule = ask->rule;
 	flight->era = era;
 	memcpy(flight->key, ask->key, ask->key_len);
@@ -274,7 +326,30 @@ static struct flight *begin(struct flights *flights, const struct flight_ask *as
 	flight->next = *bucket_of(flights, ask->hash);
 	*bucket_of(flights, ask->hash) = flight;
 	count(&flights->counts.queries);
+	if (ask->is_refresh)
+		count(&flights->counts.refreshes);
 	return flight;
+}
+
+bool flights_expect_refresh(struct flights *flights)
+{
+	_Atomic uint32_t *cnt = &flights->counts.refreshing;
+
+	if (atomic_fetch_add(cnt, 1) < (flights->conf.flight_max + 1) / 2)
+		return true;
+	atomic_fetch_sub(cnt, 1);
+	return false;
+}
+
+void flights_forget_refresh(struct flights *flights)
+{
+	atomic_fetch_sub(&flights->counts.refreshing, 1);
+}
+
+void flights_note_stale(struct flights *flights, bool failed)
+{
+	atomic_fetch_add_explicit(failed ? &flights->counts.stale_error : &flights->counts.stale, 1,
+				  memory_order_relaxed);
 }
 
 void flights_expect(struct flights *flights)
@@ -293,7 +368,8 @@ static bool is_here(struct flights *flights, struct flight_ask *ask)
 		answer(ask, ANSWER_ABSENT, NULL);
 		return true;
 	}
-	if (!store_peek(flights->conf.thread, key, ask->hash, &view))
+	if (!store_peek(flights->conf.thread, key, ask->hash, &view) ||
+	    route_age(&ask->rule, view.expire_ns, clock_now_ns(flights->conf.clock)) == ROUTE_LATE)
 		return false;
 	value = new_value(view.value_len);
 	if (!value)
@@ -309,10 +385,35 @@ static bool is_here(struct flights *flights, struct flight_ask *ask)
 	return true;
 }
 
+static bool is_fresh(struct flights *flights, const struct flight_ask *ask)
+{
+	const struct span key = span_of(ask->key, ask->key_len);
+	struct item_view view;
+
+	return store_is_noted(flights->conf.thread, key, ask->hash) ||
+	       (store_peek(flights->conf.thread, key, ask->hash, &view) &&
+		route_age(&ask->rule, view.expire_ns, clock_now_ns(flights->conf.clock)) ==
+			ROUTE_FRESH);
+}
+
+/* Taken up at once, or not at all. */
+static void refresh(struct flights *flights, struct flight_ask *ask)
+{
+	if (find(flights, ask) || is_fresh(flights, ask) || !begin(flights, ask))
+		flights_forget_refresh(flights);
+	note_breaker(flights, "");
+	alloc_free(ask);
+}
+
 void flights_ask(struct flights *flights, struct flight_ask *ask)
 {
-	struct flight *flight = find(flights, ask);
+	struct flight *flight;
 
+	if (ask->is_refresh) {
+		refresh(flights, ask);
+		return;
+	}
+	flight = find(flights, ask);
 	if (!flight && is_here(flights, ask))
 		return;
 	if (!flight) {

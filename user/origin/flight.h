@@ -14,6 +14,9 @@
  * Invariant one flight a key at a time, but that one whose key was changed takes no new asks: who
  *           asks after the change is told what the origin says after the change. Every ask is
  *           answered once. What is older than a change of the key is never stored.
+ * Refresh   an ask for nobody joins what is under way and gives way to others: no more than half
+ *           of the flights are refreshes, and none takes the lower half of what max_miss_qps lets
+ *           through.
  * Source    docs/origins.md, "Read-through".
  */
 #ifndef XC_ORIGIN_FLIGHT_H
@@ -22,6 +25,7 @@
 #include "abi/limits.h"
 #include "base/wait.h"
 #include "origin/breaker.h"
+#include "origin/limit.h"
 #include "origin/origin.h"
 #include "route/routes.h"
 #include "store/store.h"
@@ -38,6 +42,7 @@ void flight_value_put(struct flight_value *value); /* NULL-safe */
 
 struct flight_ask {
 	struct wait_part part; /* first */
+	bool is_refresh;       /* nobody waits for it; it is freed instead of answered */
 	uint64_t hash;
 	uint32_t source;	/* which of the origin's statements */
 	struct route_rule rule; /* its times; no text of it is read */
@@ -71,28 +76,37 @@ struct flight_conf {
 	void *ctx;
 };
 
-/* X(field): all but the first are written by the origin's thread alone. */
+/* X(field): written by the origin's thread alone, but where it says so. */
 #define FLIGHT_COUNTS(X)                                                                           \
-	X(asked)   /* keys that clients wanted */                                                  \
-	X(queries) /* of them, put to the origin; the others joined one */                         \
+	X(asked)     /* keys that clients wanted; any thread's */                                  \
+	X(queries)   /* put to the origin; other asks joined one */                                \
+	X(refreshes) /* of them, for nobody who waits */                                           \
 	X(found)                                                                                   \
 	X(absent)                                                                                  \
 	X(failed)                                                                                  \
 	X(voided)  /* answers not stored: the key was changed meanwhile */                         \
-	X(refused) /* not asked: the breaker is open, or too many are */
+	X(refused) /* not asked: the breaker is open, or too many are */                           \
+	X(limited) /* of them, for the sake of max_miss_qps */                                     \
+	X(stale)   /* served old, while a newer value was fetched; any thread's, as the next */    \
+	X(stale_error) /* … and because none could be had */
 
 struct flight_counts {
 #define X(field) _Atomic uint64_t field;
 	FLIGHT_COUNTS(X)
 #undef X
+	_Atomic uint32_t refreshing; /* on their way, or under way */
 	_Atomic int breaker; /* enum breaker_state, when somebody asked last or was answered */
 };
 
 int flights_new(const struct flight_conf *conf, struct flights **ret);
 /* After the back-end was closed, so that nothing is under way. NULL-safe. */
 void flights_free(struct flights *flights);
-/* An ask is on its way. Any thread. */
+/* An ask is on its way. Any thread, as the next. */
 void flights_expect(struct flights *flights);
+/* … that is a refresh; false: enough of them are. */
+bool flights_expect_refresh(struct flights *flights);
+void flights_forget_refresh(struct flights *flights); /* it is not */
+void flights_note_stale(struct flights *flights, bool failed);
 void flights_ask(struct flights *flights, struct flight_ask *ask);
 const struct flight_counts *flights_counts(const struct flights *flights);
 

@@ -335,6 +335,33 @@ void origins_ask(struct origins *origins, struct flight_ask *ask)
 	mailbox_post(&source->host->box, &ask->part.mail);
 }
 
+void origins_refresh(struct origins *origins, const struct route_rule *rule, struct span key,
+		     uint64_t hash)
+{
+	const struct source *source = source_of(origins, rule->source);
+	struct flight_ask *ask;
+
+	if (!flights_expect_refresh(source->host->flights))
+		return;
+	ask = alloc_zero(1, sizeof(*ask));
+	if (!ask) {
+		flights_forget_refresh(source->host->flights);
+		return;
+	}
+	ask->is_refresh = true;
+	ask->hash = hash;
+	ask->source = source->statement;
+	ask->rule = *rule;
+	ask->key_len = (uint8_t)key.len;
+	memcpy(ask->key, key.ptr, key.len);
+	mailbox_post(&source->host->box, &ask->part.mail);
+}
+
+void origins_note_stale(struct origins *origins, uint32_t source, bool failed)
+{
+	flights_note_stale(source_of(origins, source)->host->flights, failed);
+}
+
 uint32_t origins_timeout_ms(const struct origins *origins, uint32_t number)
 {
 	return source_of(origins, number)->host->timeout_ms;

@@ -62,6 +62,12 @@ uint32_t origins_find(const struct origins *origins, const char *origin, const c
 bool origins_takes(const struct origins *origins, uint32_t source, struct span key);
 /* Posts it; ask->source is the source's number. */
 void origins_ask(struct origins *origins, struct flight_ask *ask);
+/* Has the key's value fetched anew, for nobody in particular; not if much of that is under way. The
+ * rule's source takes the key. Any thread. */
+void origins_refresh(struct origins *origins, const struct route_rule *rule, struct span key,
+		     uint64_t hash);
+/* A client was served an item that is old: while it is refreshed, or for want of a newer one. */
+void origins_note_stale(struct origins *origins, uint32_t source, bool failed);
 /* The longest that an answer may take. */
 uint32_t origins_timeout_ms(const struct origins *origins, uint32_t source);
 

@@ -38,6 +38,8 @@ struct resident {
 	double write_rate;
 	uint64_t since_ns;
 	uint64_t vacant_ns; /* 0: serving */
+	uint64_t ahead_ns;  /* its route's refresh_ahead */
+	uint64_t asked_ns;  /* on_ends_soon */
 	bool pinned;
 	enum policy_reason leaves; /* the round's: why the policy gives its place away */
 };
@@ -117,8 +119,6 @@ void know_key(const struct promoter *p, struct span key, uint64_t hash, struct p
 /* Reads a second, whoever answers them. */
 double rate_of(const struct resident *resident);
 
-/* The number that the kernel counts the key's answers under. */
-uint32_t route_number(const struct promoter *p, struct span key);
 /* Before the first round. */
 int routes_start(struct promoter *p);
 /* Tells what the kernel has answered of the routes of the round before. */

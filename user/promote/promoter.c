@@ -24,9 +24,14 @@
 
 /* --- what is known of a key --- */
 
+static const struct route *route_of(const struct promoter *p, struct span key)
+{
+	return p->routes ? routes_find(routes_of(p->routes), key) : NULL;
+}
+
 static enum policy_reason rule_of(const struct promoter *p, struct span key)
 {
-	const struct route *route = p->routes ? routes_find(routes_of(p->routes), key) : NULL;
+	const struct route *route = route_of(p, key);
 
 	if (!p->options.kmap)
 		return POLICY_NO_FASTPATH;
@@ -39,7 +44,7 @@ static enum policy_reason rule_of(const struct promoter *p, struct span key)
 
 static uint32_t negative_ttl_sec(const struct promoter *p, struct span key)
 {
-	const struct route *route = p->routes ? routes_find(routes_of(p->routes), key) : NULL;
+	const struct route *route = route_of(p, key);
 
 	/* What is not here may be at the origin. */
 	if (route && route->rule.source)
@@ -51,6 +56,8 @@ void know_key(const struct promoter *p, struct span key, uint64_t hash, struct p
 	      uint64_t *ret_value_len)
 {
 	uint64_t now_ns = clock_now_ns(p->options.clock);
+	const struct route *route = route_of(p, key);
+	uint64_t fresh_ns;
 	struct item_view view;
 	struct kmap_item item;
 
@@ -65,9 +72,9 @@ void know_key(const struct promoter *p, struct span key, uint64_t hash, struct p
 		return;
 	}
 	*ret_value_len = view.value_len;
-	if (view.expire_ns)
-		ret->ttl_ms =
-			view.expire_ns > now_ns ? (view.expire_ns - now_ns) / NSEC_PER_MSEC + 1 : 1;
+	fresh_ns = route_fresh_ns(route ? &route->rule : NULL, view.expire_ns);
+	if (fresh_ns)
+		ret->ttl_ms = fresh_ns > now_ns ? (fresh_ns - now_ns) / NSEC_PER_MSEC + 1 : 1;
 	if (p->options.kmap)
 		ret->item = coherence_judge(p->options.kmap, &view, &item);
 }
@@ -119,15 +126,26 @@ static void stop_serving(void *ctx)
 	kmap_unlink(target->promoter->options.kmap, target->idx);
 }
 
+/* What the key's route says of its place. True: its entry is to be switched for it. */
+static bool obey_route(const struct promoter *p, struct resident *resident, struct span key)
+{
+	const struct route *route = route_of(p, key);
+
+	kmap_set_route(p->options.kmap, resident->idx, route ? route->number : 0);
+	resident->ahead_ns = route ? route->rule.refresh_ahead_sec * NSEC_PER_SEC : 0;
+	return kmap_set_early(p->options.kmap, resident->idx,
+			      route ? route_window_ns(&route->rule) : 0);
+}
+
 static void resident_add(struct promoter *p, uint32_t idx, struct span key, uint64_t now_ns)
 {
 	p->resident_at[idx] = p->resident_cnt;
-	kmap_set_route(p->options.kmap, idx, route_number(p, key));
 	p->residents[p->resident_cnt++] = (struct resident){
 		.idx = idx,
 		.hits_seen = kmap_hits(p->options.kmap, idx),
 		.since_ns = now_ns,
 	};
+	obey_route(p, &p->residents[p->resident_cnt - 1], key);
 }
 
 /* Gives the place up. Under the key's lock, so that no write switches an entry that is leaving. */
@@ -177,6 +195,22 @@ static enum policy_reason promote(struct promoter *p, struct span key, uint64_t 
 
 /* --- steps of a round --- */
 
+/* Nobody else sees that somebody still wants it. */
+static void refresh_ahead(struct promoter *p, struct resident *resident, struct span key,
+			  uint64_t hash, uint64_t now_ns)
+{
+	uint64_t expire_ns = kmap_expire_ns(p->options.kmap, resident->idx);
+	const struct route *route;
+
+	if (!resident->ahead_ns || !p->options.on_ends_soon || !expire_ns ||
+	    now_ns + resident->ahead_ns < expire_ns || now_ns - resident->asked_ns < NSEC_PER_SEC)
+		return;
+	resident->asked_ns = now_ns;
+	route = route_of(p, key);
+	if (route)
+		p->options.on_ends_soon(p->options.ctx, route, key, hash);
+}
+
 static void note_kernel_hits(struct promoter *p, uint64_t now_ns)
 {
 	struct rate_step step;
@@ -201,6 +235,7 @@ static void note_kernel_hits(struct promoter *p, uint64_t now_ns)
 		if (new_hits == 0 || state == KMAP_FREE)
 			continue;
 		store_note_hits(p->thread, key, hash, new_hits);
+		refresh_ahead(p, resident, key, hash, now_ns);
 		if (p->options.on_hits)
 			p->options.on_hits(p->options.ctx, key, (uint64_t)new_hits << XC_HIT_SHIFT,
 					   state == KMAP_ABSENT);
@@ -219,8 +254,10 @@ static void pick_routes(struct promoter *p)
 
 		if (kmap_state(p->options.kmap, p->residents[r - 1].idx, &key, &hash) == KMAP_FREE)
 			continue;
-		kmap_set_route(p->options.kmap, p->residents[r - 1].idx, route_number(p, key));
 		rule = rule_of(p, key);
+		/* A place comes back by itself when its entry has to be another one. */
+		if (obey_route(p, &p->residents[r - 1], key) && rule == POLICY_HOT)
+			rule = POLICY_CHANGED;
 		if (rule != POLICY_HOT)
 			demote(p, r - 1, rule);
 	}

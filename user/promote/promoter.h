@@ -73,11 +73,16 @@ struct promoter_options {
 	 * has no item. May be NULL.
 	 */
 	void (*on_hits)(void *ctx, struct span key, uint64_t hits, bool absent);
+	/*
+	 * The kernel answers for the key, and what it answers is old soon: within refresh_ahead of
+	 * the key's route. Once a second at most. May be NULL.
+	 */
+	void (*on_ends_soon)(void *ctx, const struct route *route, struct span key, uint64_t hash);
 	/* What the kernel counted by route numbers since it was loaded; NULL: nothing. */
 	int (*read_routes)(void *ctx, struct xc_routes *ret);
 	/* Told of what it answered of a route's keys since the last round. */
 	void (*on_route_hits)(void *ctx, const struct route *route, uint64_t hits, uint64_t absent);
-	void *ctx; /* of these four */
+	void *ctx; /* of these five */
 	/* In force from the start; borrowed during promoter_start. */
 	struct promoter_limits limits;
 	const struct promoter_wish *wishes;

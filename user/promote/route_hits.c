@@ -13,13 +13,6 @@
 #include "promote/impl.h"
 #include "route/routes.h"
 
-uint32_t route_number(const struct promoter *p, struct span key)
-{
-	const struct route *route = p->routes ? routes_find(routes_of(p->routes), key) : NULL;
-
-	return route ? route->number : 0;
-}
-
 int routes_start(struct promoter *p)
 {
 	if (!p->options.read_routes)

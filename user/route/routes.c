@@ -295,6 +295,18 @@ uint64_t route_spread_ns(const struct route_rule *rule, struct rand *rand, uint6
 	return from_ns + rand_below(rand, ttl_ns + jitter_ns - from_ns + 1);
 }
 
+enum route_age route_age(const struct route_rule *rule, uint64_t expire_ns, uint64_t now_ns)
+{
+	uint64_t fresh_ns = route_fresh_ns(rule, expire_ns);
+	uint64_t ahead_ns = rule->refresh_ahead_sec * NSEC_PER_SEC;
+
+	if (fresh_ns == 0 || now_ns + ahead_ns < fresh_ns)
+		return ROUTE_FRESH;
+	if (now_ns < fresh_ns)
+		return ROUTE_ENDS_SOON;
+	return now_ns < fresh_ns + rule->stale_sec * NSEC_PER_SEC ? ROUTE_STALE : ROUTE_LATE;
+}
+
 /* --- looking up --- */
 
 const struct route *routes_find(const struct routes *routes, struct span key)

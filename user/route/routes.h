@@ -15,6 +15,8 @@
  *           route and go with the last of them.
  * Threads   routes_find, routes_sum, routes_total, routes_reset: any. A slot of counters is written
  *           by one thread alone.
+ * Windows   an item of a route with a source is kept route_window_ns() longer than it is fresh:
+ *           its expiry says when it goes, and so much earlier is when it is old.
  * Source    docs/operations.md, "Routes".
  */
 #ifndef XC_ROUTE_ROUTES_H
@@ -24,6 +26,7 @@
 #include <stdint.h>
 
 #include "abi/limits.h"
+#include "base/clock.h"
 #include "base/rand.h"
 #include "base/span.h"
 #include "base/swap.h"
@@ -42,7 +45,12 @@ struct route_rule {
 	bool promote; /* false: its keys are never in the kernel */
 	bool auth;    /* its keys are for clients that have proved who they are: never promoted */
 	uint32_t ttl_sec; /* of what its origin answers */
-	uint32_t source;  /* where a key that has no item is asked for; 0: nowhere */
+	/* Its items may be served for so long after their time, while a newer value is fetched … */
+	uint32_t stale_sec;
+	uint32_t stale_if_error_sec; /* … and while the origin cannot be asked */
+	uint32_t refresh_ahead_sec;  /* asked for so long before that is over fetch a newer value */
+	uint32_t max_miss_qps;	     /* questions a second to its origin; 0: no bound */
+	uint32_t source;	     /* where a key that has no item is asked for; 0: nowhere */
 	/* What the operator wrote of it, for whoever numbers the sources; NULL: not there. */
 	const char *origin;
 	const char *key;
@@ -88,6 +96,36 @@ static inline struct routes *routes_of(struct swap_item *held)
 
 /* A TTL with the route's jitter. */
 uint64_t route_spread_ns(const struct route_rule *rule, struct rand *rand, uint64_t ttl_ns);
+
+/* What lies between the moment an item of the route, which may be NULL, is old and its expiry. */
+static inline uint64_t route_window_ns(const struct route_rule *rule)
+{
+	uint32_t sec;
+
+	if (!rule || !rule->source)
+		return 0;
+	sec = rule->stale_sec > rule->stale_if_error_sec ? rule->stale_sec
+							 : rule->stale_if_error_sec;
+	return sec * NSEC_PER_SEC;
+}
+
+/* When an item that expires then is old; 0: never. */
+static inline uint64_t route_fresh_ns(const struct route_rule *rule, uint64_t expire_ns)
+{
+	uint64_t window_ns = route_window_ns(rule);
+
+	return expire_ns > window_ns || expire_ns == 0 ? expire_ns - (expire_ns ? window_ns : 0)
+						       : 1;
+}
+
+enum route_age {
+	ROUTE_FRESH,
+	ROUTE_ENDS_SOON, /* fresh; whoever asks for it has it refreshed */
+	ROUTE_STALE,	 /* old; the same */
+	ROUTE_LATE,	 /* served only where the origin cannot be asked */
+};
+
+enum route_age route_age(const struct route_rule *rule, uint64_t expire_ns, uint64_t now_ns);
 
 /* True if the key's route, which may be NULL, lets it into the kernel. */
 static inline bool route_promotes(const struct route *route)
