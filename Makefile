@@ -277,6 +277,7 @@ $(FUZZ_BIN): $(B)/fuzz/%: tests/fuzz/%.c $(wildcard user/base/*.c user/protocol/
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(CPPFLAGS) $(FUZZ_FLAGS) $^ $(LIBS) -o $@
 $(B)/fuzz/fuzz_frame: $(wildcard user/replica/*.c)
+$(B)/fuzz/fuzz_pgoutput: user/origin/pgoutput.c
 # The whole server but the kernel's part.
 FUZZ_ROOMS := store command net hotkey observe replica route cluster origin
 $(B)/fuzz/fuzz_session: $(foreach room,$(FUZZ_ROOMS),$(wildcard user/$(room)/*.c))
