@@ -123,6 +123,8 @@ void build_origins(struct config_build *b, config_setting_t *list, const char *p
 static const char *needs_origin(const struct route_rule *rule)
 {
 	return rule->read		  ? "read"
+	       : rule->write		  ? "write"
+	       : rule->remove		  ? "delete"
 	       : rule->key		  ? "key"
 	       : rule->stale_sec	  ? "stale"
 	       : rule->stale_if_error_sec ? "stale_if_error"
@@ -145,6 +147,11 @@ void build_finish_origin(struct config_build *b, const struct route_rule *rule, 
 				    source, prefix, needs_origin(rule));
 		return;
 	}
+	if (rule->json && rule->write)
+		build_error(b,
+			    "%s: routes: \"%s\": json makes a value of a row, and write is given "
+			    "values; leave one of them out",
+			    source, prefix);
 	if (rule->refresh_ahead_sec >= rule->ttl_sec)
 		build_error(b,
 			    "%s: routes: \"%s\": a refresh_ahead of %u s begins before the value "

@@ -38,6 +38,10 @@ static const struct config_option route_options[] = {
 	  "of its keys, like product:{id}; its parts are the parameters $1 …" },
 	{ "routes", "read", NULL, 0, OPT_STRING, FIELD(read), NULL, "<statement>", 0, 0, NULL,
 	  "asks the origin for one key" },
+	{ "routes", "write", NULL, 0, OPT_STRING, FIELD(write), NULL, "<statement>", 0, 0, NULL,
+	  "tells the origin of a new value, its last parameter, before clients are told STORED" },
+	{ "routes", "delete", NULL, 0, OPT_STRING, FIELD(remove), NULL, "<statement>", 0, 0, NULL,
+	  "… of a removal" },
 	{ "routes", "json", NULL, 0, OPT_BOOL, FIELD(json), "false", "<bool>", 0, 0, NULL,
 	  "true: a value is the whole row as a JSON object, not its first column" },
 	{ "routes", "ttl", NULL, 0, OPT_UINT32, FIELD(ttl_sec), "60", "<sec>", 1,
@@ -77,6 +81,8 @@ static void free_texts(struct route_rule *rule)
 	alloc_free((void *)rule->origin);
 	alloc_free((void *)rule->key);
 	alloc_free((void *)rule->read);
+	alloc_free((void *)rule->write);
+	alloc_free((void *)rule->remove);
 }
 
 void config_routes_fini(struct config_routes *routes)
@@ -101,15 +107,17 @@ static char *copy_of(const char *text)
 /* Routes outlive the configuration that they were read into. */
 static bool own_texts(struct route_rule *rule)
 {
-	const char *const origin = rule->origin, *const key = rule->key, *const read = rule->read;
+	const char **const texts[] = { &rule->origin, &rule->key, &rule->read, &rule->write,
+				       &rule->remove };
+	bool whole = true;
 
-	rule->origin = origin ? copy_of(origin) : NULL;
-	rule->key = key ? copy_of(key) : NULL;
-	rule->read = read ? copy_of(read) : NULL;
-	if (!origin == !rule->origin && !key == !rule->key && !read == !rule->read)
-		return true;
-	free_texts(rule);
-	return false;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		if (*texts[i])
+			whole &= (*texts[i] = copy_of(*texts[i])) != NULL;
+	}
+	if (!whole)
+		free_texts(rule);
+	return whole;
 }
 
 static bool keep_route(struct config_routes *routes, const struct route_rule *rule,

@@ -41,7 +41,9 @@ int daemon_open_origins(struct daemon *d)
 			continue;
 		*source = (struct origins_source){ .key = rule->key,
 						   .read = rule->read,
-						   .as_json = rule->json };
+						   .as_json = rule->json,
+						   .write = rule->write,
+						   .remove = rule->remove };
 		while (strcmp(confs[source->origin].name, rule->origin) != 0)
 			source->origin++;
 		setup.source_cnt++;
@@ -99,6 +101,20 @@ static void put_queries(struct metrics_page *page, const struct origins *origins
 			    origins_name(origins, i));
 }
 
+static void put_writes(struct metrics_page *page, const struct origins *origins)
+{
+	metrics_family(page, METRICS_COUNTER, "xdpcache_origin_writes",
+		       "Changes that an origin was told of first, by what came of them.");
+	for (uint32_t i = 0; i < origins_cnt(origins); i++) {
+		const struct write_counts *counts = origins_write_counts(origins, i);
+		const char *name = origins_name(origins, i);
+
+		metrics_u64(page, counts->writes_made, "origin", name, "result", "made");
+		metrics_u64(page, counts->writes_refused, "origin", name, "result", "refused");
+		metrics_u64(page, counts->writes_failed, "origin", name, "result", "failed");
+	}
+}
+
 static void put_breakers(struct metrics_page *page, const struct origins *origins)
 {
 	metrics_family(page, METRICS_GAUGE, "xdpcache_origin_breaker_state",
@@ -120,5 +136,6 @@ void daemon_origin_metrics(void *ctx, struct metrics_page *page)
 		return;
 	put_asks(page, d->origins);
 	put_queries(page, d->origins);
+	put_writes(page, d->origins);
 	put_breakers(page, d->origins);
 }

@@ -20,9 +20,13 @@ static struct routes *current(const struct daemon *d)
 /* A source that was not there at the start cannot be asked; 0. */
 static uint32_t source_of(const struct daemon *d, const struct route_rule *rule)
 {
-	return d->origins && rule->origin
-		       ? origins_find(d->origins, rule->origin, rule->key, rule->read, rule->json)
-		       : 0;
+	const struct origins_source source = { .key = rule->key,
+					       .read = rule->read,
+					       .as_json = rule->json,
+					       .write = rule->write,
+					       .remove = rule->remove };
+
+	return d->origins && rule->origin ? origins_find(d->origins, rule->origin, &source) : 0;
 }
 
 static int number_sources(const struct daemon *d, const struct config_routes *from,
@@ -31,11 +35,12 @@ static int number_sources(const struct daemon *d, const struct config_routes *fr
 	for (uint32_t i = 0; i < from->cnt; i++) {
 		rules[i] = from->rules[i];
 		rules[i].source = source_of(d, &rules[i]);
+		rules[i].writes = rules[i].source && rules[i].write;
+		rules[i].removes = rules[i].source && rules[i].remove;
 		if (rules[i].origin && !rules[i].source) {
 			log_line(LOG_ERROR, "main",
-				 "%s: origin, key, read or json of \"%s\" are new: restart for "
-				 "them, "
-				 "or write what was there before",
+				 "%s: origin, key, json or a statement of \"%s\" is new: restart "
+				 "for it, or write what was there before",
 				 from->sources[i], (const char *)rules[i].prefix.ptr);
 			return -EBUSY;
 		}

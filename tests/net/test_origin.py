@@ -285,6 +285,9 @@ def the_metrics_say_what_came_of_questions():
             f'xdpcache_origin_queries_total{{{origin},result="found"}}': 2,
             f'xdpcache_origin_queries_total{{{origin},result="absent"}}': 1,
             f"xdpcache_origin_voided_total{{{origin}}}": 0,
+            f'xdpcache_origin_writes_total{{{origin},result="made"}}': 0,
+            f'xdpcache_origin_writes_total{{{origin},result="refused"}}': 0,
+            f'xdpcache_origin_writes_total{{{origin},result="failed"}}': 0,
             f'xdpcache_origin_stale_total{{{origin},reason="refresh"}}': 0,
             f'xdpcache_origin_stale_total{{{origin},reason="error"}}': 0,
             f'xdpcache_origin_breaker_state{{{origin},state="closed"}}': 0,
@@ -329,7 +332,7 @@ def a_reload_changes_times_and_refuses_statements():
     with shop_and_daemon() as (_, shop, daemon):
         assert daemon.ask(b"get product:1\r\n") == value(1)
         shop.write(read="SELECT 'other' WHERE $1")
-        reload(daemon, "restart for them")
+        reload(daemon, "restart for it")
         assert daemon.ask(b"get product:2\r\n") == value(2)
         with open(shop.config, "w", encoding="ascii") as out:
             out.write(CONFIG.replace("ttl = 60; negative", "ttl = 30; negative") %

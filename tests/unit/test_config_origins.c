@@ -47,6 +47,8 @@ static void origins_and_their_routes_have_defaults(void **state)
 	assert_string_equal(rule->read, "SELECT body FROM product WHERE id = $1");
 	assert_false(rule->json);
 	assert_int_equal(rule->ttl_sec, 60);
+	assert_null(rule->write);
+	assert_null(rule->remove);
 	assert_int_equal(rule->stale_sec + rule->stale_if_error_sec + rule->refresh_ahead_sec, 0);
 	assert_int_equal(rule->max_miss_qps, 0);
 	assert_null(o.config.routes.rules[1].origin);
@@ -73,7 +75,8 @@ static void what_is_shown_is_read_back_and_differs_from_another(void **state)
 			    "\"/a b.db\"; timeout = 250; waiting_max = 7; connections = 9; } );\n"
 			    "routes = ( { prefix = \"p:\"; origin = \"s \\\"x\\\"\"; "
 			    "key = \"p:{a}:{b}\"; read = \"SELECT \\\"v\\\" FROM t WHERE a = $1\"; "
-			    "json = true; ttl = 5; negative_ttl = 0; ttl_jitter = 2; stale = 6; "
+			    "ttl = 5; negative_ttl = 0; ttl_jitter = 2; stale = 6; "
+			    "write = \"UPDATE t\"; delete = \"DELETE t\"; "
 			    "stale_if_error = 7; refresh_ahead = 3; max_miss_qps = 8; } );"));
 	print_to(&first.config, "b.conf");
 	snprintf(line, sizeof(line), "--config %s", path_of("b.conf"));
@@ -85,7 +88,8 @@ static void what_is_shown_is_read_back_and_differs_from_another(void **state)
 	assert_int_equal(second.config.origins[0].connection_cnt, 9);
 	assert_string_equal(second.config.routes.rules[0].origin, "s \"x\"");
 	assert_string_equal(second.config.routes.rules[0].read, "SELECT \"v\" FROM t WHERE a = $1");
-	assert_true(second.config.routes.rules[0].json);
+	assert_string_equal(second.config.routes.rules[0].write, "UPDATE t");
+	assert_string_equal(second.config.routes.rules[0].remove, "DELETE t");
 	assert_int_equal(second.config.routes.rules[0].ttl_sec, 5);
 	assert_int_equal(second.config.routes.rules[0].stale_sec, 6);
 	assert_int_equal(second.config.routes.rules[0].stale_if_error_sec, 7);
@@ -138,6 +142,11 @@ static void mistake_names_its_line_and_what_to_write(void **state)
 		{ SHOP "routes = ( { " PRODUCT KEY READ "\n refresh_ahead = 60; } );",
 		  ":2: routes: \"product:\": a refresh_ahead of 60 s begins before the value is "
 		  "there: its ttl is 60 s; write less" },
+		{ SHOP "routes = ( { " PRODUCT KEY READ "\n json = true; write = \"x\"; } );",
+		  ":2: routes: \"product:\": json makes a value of a row, and write is given "
+		  "values; leave one of them out" },
+		{ "routes = ( { prefix = \"a:\"; delete = \"x\"; } );",
+		  ":1: routes: \"a:\" has a delete and no origin; write origin = \"shop\"" },
 		{ "routes = ( { prefix = \"a:\"; stale = 5; } );",
 		  ":1: routes: \"a:\" has a stale and no origin; write origin = \"shop\"" },
 	};

@@ -65,11 +65,12 @@ void command_arith(struct command_worker *w, const struct request *req, struct r
 {
 	uint64_t hash = store_hash(w->store, req->key);
 	bool decr = req->verb == REQUEST_DECR;
-	enum store_status status;
-	uint64_t number = 0, cas = 0;
+	const struct write_ask *made = command_made(w);
+	enum store_status status = made ? made->status : STORE_OK;
+	uint64_t number = made ? made->number : 0, cas = made ? made->stored.cas : 0;
 
 	command_log_lookup(w, req->key);
-	for (uint32_t tries = 0;; tries++) {
+	for (uint32_t tries = 0; !made; tries++) {
 		status = change(w, req, hash, &number, &cas);
 		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
 			break;

@@ -488,7 +488,18 @@ enum command_next command_apply(struct command_worker *w, struct request *req,
 	case FORWARD_NOTHING:
 		break;
 	}
+	switch (command_through(w, req, resp)) {
+	case THROUGH_WAITS:
+		return COMMAND_WAITS;
+	case THROUGH_DONE:
+		command_note_request(w, verb);
+		return COMMAND_DONE;
+	case THROUGH_NOTHING:
+		break;
+	}
 	next = may_seek(w, req) ? seek_and_apply(w, req, resp) : apply(w, req, resp);
+	if (command_made(w))
+		command_spend_wait(w);
 	/* One that goes on, or waits, counts when it has come to its end. */
 	if (next != COMMAND_MORE && next != COMMAND_WAITS && !req->more)
 		command_note_request(w, verb);

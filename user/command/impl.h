@@ -213,6 +213,24 @@ const struct flight_ask *command_sought(const struct command_worker *w, struct s
 bool command_sought_view(const struct command_worker *w, struct span key, uint64_t hash,
 			 struct item_view *ret);
 
+/* --- changes that an origin is told of (through.c) --- */
+
+enum command_through {
+	THROUGH_NOTHING, /* carry the request out; it may be made already */
+	THROUGH_WAITS,
+	THROUGH_DONE, /* it is answered */
+};
+
+/* True: command_through is for it. */
+bool command_goes_through(const struct command_worker *w, const struct request *req);
+enum command_through command_through(struct command_worker *w, const struct request *req,
+				     struct response *resp);
+/* The request under way has been carried out by an origin's thread, and how; NULL: it has not. */
+const struct write_ask *command_made(const struct command_worker *w);
+/* What a ma comes to. */
+void command_meta_preview(struct command_worker *w, const struct request *req,
+			  struct store_preview *ret);
+
 static inline int command_client_fd(const struct command_worker *w)
 {
 	return w->client ? w->client->fd : 0;

@@ -221,12 +221,15 @@ void command_meta_delete(struct command_worker *w, const struct request *req, st
 {
 	uint64_t hash = store_hash(w->store, req->key);
 	enum request_status told = STATUS_NO_MEMORY;
+	const struct write_ask *made = command_made(w);
 	const struct times times = times_of(w, req);
-	enum store_status status;
+	enum store_status status = STORE_OK;
 
 	command_log_lookup(w, req->key);
 	command_tally(w, command_route(w, req->key), req->key, TALLY_DELETE);
-	for (uint32_t tries = 0;; tries++) {
+	if (made)
+		status = made->status;
+	for (uint32_t tries = 0; !made; tries++) {
 		status = drop(w, req, hash, &times);
 		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
 			break;
@@ -273,10 +276,10 @@ static enum store_status seed(struct command_worker *w, const struct request *re
 	return store_put(w->thread, &put, span_of(text, len), &ret->cas);
 }
 
-static enum store_status change(struct command_worker *w, const struct request *req, uint64_t hash,
-				const struct times *times, struct number *ret)
+static struct store_delta delta_of(const struct request *req, uint64_t hash,
+				   const struct times *times)
 {
-	const struct store_delta how = {
+	return (struct store_delta){
 		.key = req->key,
 		.hash = hash,
 		.delta = req->number,
@@ -286,6 +289,31 @@ static enum store_status change(struct command_worker *w, const struct request *
 		.new_cas = req->meta.new_cas,
 		.expire_ns = times->touched_ns,
 	};
+}
+
+void command_meta_preview(struct command_worker *w, const struct request *req,
+			  struct store_preview *ret)
+{
+	const struct times times = times_of(w, req);
+	uint64_t hash = store_hash(w->store, req->key);
+
+	*ret = (struct store_preview){
+		.kind = STORE_PREVIEW_NUMBER,
+		.put = { .key = req->key,
+			 .hash = hash,
+			 .new_cas = req->meta.new_cas,
+			 .binary = req->key_base64 },
+		.delta = delta_of(req, hash, &times),
+		.make = request_asks(req, 'N'),
+		.make_expire_ns = vivify_ns(req, &times),
+		.initial = req->meta.initial,
+	};
+}
+
+static enum store_status change(struct command_worker *w, const struct request *req, uint64_t hash,
+				const struct times *times, struct number *ret)
+{
+	const struct store_delta how = delta_of(req, hash, times);
 	struct store_number changed;
 	enum store_status status;
 
@@ -329,12 +357,23 @@ static void answer_arith(struct command_worker *w, const struct request *req, st
 void command_meta_arith(struct command_worker *w, const struct request *req, struct response *resp)
 {
 	uint64_t hash = store_hash(w->store, req->key);
-	const struct times times = times_of(w, req);
+	const struct write_ask *made = command_made(w);
+	struct times times = times_of(w, req);
 	struct number number = { 0 };
-	enum store_status status;
+	enum store_status status = STORE_OK;
 
 	command_log_lookup(w, req->key);
-	for (uint32_t tries = 0;; tries++) {
+	if (made) {
+		status = made->status;
+		number = (struct number){ .number = made->number,
+					  .cas = made->stored.cas,
+					  .expire_before_ns = made->expire_before_ns,
+					  .made = made->made };
+		/* Of the draws of the jitter, the one that was taken. */
+		times.touched_ns = made->stored.expire_ns;
+		times.vivified_ns = route_fresh_ns(times.rule, made->stored.expire_ns);
+	}
+	for (uint32_t tries = 0; !made; tries++) {
 		status = change(w, req, hash, &times, &number);
 		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
 			break;

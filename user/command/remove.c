@@ -5,10 +5,11 @@
 void command_remove(struct command_worker *w, const struct request *req, struct response *resp)
 {
 	uint64_t hash = store_hash(w->store, req->key);
-	enum store_status status;
+	const struct write_ask *made = command_made(w);
+	enum store_status status = made ? made->status : STORE_OK;
 
 	command_log_lookup(w, req->key);
-	for (uint32_t tries = 0;; tries++) {
+	for (uint32_t tries = 0; !made; tries++) {
 		status = store_remove(w->thread, req->key, hash, req->cas);
 		if (status != STORE_AGAIN || !command_wait(w, resp, tries))
 			break;

@@ -427,12 +427,18 @@ static void print_origins(const struct printer *p, const struct origins *origins
 {
 	for (uint32_t i = 0; origins && i < origins_cnt(origins); i++) {
 		const struct flight_counts *counts = origins_counts(origins, i);
+		const struct write_counts *writes = origins_write_counts(origins, i);
 		char name[96];
 
 #define X(field)                                                                                   \
 	snprintf(name, sizeof(name), "origins:%.60s:" #field, origins_name(origins, i));           \
 	stat_u64(p, name, atomic_load_explicit(&counts->field, memory_order_relaxed));
 		FLIGHT_COUNTS(X)
+#undef X
+#define X(field)                                                                                   \
+	snprintf(name, sizeof(name), "origins:%.60s:" #field, origins_name(origins, i));           \
+	stat_u64(p, name, atomic_load_explicit(&writes->field, memory_order_relaxed));
+		WRITE_COUNTS(X)
 #undef X
 	}
 }

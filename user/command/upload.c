@@ -18,10 +18,16 @@
 /* … and, when it has lasted longer than that, if it is slower than this on average. */
 #define BYTES_PER_SEC_MIN (64U << 10)
 
+/* Whoever is to look at it, or to be told of it, wants it whole. */
+static bool in_heap(const struct command_worker *w, const struct request *req)
+{
+	return command_is_append(req) || command_goes_through(w, req);
+}
+
 /* What the upload keeps others from using. */
 static uint64_t charge_of(const struct command_worker *w, const struct request *req)
 {
-	bool in_log = !command_is_append(req) && !command_is_elsewhere(w, req->key);
+	bool in_log = !in_heap(w, req) && !command_is_elsewhere(w, req->key);
 
 	return in_log ? store_pending_bytes(w->store, req->value_len) : req->value_len;
 }
@@ -57,7 +63,7 @@ static enum store_status reserve(struct command_worker *w, struct command_upload
 
 	if (!charge(w, upload))
 		return STORE_AGAIN;
-	if (command_is_append(req)) {
+	if (in_heap(w, req)) {
 		upload->heap = alloc_resize(NULL, req->value_len);
 		if (!upload->heap)
 			status = STORE_NO_MEMORY;
@@ -159,6 +165,29 @@ void command_upload_fill(struct command_worker *w, struct command_upload *upload
 	memcpy(upload->heap + upload->filled - bytes.len, bytes.ptr, bytes.len);
 }
 
+static enum command_next finish_heap(struct command_worker *w, struct command_upload *upload,
+				     bool bad_end, struct response *resp)
+{
+	struct request *req = &upload->req;
+
+	req->value = span_of(upload->heap, upload->filled);
+	req->value_bad = bad_end;
+	switch (command_through(w, req, resp)) {
+	case THROUGH_WAITS:
+		return COMMAND_WAITS;
+	case THROUGH_NOTHING:
+		command_write(w, req, resp);
+		if (command_made(w))
+			command_spend_wait(w);
+		break;
+	case THROUGH_DONE:
+		break;
+	}
+	command_note_request(w, req->verb);
+	command_upload_abandon(w, upload);
+	return COMMAND_DONE;
+}
+
 enum command_next command_upload_finish(struct command_worker *w, struct command_upload *upload,
 					bool bad_end, struct response *resp)
 {
@@ -169,14 +198,9 @@ enum command_next command_upload_finish(struct command_worker *w, struct command
 
 	if (upload->ask)
 		return finish_forward(w, upload, bad_end, resp);
+	if (upload->heap || bad_end)
+		return finish_heap(w, upload, bad_end, resp);
 	command_note_request(w, req->verb);
-	if (upload->heap || bad_end) {
-		req->value = span_of(upload->heap, upload->filled);
-		req->value_bad = bad_end;
-		command_write(w, req, resp);
-		command_upload_abandon(w, upload);
-		return COMMAND_DONE;
-	}
 	if (command_flush_at_ns(w))
 		command_flush_due(w);
 	command_log_lookup(w, req->key);

@@ -152,8 +152,9 @@ bool command_admit(struct command_worker *w, const struct request *req, struct r
 void command_write(struct command_worker *w, const struct request *req, struct response *resp)
 {
 	struct store_stored stored = { .value_len = req->value_len };
+	const struct write_ask *made = command_made(w);
+	enum store_status status = STORE_OK;
 	struct store_put put;
-	enum store_status status;
 
 	command_log_lookup(w, req->key);
 	command_count(&w->counts.cmd_set, 1);
@@ -165,7 +166,11 @@ void command_write(struct command_worker *w, const struct request *req, struct r
 	assert(req->value.len == req->value_len);
 	put = command_put_of(w, req);
 	stored.expire_ns = put.expire_ns;
-	for (uint32_t tries = 0;; tries++) {
+	if (made) {
+		status = made->status;
+		stored = made->stored;
+	}
+	for (uint32_t tries = 0; !made; tries++) {
 		if (command_is_append(req))
 			status = append(w, req, &put, &stored);
 		else

@@ -58,6 +58,20 @@ static void note_breaker(struct flights *flights, const char *reason)
 		flights->told = state;
 }
 
+bool flights_admit(struct flights *flights, uint32_t *ret_era)
+{
+	bool admitted = breaker_admit(&flights->breaker, ret_era);
+
+	note_breaker(flights, "");
+	return admitted;
+}
+
+void flights_finish(struct flights *flights, uint32_t era, enum breaker_end end, const char *reason)
+{
+	breaker_finish(&flights->breaker, era, end);
+	note_breaker(flights, reason);
+}
+
 void flight_value_put(struct flight_value *value)
 {
 	if (value && atomic_fetch_sub(&value->ref_cnt, 1) == 1)
@@ -253,8 +267,8 @@ static void on_answer(struct origin_query *query, const struct answer *answer)
 	enum answer_kind kind = answer->kind;
 	bool failed = kind == ANSWER_FAILED;
 
-	breaker_finish(&flights->breaker, flight->era, failed ? BREAKER_FAILED : BREAKER_ANSWERED);
-	note_breaker(flights, answer->reason);
+	flights_finish(flights, flight->era, failed ? BREAKER_FAILED : BREAKER_ANSWERED,
+		       answer->reason);
 	if (kind == ANSWER_FOUND) {
 		value = copy_value(answer->value);
 		kind = value ? kind : ANSWER_FAILED;

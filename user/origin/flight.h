@@ -108,6 +108,10 @@ bool flights_expect_refresh(struct flights *flights);
 void flights_forget_refresh(struct flights *flights); /* it is not */
 void flights_note_stale(struct flights *flights, bool failed);
 void flights_ask(struct flights *flights, struct flight_ask *ask);
+/* The origin's breaker, for other questions to it than flights; see breaker.h. */
+bool flights_admit(struct flights *flights, uint32_t *ret_era);
+void flights_finish(struct flights *flights, uint32_t era, enum breaker_end end,
+		    const char *reason);
 const struct flight_counts *flights_counts(const struct flights *flights);
 
 #endif

@@ -32,7 +32,7 @@
 #include "origin/answer.h"
 
 #define ORIGIN_PARAM_MAX 16
-#define ORIGIN_STATEMENT_MAX 64
+#define ORIGIN_STATEMENT_MAX 192
 #define ORIGIN_WHY_MAX 256
 
 struct origin_statement {

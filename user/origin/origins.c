@@ -25,8 +25,10 @@ struct host {
 	void *back;
 	struct loop loop;
 	struct mailbox box;
+	struct mailbox write_box;
 	struct store_thread *thread;
 	struct flights *flights;
+	struct writes *writes;
 	struct origin_statement statements[ORIGIN_STATEMENT_MAX];
 	struct origin_pattern patterns[ORIGIN_STATEMENT_MAX];
 	uint32_t statement_cnt;
@@ -36,9 +38,11 @@ struct host {
 	_Atomic bool stop;
 };
 
+#define NO_STATEMENT UINT32_MAX
+
 struct source {
 	struct host *host;
-	uint32_t statement;
+	uint32_t read, write, remove; /* statements */
 };
 
 struct origins {
@@ -73,30 +77,67 @@ static char *copy_of(const char *text)
 	return copy ? strcpy(copy, text) : NULL;
 }
 
-static int add_source(struct origins *origins, const struct origins_source *from,
-		      char why[ORIGIN_WHY_MAX])
+/* What a statement does, by the parameters that it has besides the key's parts. */
+static int add_statement(struct host *host, const struct origins_source *from, const char *text,
+			 uint32_t *ret, char why[ORIGIN_WHY_MAX])
 {
-	struct host *host = &origins->hosts[from->origin];
 	uint32_t i = host->statement_cnt;
-	char *key, *read;
+	struct origin_statement *statement = &host->statements[i];
 	int err;
 
+	*ret = NO_STATEMENT;
+	if (!text)
+		return 0;
 	if (i == ORIGIN_STATEMENT_MAX) {
-		snprintf(why, ORIGIN_WHY_MAX, "%.60s: more than %d routes; make it two origins",
+		snprintf(why, ORIGIN_WHY_MAX, "%.60s: more than %d statements; make it two origins",
 			 host->name, ORIGIN_STATEMENT_MAX);
 		return -E2BIG;
 	}
-	key = copy_of(from->key);
-	read = copy_of(from->read);
-	host->patterns[i].text = key;
-	host->statements[i] = (struct origin_statement){ .text = read, .as_json = from->as_json };
+	host->patterns[i].text = copy_of(from->key);
+	*statement = (struct origin_statement){ .text = copy_of(text),
+						.as_json = from->as_json && text == from->read,
+						.writes = text != from->read };
 	host->statement_cnt++;
-	if (!key || !read)
+	if (!host->patterns[i].text || !statement->text)
 		return -ENOMEM;
-	err = origin_pattern_init(&host->patterns[i], key, why);
-	host->statements[i].param_cnt = host->patterns[i].part_cnt;
-	origins->sources[origins->source_cnt++] = (struct source){ .host = host, .statement = i };
+	err = origin_pattern_init(&host->patterns[i], host->patterns[i].text, why);
+	if (err)
+		return err;
+	statement->param_cnt = host->patterns[i].part_cnt + (text == from->write);
+	if (statement->param_cnt > ORIGIN_PARAM_MAX) {
+		snprintf(why, ORIGIN_WHY_MAX, "\"%.60s\" has %u parts, and the value is one more",
+			 from->key, statement->param_cnt - 1);
+		return -E2BIG;
+	}
+	*ret = i;
+	return 0;
+}
+
+static int add_source(struct origins *origins, const struct origins_source *from,
+		      char why[ORIGIN_WHY_MAX])
+{
+	struct source *source = &origins->sources[origins->source_cnt++];
+	int err;
+
+	source->host = &origins->hosts[from->origin];
+	err = add_statement(source->host, from, from->read, &source->read, why);
+	if (!err)
+		err = add_statement(source->host, from, from->write, &source->write, why);
+	if (!err)
+		err = add_statement(source->host, from, from->remove, &source->remove, why);
 	return err;
+}
+
+static void take_writes(struct host *host)
+{
+	struct mail *mail = mailbox_take(&host->write_box);
+
+	while (mail) {
+		struct mail *next = mail->next;
+
+		writes_ask(host->writes, (struct write_ask *)mail);
+		mail = next;
+	}
 }
 
 static void take_asks(void *ctx)
@@ -122,6 +163,20 @@ static void on_breaker(void *ctx, enum breaker_state state, const char *reason)
 			 host->name, reason[0] ? reason : "no answer");
 	else if (state == BREAKER_CLOSED)
 		log_line(LOG_INFO, "origin", "%s answers again", host->name);
+}
+
+static int open_writes(struct host *host, const struct origins_conf *conf)
+{
+	const struct writes_conf writes = { .store = host->origins->store,
+					    .thread = host->thread,
+					    .clock = host->origins->clock,
+					    .ops = host->ops,
+					    .back = host->back,
+					    .patterns = host->patterns,
+					    .flights = host->flights,
+					    .write_max = conf->waiting_max };
+
+	return writes_new(&writes, &host->writes);
 }
 
 static int open_host(struct host *host, const struct origins_conf *conf, char why[ORIGIN_WHY_MAX])
@@ -152,12 +207,15 @@ static int open_host(struct host *host, const struct origins_conf *conf, char wh
 		err = host->ops->open(&setup, &host->loop, &host->back, detail);
 	if (!err) {
 		mailbox_init(&host->box, &host->loop);
+		mailbox_init(&host->write_box, &host->loop);
 		host->thread = store_thread_new(origins->store);
 		flight.thread = host->thread;
 		flight.back = host->back;
 		flight.seed = setup.seed + 1;
 		err = host->thread ? flights_new(&flight, &host->flights) : -ENOMEM;
 	}
+	if (!err)
+		err = open_writes(host, conf);
 	if (host->thread)
 		store_offline(host->thread);
 	if (err)
@@ -221,6 +279,7 @@ static void *run(void *arg)
 
 		store_online(host->thread);
 		take_asks(host);
+		take_writes(host);
 		if (n > 0)
 			loop_drain(&host->loop);
 		host->ops->turn(host->back);
@@ -263,7 +322,9 @@ void origins_stop(struct origins *origins)
 		pthread_join(host->tid, NULL);
 		host->started = false;
 		store_online(host->thread);
+		writes_stop(host->writes);
 		take_asks(host);
+		take_writes(host);
 		host->ops->close(host->back);
 		host->back = NULL;
 		store_offline(host->thread);
@@ -280,6 +341,7 @@ void origins_free(struct origins *origins)
 
 		if (host->back)
 			host->ops->close(host->back);
+		writes_free(host->writes);
 		flights_free(host->flights);
 		if (host->thread)
 			store_thread_free(host->thread);
@@ -296,17 +358,27 @@ void origins_free(struct origins *origins)
 
 /* --- asking --- */
 
-uint32_t origins_find(const struct origins *origins, const char *origin, const char *key,
-		      const char *read, bool as_json)
+/* text NULL: there is to be none. */
+static bool statement_is(const struct host *host, uint32_t statement, const char *text)
+{
+	if (statement == NO_STATEMENT || !text)
+		return statement == NO_STATEMENT && !text;
+	return !strcmp(host->statements[statement].text, text);
+}
+
+uint32_t origins_find(const struct origins *origins, const char *origin,
+		      const struct origins_source *wanted)
 {
 	for (uint32_t i = 0; i < origins->source_cnt; i++) {
-		const struct host *host = origins->sources[i].host;
-		const struct origin_statement *statement =
-			&host->statements[origins->sources[i].statement];
+		const struct source *source = &origins->sources[i];
+		const struct host *host = source->host;
 
-		if (!strcmp(host->name, origin) && !strcmp(statement->text, read) &&
-		    !strcmp(host->patterns[origins->sources[i].statement].text, key) &&
-		    statement->as_json == as_json)
+		if (!strcmp(host->name, origin) &&
+		    !strcmp(host->patterns[source->read].text, wanted->key) &&
+		    host->statements[source->read].as_json == wanted->as_json &&
+		    statement_is(host, source->read, wanted->read) &&
+		    statement_is(host, source->write, wanted->write) &&
+		    statement_is(host, source->remove, wanted->remove))
 			return i + 1;
 	}
 	return 0;
@@ -323,16 +395,25 @@ bool origins_takes(const struct origins *origins, uint32_t number, struct span k
 	const struct source *source = source_of(origins, number);
 	struct span parts[ORIGIN_PARAM_MAX];
 
-	return origin_pattern_split(&source->host->patterns[source->statement], key, parts);
+	return origin_pattern_split(&source->host->patterns[source->read], key, parts);
 }
 
 void origins_ask(struct origins *origins, struct flight_ask *ask)
 {
 	const struct source *source = source_of(origins, ask->source);
 
-	ask->source = source->statement;
+	ask->source = source->read;
 	flights_expect(source->host->flights);
 	mailbox_post(&source->host->box, &ask->part.mail);
+}
+
+void origins_write(struct origins *origins, struct write_ask *ask)
+{
+	const struct source *source = source_of(origins, ask->source);
+
+	ask->statement = ask->removes ? source->remove : source->write;
+	assert(ask->statement != NO_STATEMENT);
+	mailbox_post(&source->host->write_box, &ask->part.mail);
 }
 
 void origins_refresh(struct origins *origins, const struct route_rule *rule, struct span key,
@@ -350,7 +431,7 @@ void origins_refresh(struct origins *origins, const struct route_rule *rule, str
 	}
 	ask->is_refresh = true;
 	ask->hash = hash;
-	ask->source = source->statement;
+	ask->source = source->read;
 	ask->rule = *rule;
 	ask->key_len = (uint8_t)key.len;
 	memcpy(ask->key, key.ptr, key.len);
@@ -380,4 +461,9 @@ const char *origins_name(const struct origins *origins, uint32_t idx)
 const struct flight_counts *origins_counts(const struct origins *origins, uint32_t idx)
 {
 	return flights_counts(origins->hosts[idx].flights);
+}
+
+const struct write_counts *origins_write_counts(const struct origins *origins, uint32_t idx)
+{
+	return writes_counts(origins->hosts[idx].writes);
 }

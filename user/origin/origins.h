@@ -14,6 +14,7 @@
 #define XC_ORIGIN_ORIGINS_H
 
 #include "origin/flight.h"
+#include "origin/write.h"
 
 #define ORIGINS_MAX 16
 
@@ -33,6 +34,8 @@ struct origins_source {
 	const char *key; /* pattern */
 	const char *read;
 	bool as_json;
+	const char *write;  /* the key's parts and the value; NULL: it is not told of changes, */
+	const char *remove; /* … of removals */
 };
 
 struct origins_setup {
@@ -55,13 +58,15 @@ int origins_start(struct origins *origins);
 void origins_stop(struct origins *origins);
 void origins_free(struct origins *origins);
 
-/* The number of the source that is just so; 0: none. */
-uint32_t origins_find(const struct origins *origins, const char *origin, const char *key,
-		      const char *read, bool as_json);
+/* The number of the source that is just so, of the origin of this name; 0: none. */
+uint32_t origins_find(const struct origins *origins, const char *origin,
+		      const struct origins_source *source);
 /* False: the key is not of the form that the source has; the ask was not taken. */
 bool origins_takes(const struct origins *origins, uint32_t source, struct span key);
 /* Posts it; ask->source is the source's number. */
 void origins_ask(struct origins *origins, struct flight_ask *ask);
+/* Posts it; ask->source is the source's number, and it takes the key and is told of such. */
+void origins_write(struct origins *origins, struct write_ask *ask);
 /* Has the key's value fetched anew, for nobody in particular; not if much of that is under way. The
  * rule's source takes the key. Any thread. */
 void origins_refresh(struct origins *origins, const struct route_rule *rule, struct span key,
@@ -74,5 +79,6 @@ uint32_t origins_timeout_ms(const struct origins *origins, uint32_t source);
 uint32_t origins_cnt(const struct origins *origins);
 const char *origins_name(const struct origins *origins, uint32_t idx);
 const struct flight_counts *origins_counts(const struct origins *origins, uint32_t idx);
+const struct write_counts *origins_write_counts(const struct origins *origins, uint32_t idx);
 
 #endif

@@ -289,7 +289,7 @@ static void run(struct sqlite *s, struct origin_query *query)
 		answer = (struct answer){ .kind = ANSWER_ABSENT,
 					  .age = ANSWER_AGE_UNSAID,
 					  .reason = "" };
-		if (s->setup.statements[query->statement].writes)
+		if (s->setup.statements[query->statement].writes && sqlite3_changes(s->db) > 0)
 			answer.kind = ANSWER_DONE;
 	} else {
 		answer.kind = kind_of(code);

@@ -68,6 +68,10 @@ static struct code code_of(const struct request *req, enum request_status status
 		return (struct code){ BINARY_TOO_LARGE, "Too large for another node's key" };
 	case STATUS_ORIGIN_FAILED:
 		return (struct code){ BINARY_TEMPORARY, "The origin does not answer" };
+	case STATUS_ORIGIN_REFUSED:
+		return (struct code){ BINARY_NOT_STORED, "The origin refused the change" };
+	case STATUS_ORIGIN_UNSURE:
+		return (struct code){ BINARY_TEMPORARY, "The origin did not confirm the change" };
 	case STATUS_UDP_REFUSED:
 		return (struct code){ BINARY_NOT_SUPPORTED, "Not supported over UDP" };
 	default: /* what is left are words of text commands, and requests that are wrong */

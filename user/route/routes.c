@@ -202,7 +202,9 @@ static int add_route(struct routes *routes, const struct route_rule *rule, const
 	route->rule = *rule;
 	route->rule.prefix = span_of(prefix, rule->prefix.len);
 	route->rule.origin = route->rule.key = route->rule.read = NULL;
+	route->rule.write = route->rule.remove = NULL;
 	routes->has_source |= rule->source > 0;
+	routes->has_write |= rule->writes || rule->removes;
 	routes->cnt++;
 	return open_account(route, routes->slot_cnt, old);
 }

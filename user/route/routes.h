@@ -55,7 +55,11 @@ struct route_rule {
 	const char *origin;
 	const char *key;
 	const char *read;
+	const char *write;
+	const char *remove;
 	bool json;
+	/* Its origin is told of changes, and of removals, before they are made here. */
+	bool writes, removes;
 };
 
 struct route {
@@ -69,6 +73,7 @@ struct routes {
 	uint32_t cnt;
 	uint32_t slot_cnt;
 	bool has_source;   /* one of them has */
+	bool has_write;	   /* … or is told of changes */
 	struct route *all; /* in the order of the rules */
 	struct route_trie *trie;
 };

@@ -225,6 +225,15 @@ static inline void token_void(struct store *store, struct span key, uint64_t has
 uint32_t ttl_class(uint64_t ttl_ns);
 /* Says what store_wait has to wait for; where eviction is off and nothing can be won back, that it
  * need not (STORE_NO_MEMORY). */
+/* mode and cas, with a live item of this cas there or none. */
+enum store_status store_judge(const struct store_put *put, bool found, uint64_t cas);
+#define STORE_NUMBER_MAX 20 /* longest number as text */
+/* What the number in the item becomes. */
+enum store_status store_number_after(struct store *store, const struct store_delta *how,
+				     const struct item_view *old_item, uint64_t *ret);
+/* What an in-place update leaves as it is: it is done where the number's text fits. */
+void store_put_number_over(const struct store_delta *how, const struct item_view *old_item,
+			   uint64_t text_len, struct store_put *ret);
 enum store_status store_no_room(struct store_thread *t, uint32_t segment_cnt);
 /* Appends an uncommitted item; 0: no free segment. */
 uint64_t store_append_item(struct store_thread *t, const struct item_shape *shape, uint8_t queue,

@@ -296,6 +296,36 @@ struct store_number {
 
 enum store_status store_change_number(struct store_thread *t, const struct store_delta *delta,
 				      struct store_number *ret);
+/*
+ * What a write would leave, for whoever has to tell somebody else before it is made: judged by the
+ * item as it is now. Changes nothing. STORE_OK: store_put of ret->put and ret->bytes, which the
+ * caller frees (alloc_free), makes it, over whatever is there by then.
+ */
+struct store_preview {
+	enum {
+		STORE_PREVIEW_PUT,
+		STORE_PREVIEW_JOIN,
+		STORE_PREVIEW_NUMBER,
+	} kind;
+	struct store_put put; /* PUT, JOIN, and what is made new */
+	struct span data;     /* PUT, JOIN */
+	struct store_delta delta;
+	bool make; /* JOIN, NUMBER: where there is nothing, */
+	uint64_t make_expire_ns;
+	uint64_t initial; /* a number with this */
+};
+
+struct store_previewed {
+	struct store_put put;
+	uint8_t *bytes;
+	uint64_t len;
+	uint64_t number;
+	uint64_t expire_before_ns;
+	bool made; /* new, where there was nothing */
+};
+
+enum store_status store_preview(struct store_thread *t, const struct store_preview *how,
+				struct store_previewed *ret);
 /* New expiry; cas unique stays. ret (may be NULL) is the touched item. */
 enum store_status store_touch(struct store_thread *t, struct span key, uint64_t hash,
 			      uint64_t expire_ns, struct item_view *ret);

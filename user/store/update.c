@@ -9,8 +9,6 @@
 
 #include "store/impl.h"
 
-/* Longest number as text. */
-#define NUMBER_MAX 20
 /* Written at a time behind a number that got shorter. */
 #define SPACES_MAX 256U
 
@@ -54,9 +52,30 @@ static void fill_spaces(struct store_thread *t, struct store_pending *pending, u
 	}
 }
 
-/* What an in-place update leaves as it is: it is done where the number's text fits. */
-static void put_number_over(const struct store_delta *how, const struct item_view *old_item,
-			    uint64_t text_len, struct store_put *ret)
+enum store_status store_number_after(struct store *store, const struct store_delta *how,
+				     const struct item_view *old_item, uint64_t *ret)
+{
+	uint64_t number;
+	struct span first;
+
+	/* In memcached's order. */
+	if (old_item->value_len == 0)
+		return STORE_NOT_NUMBER;
+	if (how->cas && how->cas != old_item->cas)
+		return STORE_EXISTS;
+	/* A number ends within a value's first part, however long what follows it is. */
+	first = store_value_part(store, old_item, 0);
+	if (!number_parse(first.ptr, first.len, &number))
+		return STORE_NOT_NUMBER;
+	if (how->decr)
+		*ret = how->delta > number ? 0 : number - how->delta;
+	else
+		*ret = number + how->delta;
+	return STORE_OK;
+}
+
+void store_put_number_over(const struct store_delta *how, const struct item_view *old_item,
+			   uint64_t text_len, struct store_put *ret)
 {
 	bool fits = text_len <= old_item->value_len;
 
@@ -77,8 +96,7 @@ enum store_status store_change_number(struct store_thread *t, const struct store
 				      struct store_number *ret)
 {
 	for (;;) {
-		char text[NUMBER_MAX + 1];
-		struct span first;
+		char text[STORE_NUMBER_MAX + 1];
 		struct item_view old_item;
 		struct store_put put;
 		uint64_t number, len, cas;
@@ -88,21 +106,11 @@ enum store_status store_change_number(struct store_thread *t, const struct store
 
 		if (!store_peek(t, how->key, how->hash, &old_item))
 			return STORE_NOT_FOUND;
-		/* In memcached's order. */
-		if (old_item.value_len == 0)
-			return STORE_NOT_NUMBER;
-		if (how->cas && how->cas != old_item.cas)
-			return STORE_EXISTS;
-		/* A number ends within a value's first part, however long what follows it is. */
-		first = store_value_part(t->store, &old_item, 0);
-		if (!number_parse(first.ptr, first.len, &number))
-			return STORE_NOT_NUMBER;
-		if (how->decr)
-			number = how->delta > number ? 0 : number - how->delta;
-		else
-			number += how->delta;
+		status = store_number_after(t->store, how, &old_item, &number);
+		if (status != STORE_OK)
+			return status;
 		len = (uint64_t)snprintf(text, sizeof(text), "%" PRIu64, number);
-		put_number_over(how, &old_item, len, &put);
+		store_put_number_over(how, &old_item, len, &put);
 		status = store_reserve(t, &put, &pending);
 		if (status != STORE_OK)
 			return status;

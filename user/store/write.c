@@ -327,8 +327,7 @@ void store_drop_copy(struct store_thread *t, uint64_t loc)
 
 /* --- commit --- */
 
-/* Found says that a live item is there; cas is its cas. */
-static enum store_status judge(const struct store_put *put, bool found, uint64_t cas)
+enum store_status store_judge(const struct store_put *put, bool found, uint64_t cas)
 {
 	switch (put->mode) {
 	case STORE_ADD:
@@ -433,7 +432,7 @@ static enum store_status commit_locked(struct store_thread *t, struct index_lock
 		*ret_raced = true;
 		return STORE_NOT_STORED;
 	}
-	status = judge(put, live, live ? old_item.cas : 0);
+	status = store_judge(put, live, live ? old_item.cas : 0);
 	if (status == STORE_EXISTS && put->allow_stale && put->cas && put->cas < old_item.cas)
 		status = make_stale(t, pending, &old_item) ? STORE_OK : store_no_room(t, 1);
 	if (status != STORE_OK)
