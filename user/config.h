@@ -41,6 +41,8 @@ struct config_origin {
 	uint32_t timeout_ms;
 	uint32_t waiting_max;
 	uint32_t connection_cnt;
+	const char *journal;
+	uint32_t journal_delay_ms;
 };
 
 /* The routes of all files together: what a reload exchanges. */

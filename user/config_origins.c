@@ -43,6 +43,10 @@ static const struct config_option origin_options[] = {
 	  "keys that may be asked for at a time; for more clients are told so at once" },
 	{ "origins", "connections", NULL, 0, OPT_UINT32, FIELD(connection_cnt), "4", "<n>", 1, 64,
 	  NULL, "to a postgresql or http server" },
+	{ "origins", "journal", NULL, 0, OPT_STRING, FIELD(journal), NULL, "<path>", 0, 0, NULL,
+	  "a file for what routes write behind; one of its own for each origin" },
+	{ "origins", "journal_delay", NULL, 0, OPT_UINT32, FIELD(journal_delay_ms), "0", "<ms>", 0,
+	  1000, NULL, "a change waits so long for others to be written to the disk with it" },
 };
 
 #define OPTION_CNT (sizeof(origin_options) / sizeof(origin_options[0]))
@@ -119,12 +123,20 @@ void build_origins(struct config_build *b, config_setting_t *list, const char *p
 		read_origin(b, config_setting_get_elem(list, (unsigned int)i), path);
 }
 
+static const char *journal_of(const struct config *config, const char *name)
+{
+	const struct config_origin *origin = find(config, name);
+
+	return origin ? origin->journal : NULL;
+}
+
 /* What only an origin gives a sense; NULL: nothing. */
 static const char *needs_origin(const struct route_rule *rule)
 {
 	return rule->read		  ? "read"
 	       : rule->write		  ? "write"
 	       : rule->remove		  ? "delete"
+	       : rule->behind		  ? "behind"
 	       : rule->key		  ? "key"
 	       : rule->stale_sec	  ? "stale"
 	       : rule->stale_if_error_sec ? "stale_if_error"
@@ -147,6 +159,11 @@ void build_finish_origin(struct config_build *b, const struct route_rule *rule, 
 				    source, prefix, needs_origin(rule));
 		return;
 	}
+	if (rule->behind && (!rule->write || !journal_of(b->config, rule->origin)))
+		build_error(b, "%s: routes: \"%s\" is to be written behind and %s", source, prefix,
+			    rule->write ? "its origin has no journal; write journal = "
+					  "\"/var/lib/xdpcache/shop.journal\" there"
+					: "has no write; write the statement that changes a row");
 	if (rule->json && rule->write)
 		build_error(b,
 			    "%s: routes: \"%s\": json makes a value of a row, and write is given "

@@ -42,6 +42,8 @@ static const struct config_option route_options[] = {
 	  "tells the origin of a new value, its last parameter, before clients are told STORED" },
 	{ "routes", "delete", NULL, 0, OPT_STRING, FIELD(remove), NULL, "<statement>", 0, 0, NULL,
 	  "… of a removal" },
+	{ "routes", "behind", NULL, 0, OPT_BOOL, FIELD(behind), "false", "<bool>", 0, 0, NULL,
+	  "true: clients are told as soon as a change is in the origin's journal" },
 	{ "routes", "json", NULL, 0, OPT_BOOL, FIELD(json), "false", "<bool>", 0, 0, NULL,
 	  "true: a value is the whole row as a JSON object, not its first column" },
 	{ "routes", "ttl", NULL, 0, OPT_UINT32, FIELD(ttl_sec), "60", "<sec>", 1,

@@ -128,6 +128,7 @@ static inline uint32_t daemon_worker_cnt(const struct daemon *d)
 
 /* The origins that routes name; after the store, before the routes. */
 int daemon_open_origins(struct daemon *d);
+int daemon_start_origins(struct daemon *d);
 /* A source of metrics; ctx is the daemon. */
 void daemon_origin_metrics(void *ctx, struct metrics_page *page);
 /* The table of the configuration's routes, for the rooms to pick up. */

@@ -27,12 +27,15 @@ int daemon_open_origins(struct daemon *d)
 	if (!sources)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < c->origin_cnt; i++)
-		confs[i] = (struct origins_conf){ .name = c->origins[i].name,
-						  .kind = c->origins[i].kind,
-						  .target = c->origins[i].target,
-						  .timeout_ms = c->origins[i].timeout_ms,
-						  .waiting_max = c->origins[i].waiting_max,
-						  .connection_cnt = c->origins[i].connection_cnt };
+		confs[i] =
+			(struct origins_conf){ .name = c->origins[i].name,
+					       .kind = c->origins[i].kind,
+					       .target = c->origins[i].target,
+					       .timeout_ms = c->origins[i].timeout_ms,
+					       .waiting_max = c->origins[i].waiting_max,
+					       .connection_cnt = c->origins[i].connection_cnt,
+					       .journal = c->origins[i].journal,
+					       .journal_delay_ms = c->origins[i].journal_delay_ms };
 	for (uint32_t i = 0; i < c->routes.cnt; i++) {
 		const struct route_rule *rule = &c->routes.rules[i];
 		struct origins_source *source = &sources[setup.source_cnt];
@@ -43,7 +46,8 @@ int daemon_open_origins(struct daemon *d)
 						   .read = rule->read,
 						   .as_json = rule->json,
 						   .write = rule->write,
-						   .remove = rule->remove };
+						   .remove = rule->remove,
+						   .behind = rule->behind };
 		while (strcmp(confs[source->origin].name, rule->origin) != 0)
 			source->origin++;
 		setup.source_cnt++;
@@ -53,6 +57,16 @@ int daemon_open_origins(struct daemon *d)
 	if (err)
 		log_line(LOG_ERROR, "main", "cannot open the origin %s", why);
 	alloc_free(sources);
+	return err;
+}
+
+int daemon_start_origins(struct daemon *d)
+{
+	char why[ORIGIN_WHY_MAX] = "no thread can be made";
+	int err = origins_start(d->origins, why);
+
+	if (err)
+		log_line(LOG_ERROR, "main", "cannot start the origin %s", why);
 	return err;
 }
 
@@ -115,6 +129,24 @@ static void put_writes(struct metrics_page *page, const struct origins *origins)
 	}
 }
 
+static void put_journals(struct metrics_page *page, const struct origins *origins)
+{
+	struct journal_stats stats;
+
+	metrics_family(
+		page, METRICS_GAUGE, "xdpcache_origin_journal_records",
+		"Changes that clients were promised: those that the origin does not have yet, "
+		"and those that it refused.");
+	for (uint32_t i = 0; i < origins_cnt(origins); i++) {
+		if (!origins_journal_stats(origins, i, &stats))
+			continue;
+		metrics_u64(page, stats.pending_cnt, "origin", origins_name(origins, i), "state",
+			    "pending");
+		metrics_u64(page, stats.dead_cnt, "origin", origins_name(origins, i), "state",
+			    "dead");
+	}
+}
+
 static void put_breakers(struct metrics_page *page, const struct origins *origins)
 {
 	metrics_family(page, METRICS_GAUGE, "xdpcache_origin_breaker_state",
@@ -137,5 +169,6 @@ void daemon_origin_metrics(void *ctx, struct metrics_page *page)
 	put_asks(page, d->origins);
 	put_queries(page, d->origins);
 	put_writes(page, d->origins);
+	put_journals(page, d->origins);
 	put_breakers(page, d->origins);
 }

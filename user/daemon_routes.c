@@ -24,7 +24,8 @@ static uint32_t source_of(const struct daemon *d, const struct route_rule *rule)
 					       .read = rule->read,
 					       .as_json = rule->json,
 					       .write = rule->write,
-					       .remove = rule->remove };
+					       .remove = rule->remove,
+					       .behind = rule->behind };
 
 	return d->origins && rule->origin ? origins_find(d->origins, rule->origin, &source) : 0;
 }

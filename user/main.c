@@ -175,7 +175,7 @@ static int setup(struct daemon *d)
 	if (!err)
 		err = setup_loop(d, signal_fd);
 	if (!err && d->origins)
-		err = origins_start(d->origins);
+		err = daemon_start_origins(d);
 	if (!err)
 		err = daemon_start_cluster(d);
 	if (!err)

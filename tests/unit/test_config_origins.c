@@ -72,11 +72,13 @@ static void what_is_shown_is_read_back_and_differs_from_another(void **state)
 	(void)state;
 	expect_fine(&first,
 		    line_of("origins = ( { name = \"s \\\"x\\\"\"; kind = \"postgresql\"; target = "
-			    "\"/a b.db\"; timeout = 250; waiting_max = 7; connections = 9; } );\n"
+			    "\"/a b.db\"; timeout = 250; waiting_max = 7; connections = 9; journal "
+			    "= \"/j\"; "
+			    "journal_delay = 4; } );\n"
 			    "routes = ( { prefix = \"p:\"; origin = \"s \\\"x\\\"\"; "
 			    "key = \"p:{a}:{b}\"; read = \"SELECT \\\"v\\\" FROM t WHERE a = $1\"; "
 			    "ttl = 5; negative_ttl = 0; ttl_jitter = 2; stale = 6; "
-			    "write = \"UPDATE t\"; delete = \"DELETE t\"; "
+			    "behind = true; write = \"UPDATE t\"; delete = \"DELETE t\"; "
 			    "stale_if_error = 7; refresh_ahead = 3; max_miss_qps = 8; } );"));
 	print_to(&first.config, "b.conf");
 	snprintf(line, sizeof(line), "--config %s", path_of("b.conf"));
@@ -90,6 +92,9 @@ static void what_is_shown_is_read_back_and_differs_from_another(void **state)
 	assert_string_equal(second.config.routes.rules[0].read, "SELECT \"v\" FROM t WHERE a = $1");
 	assert_string_equal(second.config.routes.rules[0].write, "UPDATE t");
 	assert_string_equal(second.config.routes.rules[0].remove, "DELETE t");
+	assert_true(second.config.routes.rules[0].behind);
+	assert_string_equal(second.config.origins[0].journal, "/j");
+	assert_int_equal(second.config.origins[0].journal_delay_ms, 4);
 	assert_int_equal(second.config.routes.rules[0].ttl_sec, 5);
 	assert_int_equal(second.config.routes.rules[0].stale_sec, 6);
 	assert_int_equal(second.config.routes.rules[0].stale_if_error_sec, 7);
@@ -147,6 +152,12 @@ static void mistake_names_its_line_and_what_to_write(void **state)
 		  "values; leave one of them out" },
 		{ "routes = ( { prefix = \"a:\"; delete = \"x\"; } );",
 		  ":1: routes: \"a:\" has a delete and no origin; write origin = \"shop\"" },
+		{ SHOP "routes = ( { " PRODUCT KEY READ "\n behind = true; write = \"x\"; } );",
+		  ":2: routes: \"product:\" is to be written behind and its origin has no "
+		  "journal; write journal = \"/var/lib/xdpcache/shop.journal\" there" },
+		{ SHOP "routes = ( { " PRODUCT KEY READ "\n behind = true; } );",
+		  ":2: routes: \"product:\" is to be written behind and has no write; write the "
+		  "statement that changes a row" },
 		{ "routes = ( { prefix = \"a:\"; stale = 5; } );",
 		  ":1: routes: \"a:\" has a stale and no origin; write origin = \"shop\"" },
 	};

@@ -428,6 +428,7 @@ static void print_origins(const struct printer *p, const struct origins *origins
 	for (uint32_t i = 0; origins && i < origins_cnt(origins); i++) {
 		const struct flight_counts *counts = origins_counts(origins, i);
 		const struct write_counts *writes = origins_write_counts(origins, i);
+		struct journal_stats journal;
 		char name[96];
 
 #define X(field)                                                                                   \
@@ -440,6 +441,14 @@ static void print_origins(const struct printer *p, const struct origins *origins
 	stat_u64(p, name, atomic_load_explicit(&writes->field, memory_order_relaxed));
 		WRITE_COUNTS(X)
 #undef X
+		if (!origins_journal_stats(origins, i, &journal))
+			continue;
+		snprintf(name, sizeof(name), "origins:%.60s:journal_pending",
+			 origins_name(origins, i));
+		stat_u64(p, name, journal.pending_cnt);
+		snprintf(name, sizeof(name), "origins:%.60s:journal_dead",
+			 origins_name(origins, i));
+		stat_u64(p, name, journal.dead_cnt);
 	}
 }
 

@@ -91,6 +91,14 @@ static struct store_preview preview_of(struct command_worker *w, const struct re
 	return how;
 }
 
+static bool is_absent(const struct command_worker *w, struct span key, uint64_t hash)
+{
+	const struct flight_ask *sought = command_sought(w, key, hash);
+
+	return store_is_noted(w->thread, key, hash) ||
+	       (sought && sought->part.came && sought->kind == ANSWER_ABSENT);
+}
+
 static bool post(struct command_worker *w, const struct request *req, const struct route_rule *rule)
 {
 	struct origins *origins = w->command->options.origins;
@@ -106,6 +114,7 @@ static bool post(struct command_worker *w, const struct request *req, const stru
 	}
 	ask->source = rule->source;
 	ask->removes = removes(req);
+	ask->absent = ask->removes && is_absent(w, req->key, how.put.hash);
 	ask->cas = req->cas;
 	ask->deadline_ns = deadline_ns;
 	wait_add(w->client->wait, &ask->part);
@@ -114,9 +123,9 @@ static bool post(struct command_worker *w, const struct request *req, const stru
 }
 
 /* What it comes to depends on what is there, which only the origin may know. */
-static bool looks(const struct request *req)
+static bool looks(const struct route_rule *rule, const struct request *req)
 {
-	return req->verb != REQUEST_SET && !removes(req);
+	return req->verb != REQUEST_SET && (rule->behind || !removes(req));
 }
 
 static enum command_through fail(struct command_worker *w, const struct request *req,
@@ -149,7 +158,7 @@ enum command_through command_through(struct command_worker *w, const struct requ
 									  : STATUS_ORIGIN_UNSURE);
 	if (!w->client || !w->client->resume)
 		return fail(w, req, resp, STATUS_ORIGIN_FAILED);
-	if (looks(req)) {
+	if (looks(rule, req)) {
 		if (!command_seek_key(w, req->key))
 			return fail(w, req, resp, STATUS_ORIGIN_FAILED);
 		if (command_client_waits(w->client))

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "origin/journal.h"
 
 #define BUCKET_CNT 4096
 
@@ -33,6 +34,7 @@ struct flights {
 	enum breaker_state told; /* conf.on_breaker */
 	struct rand rand;
 	uint32_t cnt;
+	struct journal *journal; /* NULL: there is none */
 	struct rate_of_source rates[ORIGIN_STATEMENT_MAX];
 	struct flight_counts counts;
 	struct flight *buckets[BUCKET_CNT];
@@ -95,6 +97,11 @@ int flights_new(const struct flight_conf *conf, struct flights **ret)
 	breaker_init(&flights->breaker, &BREAKER_CONF_DEFAULT, conf->clock, conf->seed + 1);
 	*ret = flights;
 	return 0;
+}
+
+void flights_use_journal(struct flights *flights, struct journal *journal)
+{
+	flights->journal = journal;
 }
 
 void flights_free(struct flights *flights)
@@ -399,6 +406,57 @@ static bool is_here(struct flights *flights, struct flight_ask *ask)
 	return true;
 }
 
+/* As what the origin would say if it had it. */
+static void keep_pending(struct flights *flights, const struct flight_ask *ask,
+			 const struct store_token *token, const struct journal_change *change)
+{
+	const struct route_rule *rule = &ask->rule;
+	bool absent = change->kind == JOURNAL_REMOVE;
+	uint64_t ns = absent ? rule->negative_ttl_sec * NSEC_PER_SEC
+			     : route_spread_ns(rule, &flights->rand, rule->ttl_sec * NSEC_PER_SEC) +
+				       route_window_ns(rule);
+	const struct store_put put = { .key = token->key,
+				       .hash = token->hash,
+				       .flags = change->flags,
+				       .expire_ns = clock_now_ns(flights->conf.clock) + ns,
+				       .mode = absent ? STORE_ADD : STORE_SET,
+				       .absent = absent,
+				       .token = token };
+
+	if (ns > 0)
+		store_put(flights->conf.thread, &put, change->value, NULL);
+}
+
+/* What clients were promised and the origin does not have; it would say what was before. */
+static bool is_pending(struct flights *flights, struct flight_ask *ask)
+{
+	const struct span key = span_of(ask->key, ask->key_len);
+	const struct journal_record *record = NULL;
+	struct flight_value *value = NULL;
+	struct store_token token;
+
+	if (!flights->journal)
+		return false;
+	store_token_take(flights->conf.thread, &token, key, ask->hash);
+	record = journal_get(flights->journal, key);
+	if (record)
+		keep_pending(flights, ask, &token, &record->what);
+	store_token_drop(flights->conf.store, &token);
+	if (!record)
+		return false;
+	if (record->what.kind == JOURNAL_WRITE)
+		value = copy_value(record->what.value);
+	count(&flights->counts.pending);
+	answer(ask,
+	       value				     ? ANSWER_FOUND
+	       : record->what.kind == JOURNAL_REMOVE ? ANSWER_ABSENT
+						     : ANSWER_FAILED,
+	       value);
+	flight_value_put(value);
+	journal_put(flights->journal, record);
+	return true;
+}
+
 static bool is_fresh(struct flights *flights, const struct flight_ask *ask)
 {
 	const struct span key = span_of(ask->key, ask->key_len);
@@ -427,6 +485,8 @@ void flights_ask(struct flights *flights, struct flight_ask *ask)
 		refresh(flights, ask);
 		return;
 	}
+	if (is_pending(flights, ask))
+		return;
 	flight = find(flights, ask);
 	if (!flight && is_here(flights, ask))
 		return;

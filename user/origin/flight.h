@@ -81,6 +81,7 @@ struct flight_conf {
 	X(asked)     /* keys that clients wanted; any thread's */                                  \
 	X(queries)   /* put to the origin; other asks joined one */                                \
 	X(refreshes) /* of them, for nobody who waits */                                           \
+	X(pending)   /* asks answered with a change that it does not have yet */                   \
 	X(found)                                                                                   \
 	X(absent)                                                                                  \
 	X(failed)                                                                                  \
@@ -98,9 +99,13 @@ struct flight_counts {
 	_Atomic int breaker; /* enum breaker_state, when somebody asked last or was answered */
 };
 
+struct journal;
+
 int flights_new(const struct flight_conf *conf, struct flights **ret);
 /* After the back-end was closed, so that nothing is under way. NULL-safe. */
 void flights_free(struct flights *flights);
+/* Keys with a change that the origin does not have yet are answered from it. */
+void flights_use_journal(struct flights *flights, struct journal *journal);
 /* An ask is on its way. Any thread, as the next. */
 void flights_expect(struct flights *flights);
 /* … that is a refresh; false: enough of them are. */

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -26,6 +27,10 @@ struct host {
 	struct loop loop;
 	struct mailbox box;
 	struct mailbox write_box;
+	struct mailbox journal_box;
+	struct journal *journal;
+	char *journal_path;
+	uint32_t journal_delay_ms;
 	struct store_thread *thread;
 	struct flights *flights;
 	struct writes *writes;
@@ -36,13 +41,21 @@ struct host {
 	pthread_t tid;
 	bool started;
 	_Atomic bool stop;
+	_Atomic bool journal_changed; /* it may have something for the origin */
 };
 
 #define NO_STATEMENT UINT32_MAX
+/* What an operator need not choose. */
+#define JOURNAL_RETRY_MS 500
+#define JOURNAL_RECORD_MAX 1000000
+#define JOURNAL_BYTES_MAX (256ULL << 20)
+#define JOURNAL_DEAD_MAX 10000
+#define JOURNAL_TRIES 100
 
 struct source {
 	struct host *host;
 	uint32_t read, write, remove; /* statements */
+	bool behind;
 };
 
 struct origins {
@@ -120,6 +133,7 @@ static int add_source(struct origins *origins, const struct origins_source *from
 	int err;
 
 	source->host = &origins->hosts[from->origin];
+	source->behind = from->behind;
 	err = add_statement(source->host, from, from->read, &source->read, why);
 	if (!err)
 		err = add_statement(source->host, from, from->write, &source->write, why);
@@ -165,6 +179,31 @@ static void on_breaker(void *ctx, enum breaker_state state, const char *reason)
 		log_line(LOG_INFO, "origin", "%s answers again", host->name);
 }
 
+/* The source whose keys begin with most of what the key begins with. */
+static bool find_statement(void *ctx, struct span key, bool removes, uint32_t *ret)
+{
+	const struct host *host = ctx;
+	const struct origins *origins = host->origins;
+	struct span parts[ORIGIN_PARAM_MAX];
+	size_t best = 0;
+
+	*ret = NO_STATEMENT;
+	for (uint32_t i = 0; i < origins->source_cnt; i++) {
+		const struct source *source = &origins->sources[i];
+		const struct origin_pattern *pattern = &host->patterns[source->read];
+		size_t len;
+
+		if (source->host != host || !source->behind ||
+		    !origin_pattern_split(pattern, key, parts))
+			continue;
+		len = strcspn(pattern->text, "{") + 1;
+		if (len > best)
+			*ret = removes ? source->remove : source->write;
+		best = len > best ? len : best;
+	}
+	return *ret != NO_STATEMENT;
+}
+
 static int open_writes(struct host *host, const struct origins_conf *conf)
 {
 	const struct writes_conf writes = { .store = host->origins->store,
@@ -174,7 +213,10 @@ static int open_writes(struct host *host, const struct origins_conf *conf)
 					    .back = host->back,
 					    .patterns = host->patterns,
 					    .flights = host->flights,
-					    .write_max = conf->waiting_max };
+					    .write_max = conf->waiting_max,
+					    .timeout_ms = host->timeout_ms,
+					    .find = find_statement,
+					    .ctx = host };
 
 	return writes_new(&writes, &host->writes);
 }
@@ -208,6 +250,7 @@ static int open_host(struct host *host, const struct origins_conf *conf, char wh
 	if (!err) {
 		mailbox_init(&host->box, &host->loop);
 		mailbox_init(&host->write_box, &host->loop);
+		mailbox_init(&host->journal_box, &host->loop);
 		host->thread = store_thread_new(origins->store);
 		flight.thread = host->thread;
 		flight.back = host->back;
@@ -243,7 +286,12 @@ int origins_new(const struct origins_setup *setup, struct origins **ret, char wh
 		host->timeout_ms = setup->all[i].timeout_ms;
 		host->name = copy_of(setup->all[i].name);
 		host->target = copy_of(setup->all[i].target);
+		host->journal_delay_ms = setup->all[i].journal_delay_ms;
+		if (setup->all[i].journal)
+			host->journal_path = copy_of(setup->all[i].journal);
 		err = host->name && host->target && host->ops ? 0 : -ENOMEM;
+		if (setup->all[i].journal && !host->journal_path)
+			err = -ENOMEM;
 	}
 	for (uint32_t i = 0; i < setup->source_cnt && !err; i++)
 		err = add_source(origins, &setup->sources[i], why);
@@ -262,7 +310,11 @@ int origins_new(const struct origins_setup *setup, struct origins **ret, char wh
 static int wait_ms(const struct host *host)
 {
 	uint64_t next_ns = host->ops->next_ns(host->back);
+	uint64_t drain_ns = writes_next_ns(host->writes);
 	uint64_t now_ns = clock_now_ns(host->origins->clock);
+
+	if (drain_ns < next_ns)
+		next_ns = drain_ns;
 
 	/* Also without questions: the reclaimer may want what this thread's segments hold. */
 	if (next_ns > now_ns + NSEC_PER_SEC)
@@ -280,6 +332,10 @@ static void *run(void *arg)
 		store_online(host->thread);
 		take_asks(host);
 		take_writes(host);
+		writes_take(host->writes);
+		if (atomic_exchange(&host->journal_changed, false))
+			writes_wake(host->writes);
+		writes_drain(host->writes);
 		if (n > 0)
 			loop_drain(&host->loop);
 		host->ops->turn(host->back);
@@ -288,7 +344,44 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int origins_start(struct origins *origins)
+/* The journal's thread. */
+static void on_journal(void *ctx)
+{
+	struct host *host = ctx;
+
+	atomic_store(&host->journal_changed, true);
+	loop_kick(&host->loop);
+}
+
+static int open_journal(struct host *host, char why[ORIGIN_WHY_MAX])
+{
+	const struct journal_conf conf = { .path = host->journal_path,
+					   .clock = host->origins->clock,
+					   .delay_ms = host->journal_delay_ms,
+					   .retry_ms = JOURNAL_RETRY_MS,
+					   .record_max = JOURNAL_RECORD_MAX,
+					   .bytes_max = JOURNAL_BYTES_MAX,
+					   .dead_max = JOURNAL_DEAD_MAX,
+					   .changed = on_journal,
+					   .ctx = host };
+	char detail[JOURNAL_ERROR_MAX] = "out of memory";
+	int err = journal_open(&conf, &host->journal, detail);
+
+	/* The process that this one replaces may not have let go of it yet. */
+	for (uint32_t i = 0; err == -EBUSY && i < JOURNAL_TRIES; i++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 50 * NSEC_PER_MSEC }, NULL);
+		err = journal_open(&conf, &host->journal, detail);
+	}
+	if (err)
+		snprintf(why, ORIGIN_WHY_MAX, "%.40s: %.200s", host->name, detail);
+	else
+		writes_use_journal(host->writes, host->journal, &host->journal_box);
+	if (!err)
+		flights_use_journal(host->flights, host->journal);
+	return err;
+}
+
+int origins_start(struct origins *origins, char why[ORIGIN_WHY_MAX])
 {
 	sigset_t all, old;
 	int err = 0;
@@ -300,6 +393,9 @@ int origins_start(struct origins *origins)
 		struct host *host = &origins->hosts[i];
 		char name[16];
 
+		err = host->journal_path ? open_journal(host, why) : 0;
+		if (err)
+			break;
 		err = -pthread_create(&host->tid, NULL, run, host);
 		host->started = !err;
 		snprintf(name, sizeof(name), "xc-origin-%u", i % 100);
@@ -328,6 +424,12 @@ void origins_stop(struct origins *origins)
 		host->ops->close(host->back);
 		host->back = NULL;
 		store_offline(host->thread);
+		/* What is on its way to the disk gets there, and who waits for it is told. */
+		journal_close(host->journal);
+		store_online(host->thread);
+		writes_take(host->writes);
+		host->journal = NULL;
+		store_offline(host->thread);
 	}
 }
 
@@ -341,6 +443,7 @@ void origins_free(struct origins *origins)
 
 		if (host->back)
 			host->ops->close(host->back);
+		journal_close(host->journal);
 		writes_free(host->writes);
 		flights_free(host->flights);
 		if (host->thread)
@@ -352,6 +455,7 @@ void origins_free(struct origins *origins)
 		}
 		alloc_free(host->name);
 		alloc_free(host->target);
+		alloc_free(host->journal_path);
 	}
 	alloc_free(origins);
 }
@@ -377,6 +481,7 @@ uint32_t origins_find(const struct origins *origins, const char *origin,
 		    !strcmp(host->patterns[source->read].text, wanted->key) &&
 		    host->statements[source->read].as_json == wanted->as_json &&
 		    statement_is(host, source->read, wanted->read) &&
+		    source->behind == wanted->behind &&
 		    statement_is(host, source->write, wanted->write) &&
 		    statement_is(host, source->remove, wanted->remove))
 			return i + 1;
@@ -412,6 +517,7 @@ void origins_write(struct origins *origins, struct write_ask *ask)
 	const struct source *source = source_of(origins, ask->source);
 
 	ask->statement = ask->removes ? source->remove : source->write;
+	ask->behind = source->behind;
 	assert(ask->statement != NO_STATEMENT);
 	mailbox_post(&source->host->write_box, &ask->part.mail);
 }
@@ -461,6 +567,14 @@ const char *origins_name(const struct origins *origins, uint32_t idx)
 const struct flight_counts *origins_counts(const struct origins *origins, uint32_t idx)
 {
 	return flights_counts(origins->hosts[idx].flights);
+}
+
+bool origins_journal_stats(const struct origins *origins, uint32_t idx, struct journal_stats *ret)
+{
+	if (!origins->hosts[idx].journal)
+		return false;
+	journal_stats(origins->hosts[idx].journal, ret);
+	return true;
 }
 
 const struct write_counts *origins_write_counts(const struct origins *origins, uint32_t idx)

@@ -27,6 +27,8 @@ struct origins_conf {
 	uint32_t timeout_ms;
 	uint32_t waiting_max;
 	uint32_t connection_cnt;
+	const char *journal; /* path; NULL: nothing is written behind */
+	uint32_t journal_delay_ms;
 };
 
 struct origins_source {
@@ -36,6 +38,7 @@ struct origins_source {
 	bool as_json;
 	const char *write;  /* the key's parts and the value; NULL: it is not told of changes, */
 	const char *remove; /* … of removals */
+	bool behind;	    /* by its journal, after clients were told */
 };
 
 struct origins_setup {
@@ -53,7 +56,8 @@ const struct origin_ops *origins_kind(const char *kind);
 const char *origins_kinds(void);
 
 int origins_new(const struct origins_setup *setup, struct origins **ret, char why[ORIGIN_WHY_MAX]);
-int origins_start(struct origins *origins);
+/* Threads begin here, and journals are read: privileges are gone by now. */
+int origins_start(struct origins *origins, char why[ORIGIN_WHY_MAX]);
 /* Nobody asks any more. NULL-safe, as the next. */
 void origins_stop(struct origins *origins);
 void origins_free(struct origins *origins);
@@ -79,6 +83,8 @@ uint32_t origins_timeout_ms(const struct origins *origins, uint32_t source);
 uint32_t origins_cnt(const struct origins *origins);
 const char *origins_name(const struct origins *origins, uint32_t idx);
 const struct flight_counts *origins_counts(const struct origins *origins, uint32_t idx);
+/* False: it has none. */
+bool origins_journal_stats(const struct origins *origins, uint32_t idx, struct journal_stats *ret);
 const struct write_counts *origins_write_counts(const struct origins *origins, uint32_t idx);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -10,9 +11,14 @@
 
 #define BUCKET_CNT 1024
 
-/* The line of a key: who is first is at the origin. */
+#define DRAIN_MAX 32 /* changes of the journal that are at the origin at a time */
+#define DRAIN_PAUSE_NS (100 * NSEC_PER_MSEC)
+
+/* The line of a key: who is first is at the origin, or on its way to the disk. */
 struct line {
 	struct origin_query query; /* first */
+	struct mail mail;	   /* from the journal */
+	int error;		   /* … with this */
 	struct writes *writes;
 	struct line *next; /* of its bucket */
 	struct write_ask *first, *last;
@@ -20,9 +26,22 @@ struct line {
 	uint32_t era;
 };
 
+/* A change that the journal gives the origin. */
+struct drained {
+	struct origin_query query; /* first */
+	struct writes *writes;
+	const struct journal_record *record;
+	uint32_t era;
+	bool in_use;
+};
+
 struct writes {
 	struct writes_conf conf;
-	uint32_t cnt; /* asks */
+	struct journal *journal; /* NULL: nothing is written behind */
+	struct mailbox *box;
+	struct drained drained[DRAIN_MAX];
+	uint64_t drain_ns; /* when to look into the journal again */
+	uint32_t cnt;	   /* asks */
 	bool stopped;
 	struct write_counts counts;
 	struct line *buckets[BUCKET_CNT];
@@ -229,6 +248,12 @@ static bool judge(struct line *line)
 	struct write_ask *ask = line->first;
 	struct item_view view;
 
+	/* The journal does not say whether there was something to remove. */
+	if (ask->behind && ask->absent &&
+	    !store_peek(t, ask->how.put.key, ask->how.put.hash, &view)) {
+		ask->status = STORE_NOT_FOUND;
+		return false;
+	}
 	if (!ask->removes) {
 		ask->status = store_preview(t, &ask->how, &line->to_be);
 		return ask->status == STORE_OK;
@@ -242,6 +267,44 @@ static bool judge(struct line *line)
 	return ask->status == STORE_OK;
 }
 
+/* The journal's thread. */
+static void on_journaled(void *ctx, uint64_t seq, int error)
+{
+	struct line *line = ctx;
+
+	(void)seq;
+	line->error = error;
+	mailbox_post(line->writes->box, &line->mail);
+}
+
+static bool send_to_journal(struct line *line)
+{
+	struct writes *writes = line->writes;
+	const struct write_ask *ask = line->first;
+	const struct journal_change change = {
+		.key = ask->how.put.key,
+		.value = span_of(line->to_be.bytes, line->to_be.len),
+		.kind = ask->removes ? JOURNAL_REMOVE : JOURNAL_WRITE,
+		.flags = line->to_be.put.flags,
+	};
+
+	if (writes->stopped || journal_append(writes->journal, &change, on_journaled, line))
+		return false;
+	count(&writes->counts.writes);
+	return true;
+}
+
+/* An older change is still on its way there: it must not come after this one. */
+static bool is_pending(const struct writes *writes, struct span key)
+{
+	const struct journal_record *record =
+		writes->journal ? journal_get(writes->journal, key) : NULL;
+
+	if (record)
+		journal_put(writes->journal, record);
+	return record != NULL;
+}
+
 static bool send(struct line *line)
 {
 	const struct writes_conf *conf = &line->writes->conf;
@@ -249,6 +312,10 @@ static bool send(struct line *line)
 	const struct origin_pattern *pattern = &conf->patterns[ask->statement];
 	int err;
 
+	if (ask->behind)
+		return send_to_journal(line);
+	if (is_pending(line->writes, ask->how.put.key))
+		return false;
 	if (line->writes->stopped || clock_now_ns(conf->clock) >= ask->deadline_ns ||
 	    !flights_admit(conf->flights, &line->era))
 		return false;
@@ -308,4 +375,133 @@ void writes_ask(struct writes *writes, struct write_ask *ask)
 	line->next = *bucket_of(writes, ask->how.put.hash);
 	*bucket_of(writes, ask->how.put.hash) = line;
 	go_on(line);
+}
+
+/* --- written behind --- */
+
+void writes_use_journal(struct writes *writes, struct journal *journal, struct mailbox *box)
+{
+	writes->journal = journal;
+	writes->box = box;
+}
+
+void writes_wake(struct writes *writes)
+{
+	writes->drain_ns = 0;
+}
+
+void writes_take(struct writes *writes)
+{
+	struct mail *mail = writes->box ? mailbox_take(writes->box) : NULL;
+
+	while (mail) {
+		struct line *line = (struct line *)((char *)mail - offsetof(struct line, mail));
+		bool more = line->first != line->last;
+
+		mail = mail->next;
+		if (!line->error) {
+			count(&writes->counts.writes_made);
+			if (line->first->removes)
+				make_removal(writes, line->first, true);
+			else
+				make_change(writes, line);
+		}
+		end_first(line, line->error ? WRITE_FAILED : WRITE_ENDED);
+		if (more)
+			go_on(line);
+	}
+}
+
+static enum journal_end end_of(const struct drained *drained, const struct answer *said)
+{
+	switch (said->kind) {
+	case ANSWER_DONE:
+	case ANSWER_FOUND:
+		return JOURNAL_DONE;
+	case ANSWER_ABSENT:
+		/* Removed is removed; a change of a row that is not there will never be made. */
+		return drained->record->what.kind == JOURNAL_REMOVE ? JOURNAL_DONE : JOURNAL_DEAD;
+	case ANSWER_REFUSED:
+		return JOURNAL_DEAD;
+	case ANSWER_FAILED:
+		break;
+	}
+	return JOURNAL_RETRY;
+}
+
+static void on_drained(struct origin_query *query, const struct answer *said)
+{
+	struct drained *drained = (struct drained *)query;
+	struct writes *writes = drained->writes;
+	const char *reason =
+		said->kind == ANSWER_ABSENT ? "the origin has no such row" : said->reason;
+
+	flights_finish(writes->conf.flights, drained->era,
+		       said->kind == ANSWER_FAILED ? BREAKER_FAILED : BREAKER_ANSWERED,
+		       said->reason);
+	journal_finish(writes->journal, drained->record, end_of(drained, said), reason);
+	drained->in_use = false;
+	writes->drain_ns = 0;
+}
+
+/* False: the origin takes none now. */
+static bool drain_one(struct writes *writes, struct drained *drained)
+{
+	const struct writes_conf *conf = &writes->conf;
+	const struct journal_record *record;
+	const struct journal_change *what;
+	uint32_t statement;
+
+	if (!flights_admit(conf->flights, &drained->era)) {
+		writes->drain_ns = clock_now_ns(conf->clock) + DRAIN_PAUSE_NS;
+		return false;
+	}
+	record = journal_take(writes->journal, &writes->drain_ns);
+	if (!record) {
+		flights_finish(conf->flights, drained->era, BREAKER_VOID, "");
+		return false;
+	}
+	what = &record->what;
+	if (!conf->find(conf->ctx, what->key, what->kind == JOURNAL_REMOVE, &statement)) {
+		flights_finish(conf->flights, drained->era, BREAKER_VOID, "");
+		journal_finish(writes->journal, record, JOURNAL_DEAD,
+			       "no route says how the origin is told of this key");
+		writes->drain_ns = 0;
+		return true;
+	}
+	*drained = (struct drained){
+		.writes = writes, .record = record, .era = drained->era, .in_use = true
+	};
+	drained->query = (struct origin_query){
+		.statement = statement,
+		.deadline_ns = clock_now_ns(conf->clock) + conf->timeout_ms * NSEC_PER_MSEC,
+		.done = on_drained,
+	};
+	origin_pattern_split(&conf->patterns[statement], what->key, drained->query.params);
+	if (what->kind == JOURNAL_WRITE)
+		drained->query.params[conf->patterns[statement].part_cnt] = what->value;
+	if (conf->ops->ask(conf->back, &drained->query) == 0)
+		return true;
+	flights_finish(conf->flights, drained->era, BREAKER_FAILED, "");
+	journal_finish(writes->journal, record, JOURNAL_RETRY, "");
+	drained->in_use = false;
+	writes->drain_ns = clock_now_ns(conf->clock) + DRAIN_PAUSE_NS;
+	return false;
+}
+
+void writes_drain(struct writes *writes)
+{
+	if (!writes->journal || writes->stopped ||
+	    clock_now_ns(writes->conf.clock) < writes->drain_ns)
+		return;
+	writes->drain_ns = UINT64_MAX;
+	for (uint32_t i = 0; i < DRAIN_MAX; i++) {
+		if (!writes->drained[i].in_use && !drain_one(writes, &writes->drained[i]))
+			return;
+	}
+}
+
+uint64_t writes_next_ns(const struct writes *writes)
+{
+	return writes->journal ? writes->drain_ns : UINT64_MAX;
 }

@@ -6,6 +6,8 @@
  *           store: so a client that was told STORED finds it in both, and one that was told an
  *           error by the origin finds what was there before.
  * Shape     ask --> its key's line --> previewed (store_preview) --> origin --> store --> answer
+ *           written behind: … --> previewed --> journal --> store --> answer; and in the background
+ *           journal --> origin (journal.h)
  * Units     ns.
  * Errors    in the answer: enum write_end.
  * Owner     asks are the asker's wait's (base/wait.h).
@@ -13,7 +15,7 @@
  * Invariant one change of a key at a time, in the order in which they came, so that the origin and
  *           the store have the same one last. Every ask is answered once. When the origin may or
  *           may not have made a change, the key has no item.
- * Source    docs/origins.md, "Write-through".
+ * Source    docs/origins.md, "Write-through", "Write-behind".
  */
 #ifndef XC_ORIGIN_WRITE_H
 #define XC_ORIGIN_WRITE_H
@@ -21,6 +23,7 @@
 #include "abi/limits.h"
 #include "base/wait.h"
 #include "origin/breaker.h"
+#include "origin/journal.h"
 #include "origin/origin.h"
 #include "store/store.h"
 
@@ -38,6 +41,8 @@ struct write_ask {
 	uint32_t source;       /* origins_write: the source's number */
 	uint32_t statement;
 	bool removes;
+	bool behind;  /* the journal is told, and it tells the origin */
+	bool absent;  /* removes: the asker knows that there is nothing, unless it is here by now */
 	uint64_t cas; /* removes: 0 any */
 	uint64_t deadline_ns;
 	struct store_preview how; /* key and data lie in bytes; a removal's key and hash, too */
@@ -65,6 +70,10 @@ struct writes_conf {
 	const struct origin_pattern *patterns; /* of each statement */
 	struct flights *flights;	       /* whose breaker is the origin's */
 	uint32_t write_max; /* keys that are written at a time, and asks in line */
+	uint32_t timeout_ms;
+	/* The statement for a change from the journal; false: there is none any more. */
+	bool (*find)(void *ctx, struct span key, bool removes, uint32_t *ret_statement);
+	void *ctx;
 };
 
 /* X(field): written by the origin's thread alone. */
@@ -86,6 +95,16 @@ void writes_stop(struct writes *writes);
 /* After the back-end was closed. NULL-safe. */
 void writes_free(struct writes *writes);
 void writes_ask(struct writes *writes, struct write_ask *ask);
+/* Before the first ask of one that is written behind. Lines come back through the mailbox. */
+void writes_use_journal(struct writes *writes, struct journal *journal, struct mailbox *box);
+/* It may have something for the origin. */
+void writes_wake(struct writes *writes);
+/* Takes what has come through the mailbox. */
+void writes_take(struct writes *writes);
+/* Gives the origin what the journal has for it. */
+void writes_drain(struct writes *writes);
+/* When to call that at the latest; UINT64_MAX: when the journal says so. */
+uint64_t writes_next_ns(const struct writes *writes);
 const struct write_counts *writes_counts(const struct writes *writes);
 
 #endif

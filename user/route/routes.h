@@ -60,6 +60,7 @@ struct route_rule {
 	bool json;
 	/* Its origin is told of changes, and of removals, before they are made here. */
 	bool writes, removes;
+	bool behind; /* … by its journal, soon after */
 };
 
 struct route {
