@@ -253,6 +253,11 @@ static void route_age_follows_the_windows_of_a_route_with_a_source(void **state)
 	assert_int_equal(route_fresh_ns(&rule, 0), 0);
 	assert_int_equal(route_age(&rule, 0, at), ROUTE_FRESH);
 	assert_int_equal(route_fresh_ns(&rule, s), 1);
+	/* what is about to go is no answer, whatever it is by then */
+	assert_int_equal(route_age(&rule, at, at - ROUTE_GOING_NS), ROUTE_LATE);
+	rule.stale_sec = rule.stale_if_error_sec = rule.refresh_ahead_sec = 0;
+	assert_int_equal(route_age(&rule, at, at - ROUTE_GOING_NS - 1), ROUTE_FRESH);
+	assert_int_equal(route_age(&rule, at, at - ROUTE_GOING_NS), ROUTE_LATE);
 	rule.source = 0;
 	assert_int_equal(route_window_ns(&rule), 0);
 	assert_int_equal(route_fresh_ns(&rule, at), at);

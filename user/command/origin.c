@@ -66,7 +66,7 @@ static enum here look(struct command_worker *w, const struct route_rule *rule, s
 
 	if (!store_peek(w->thread, key, hash, &view))
 		return store_is_noted(w->thread, key, hash) ? HERE : HERE_NOT;
-	switch (route_age(rule, view.expire_ns, w->now_ns)) {
+	switch (route_age(rule, view.expire_ns, clock_now_ns(w->command->options.clock))) {
 	case ROUTE_FRESH:
 		break;
 	case ROUTE_STALE:

@@ -302,7 +302,11 @@ enum route_age route_age(const struct route_rule *rule, uint64_t expire_ns, uint
 	uint64_t fresh_ns = route_fresh_ns(rule, expire_ns);
 	uint64_t ahead_ns = rule->refresh_ahead_sec * NSEC_PER_SEC;
 
-	if (fresh_ns == 0 || now_ns + ahead_ns < fresh_ns)
+	if (fresh_ns == 0)
+		return ROUTE_FRESH;
+	if (now_ns + ROUTE_GOING_NS >= expire_ns)
+		return ROUTE_LATE;
+	if (now_ns + ahead_ns < fresh_ns)
 		return ROUTE_FRESH;
 	if (now_ns < fresh_ns)
 		return ROUTE_ENDS_SOON;

@@ -128,8 +128,11 @@ enum route_age {
 	ROUTE_FRESH,
 	ROUTE_ENDS_SOON, /* fresh; whoever asks for it has it refreshed */
 	ROUTE_STALE,	 /* old; the same */
-	ROUTE_LATE,	 /* served only where the origin cannot be asked */
+	ROUTE_LATE,	 /* served only where the origin cannot be asked, or about to go */
 };
+
+/* An item that goes so soon may be gone before the request that looks at it is carried out. */
+#define ROUTE_GOING_NS (50 * NSEC_PER_MSEC)
 
 enum route_age route_age(const struct route_rule *rule, uint64_t expire_ns, uint64_t now_ns);
 
