@@ -45,8 +45,17 @@ class Oracle:
                 want += whole.removesuffix(b"END\r\n")
         return want + b"END\r\n"
 
+    @staticmethod
+    def is_refusal(body, reply):
+        """Of what begins as a binary request does: an error to it, whole, and nothing else."""
+        return (len(reply) >= 24 and reply[:2] == b"\x81" + body[1:2] and reply[6:8] != b"\0\0" and
+                reply[12:16] == body[12:16] and
+                len(reply) == 24 + int.from_bytes(reply[8:12], "big") < 100)
+
     def right(self, body, reply):
         """Whether the lines of a request, in order, have this reply. An error may end it."""
+        if body[:1] == b"\x80":
+            return self.is_refusal(body, reply)
         for line in body.split(b"\n"):
             want = self.get_reply(line)
             if not reply:
