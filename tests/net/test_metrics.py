@@ -206,6 +206,14 @@ def evictions_are_counted_by_reason():
                                    % (number, i, b"x" * 9000) for i in range(100)))
             s.sendall(b"version\r\n")
             s.recv(100)
+        # the reclaimer goes on until its reserve is there
+        def evicted_cnt():
+            return daemon.stats()["store.evicted"]
+        seen = [-1]
+        e2e.wait_until(lambda: seen.append(evicted_cnt()) or (seen[-1] == seen[-2] and
+                                                             time.sleep(0.3) is None and
+                                                             evicted_cnt() == seen[-1]),
+                       what="the reclaimer is done")
         numbers = Numbers(rig)
         evicted = numbers.get("xdpcache_items_removed_total", reason="evicted")
         assert evicted > 1000, evicted
